@@ -1,0 +1,7 @@
+"""python -m kmemtrace"""
+
+import sys
+
+from kmemtrace.commands import main
+
+sys.exit(main())

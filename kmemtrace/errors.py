@@ -1,0 +1,30 @@
+"""Errors that end a command: a plain sentence or two for stderr, and the exit status."""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    OK = 0
+    BAD = 1
+    """The thing asked about is bad."""
+    USAGE = 2
+    INCONCLUSIVE = 3
+    """Events were lost, so that no verdict holds."""
+    CANNOT = 4
+    """This kernel or this user cannot."""
+
+
+class KmemtraceError(Exception):
+    """Says what is wrong and what to do about it, in one or two sentences."""
+
+    status = ExitStatus.BAD
+
+
+class UsageError(KmemtraceError):
+    status = ExitStatus.USAGE
+
+
+class CannotError(KmemtraceError):
+    """This kernel, machine or user cannot do it."""
+
+    status = ExitStatus.CANNOT

@@ -1,0 +1,1 @@
+"""What this kernel offers, worked out once before anything is loaded."""

@@ -1,0 +1,221 @@
+"""The kernel's own description of its types (BTF), read with libbpf, which BCC brings along.
+
+Only what the Plan asks: where a field lies, what a tracepoint's or a function's prototype is,
+what an enumerator's value is. Layouts are those of <linux/btf.h>, a stable interface.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.libbpf import libbpf
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF = range(1, 9)
+_VOLATILE, _CONST, _RESTRICT, _FUNC, _FUNC_PROTO = range(9, 14)
+_TYPE_TAG, _ENUM64 = 18, 19
+_MODIFIERS = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
+
+
+class _Type(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint32), ("info", ctypes.c_uint32), ("size", ctypes.c_uint32))
+
+    @property
+    def kind(self) -> int:
+        return int(self.info) >> 24 & 0x1F
+
+    @property
+    def vlen(self) -> int:
+        return int(self.info) & 0xFFFF
+
+    @property
+    def kind_flag(self) -> bool:
+        return bool(int(self.info) >> 31)
+
+
+class _Triple(ctypes.Structure):
+    """struct btf_member, and struct btf_enum64: three words."""
+
+    _fields_ = (("name", ctypes.c_uint32), ("a", ctypes.c_uint32), ("b", ctypes.c_uint32))
+
+
+class _Pair(ctypes.Structure):
+    """struct btf_param, and struct btf_enum: two words."""
+
+    _fields_ = (("name", ctypes.c_uint32), ("a", ctypes.c_uint32))
+
+
+class Parameter(NamedTuple):
+    """One parameter of a function or tracepoint: its name ("" where BTF has none, as in a
+    tracepoint's) and its type as C writes it, qualifiers left out."""
+
+    name: str
+    type: str
+
+
+class Btf:
+    """The types of one kernel. Every look-up answers None for what this kernel does not have."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Reads `path`, or the running kernel's BTF where libbpf finds it.
+
+        Raises CannotError where there is none, saying what to do.
+        """
+        self._lib = _bindings()
+        if path is None:
+            self._btf = self._lib.btf__load_vmlinux_btf()
+        else:
+            self._btf = self._lib.btf__parse(str(path).encode(), None)
+        if not self._btf or self._lib.libbpf_get_error(self._btf):
+            self._btf = None
+            raise CannotError(
+                "This kernel describes no types (no BTF at /sys/kernel/btf/vmlinux). Use a kernel "
+                "built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are."
+            )
+
+    def close(self) -> None:
+        if self._btf:
+            self._lib.btf__free(self._btf)
+            self._btf = None
+
+    def __enter__(self) -> "Btf":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def offset(self, struct: str, field: str) -> int | None:
+        """Offset in bytes of `field`, dots leading into embedded structs and anonymous ones passed
+        through, e.g. ("mem_cgroup", "css.cgroup")."""
+        type_id, total = self._find(struct, _STRUCT), 0
+        for name in field.split("."):
+            found = None if type_id is None else self._member(type_id, name)
+            if found is None:
+                return None
+            total, type_id = total + found[0], self._resolve(found[1])
+        return total
+
+    def field_size(self, struct: str, field: str) -> int | None:
+        """Size in bytes of a direct field of `struct`."""
+        type_id = self._find(struct, _STRUCT)
+        found = None if type_id is None else self._member(type_id, field)
+        return None if found is None else int(self._lib.btf__resolve_size(self._btf, found[1]))
+
+    def size(self, struct: str) -> int | None:
+        type_id = self._find(struct, _STRUCT)
+        return None if type_id is None else int(self._type(type_id).size)
+
+    def tracepoint(self, name: str) -> tuple[Parameter, ...] | None:
+        """The raw arguments of a tracepoint, from the typedef btf_trace_<name> (5.5+)."""
+        type_id = self._find(f"btf_trace_{name}", _TYPEDEF)
+        if type_id is None:
+            return None
+        pointer = self._type(self._resolve(type_id))
+        return self._parameters(self._resolve(pointer.size))[1:]  # the first is void *__data
+
+    def function(self, name: str) -> tuple[Parameter, ...] | None:
+        """The parameters of a function that BTF describes."""
+        type_id = self._find(name, _FUNC)
+        return None if type_id is None else self._parameters(self._type(type_id).size)
+
+    def enumerator(self, name: str, enum: str | None = None) -> int | None:
+        """Value of an enumerator: of the enum called `enum`, or of whichever has it."""
+        if enum is not None:
+            type_id = self._find(enum, _ENUM)
+            return None if type_id is None else self._value(type_id, name)
+        type_id = 1
+        while self._lib.btf__type_by_id(self._btf, type_id):
+            value = self._value(type_id, name)
+            if value is not None:
+                return value
+            type_id += 1
+        return None
+
+    def _find(self, name: str, kind: int) -> int | None:
+        found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        return found if found > 0 else None
+
+    def _type(self, type_id: int) -> _Type:
+        return _Type.from_address(self._lib.btf__type_by_id(self._btf, type_id))
+
+    def _name(self, offset: int) -> str:
+        text: bytes = self._lib.btf__name_by_offset(self._btf, offset) or b""
+        return text.decode()
+
+    def _resolve(self, type_id: int) -> int:
+        """The type behind typedefs and qualifiers."""
+        while self._type(type_id).kind in _MODIFIERS:
+            type_id = self._type(type_id).size
+        return type_id
+
+    def _entries(self, type_id: int, entry: type[Any]) -> Iterator[Any]:
+        head = self._type(type_id)
+        first = ctypes.addressof(head) + ctypes.sizeof(_Type)
+        yield from (entry * head.vlen).from_address(first)
+
+    def _member(self, type_id: int, name: str) -> tuple[int, int] | None:
+        """(offset in bytes, type id) of a member, looked for in anonymous members too."""
+        head = self._type(type_id)
+        if head.kind not in (_STRUCT, _UNION):
+            return None
+        for member in self._entries(type_id, _Triple):
+            bits = member.b & 0xFFFFFF if head.kind_flag else member.b
+            if self._name(member.name) == name:
+                return bits // 8, member.a
+            if member.name == 0:
+                inner = self._member(self._resolve(member.a), name)
+                if inner is not None:
+                    return bits // 8 + inner[0], inner[1]
+        return None
+
+    def _value(self, type_id: int, name: str) -> int | None:
+        head = self._type(type_id)
+        if head.kind == _ENUM64:
+            for entry in self._entries(type_id, _Triple):
+                if self._name(entry.name) == name:
+                    return int(entry.a) | int(entry.b) << 32
+        if head.kind == _ENUM:
+            for entry in self._entries(type_id, _Pair):
+                if self._name(entry.name) == name:
+                    return int(entry.a)
+        return None
+
+    def _parameters(self, proto: int) -> tuple[Parameter, ...]:
+        return tuple(
+            Parameter(self._name(p.name), self._spell(p.a))
+            for p in self._entries(proto, _Pair)
+        )
+
+    def _spell(self, type_id: int) -> str:
+        """A type as C writes it, qualifiers left out: enough to compare prototypes."""
+        if type_id == 0:
+            return "void"
+        head = self._type(type_id)
+        if head.kind == _PTR:
+            return self._spell(head.size) + " *"
+        if head.kind in _MODIFIERS - {_TYPEDEF}:
+            return self._spell(head.size)
+        prefix = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _FWD: "struct "}
+        return prefix.get(head.kind, "") + self._name(head.name)
+
+
+def _bindings() -> ctypes.CDLL:
+    lib = libbpf()
+    handle, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32
+    prototypes: dict[str, tuple[Any, list[Any]]] = {
+        "btf__load_vmlinux_btf": (handle, []),
+        "btf__parse": (handle, [text, handle]),
+        "btf__free": (None, [handle]),
+        "btf__type_by_id": (handle, [handle, number]),
+        "btf__name_by_offset": (text, [handle, number]),
+        "btf__find_by_name_kind": (ctypes.c_int32, [handle, text, number]),
+        "btf__resolve_size": (ctypes.c_int64, [handle, number]),
+        "libbpf_get_error": (ctypes.c_long, [handle]),
+    }
+    for function, (result, arguments) in prototypes.items():
+        getattr(lib, function).restype = result
+        getattr(lib, function).argtypes = arguments
+    return lib

@@ -1,0 +1,88 @@
+"""What can be asked of a kernel, running or recorded: the only input of the Plan."""
+
+import platform
+import re
+from pathlib import Path
+from typing import Protocol
+
+from kmemtrace.kernel.btf import Btf
+
+
+class Facts(Protocol):
+    """One kernel's answers; None for what it does not have or does not tell."""
+
+    @property
+    def release(self) -> str:
+        """As uname -r gives it."""
+
+    @property
+    def has_btf(self) -> bool:
+        """Whether prototypes and offsets can be asked for at all."""
+
+    def tracepoint(self, name: str) -> tuple[str, ...] | None:
+        """Types of a tracepoint's raw arguments."""
+
+    def function(self, name: str) -> tuple[str, ...] | None:
+        """Types of a function's parameters."""
+
+    def offset(self, struct: str, field: str) -> int | None:
+        """Offset of a field in bytes."""
+
+    def field_size(self, struct: str, field: str) -> int | None:
+        """Size of a field in bytes."""
+
+    def size(self, struct: str) -> int | None:
+        """Size of a struct in bytes."""
+
+    def enumerator(self, name: str, enum: str | None = None) -> int | None:
+        """Value of an enumerator."""
+
+
+class RunningKernel:
+    """Facts of the kernel that we run on, from its BTF."""
+
+    has_btf = True
+
+    def __init__(self, btf: Btf) -> None:
+        self._btf = btf
+        self.release = platform.release()
+
+    def tracepoint(self, name: str) -> tuple[str, ...] | None:
+        return _types(self._btf.tracepoint(name))
+
+    def function(self, name: str) -> tuple[str, ...] | None:
+        return _types(self._btf.function(name))
+
+    def offset(self, struct: str, field: str) -> int | None:
+        return self._btf.offset(struct, field)
+
+    def field_size(self, struct: str, field: str) -> int | None:
+        return self._btf.field_size(struct, field)
+
+    def size(self, struct: str) -> int | None:
+        return self._btf.size(struct)
+
+    def enumerator(self, name: str, enum: str | None = None) -> int | None:
+        return self._btf.enumerator(name, enum)
+
+
+def _types(parameters: tuple[tuple[str, str], ...] | None) -> tuple[str, ...] | None:
+    return None if parameters is None else tuple(type_ for _, type_ in parameters)
+
+
+def version(release: str) -> tuple[int, int]:
+    """(6, 18) for "6.18.44-amd64"; (0, 0) for what does not look like a kernel release."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def highest_page_frame(zoneinfo: Path = Path("/proc/zoneinfo")) -> int:
+    """One more than the highest page frame number that a zone spans."""
+    highest = spanned = 0
+    for line in zoneinfo.read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[:1] == ["spanned"]:
+            spanned = int(words[1])
+        elif words[:1] == ["start_pfn:"] and spanned:
+            highest = max(highest, int(words[1]) + spanned)
+    return highest

@@ -1,0 +1,274 @@
+"""The hook table: for each logical event, a row per kernel generation, newest first.
+
+A row is taken when the kernel has that tracepoint or function with exactly that prototype. Where two
+rows agree in both, or the kernel describes no prototypes (no BTF), the version decides. A name that
+is there with another prototype is never hooked: its arguments could be misread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from kmemtrace.kernel.facts import Facts, version
+
+
+class Event(StrEnum):
+    """What can happen to a charge, whatever the kernel calls it."""
+
+    ALLOC = "alloc"
+    FREE = "free"
+    CHARGE = "charge"
+    UNCHARGE = "uncharge"
+    PUT_UNCHARGE = "put-path uncharge"
+    SPLIT = "split"
+    REPARENT = "reparent"
+    KERNEL_TOTAL = "kernel total"
+    RECLAIM_BEGIN = "reclaim stall begin"
+    RECLAIM_END = "reclaim stall end"
+    CGROUP_MKDIR = "cgroup mkdir"
+    CGROUP_RMDIR = "cgroup rmdir"
+    CGROUP_RELEASE = "cgroup release"
+
+
+class Mechanism(StrEnum):
+    RAW_TRACEPOINT = "raw tracepoint"
+    FUNCTION = "function probe"
+
+
+Version = tuple[int, int]
+_EVER: Version = (99, 0)
+
+PAGE, MEMCG, OBJCG, CGROUP = (
+    "struct page *",
+    "struct mem_cgroup *",
+    "struct obj_cgroup *",
+    "struct cgroup *",
+)
+GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One row. `arguments` maps what we need to its position in `prototype`."""
+
+    event: Event
+    name: str
+    mechanism: Mechanism
+    prototype: tuple[str, ...]
+    arguments: Mapping[str, int]
+    since: Version
+    until: Version
+    """First version that no longer has it; _EVER where none is known."""
+    why: str
+    """The kernel change that made the row necessary."""
+
+
+def _row(
+    event: Event,
+    name: str,
+    prototype: tuple[str, ...],
+    arguments: str,
+    since: Version,
+    until: Version,
+    why: str,
+    mechanism: Mechanism = Mechanism.FUNCTION,
+) -> Hook:
+    """`arguments` names the positions, "-" those that are not needed."""
+    positions = {a: i for i, a in enumerate(arguments.split()) if a != "-"}
+    assert len(arguments.split()) == len(prototype), name
+    places = MappingProxyType(positions)
+    return Hook(event, name, mechanism, prototype, places, since, until, why)
+
+
+def _tracepoint(
+    event: Event,
+    name: str,
+    prototype: tuple[str, ...],
+    arguments: str,
+    why: str,
+    since: Version = (4, 8),
+    until: Version = _EVER,
+) -> Hook:
+    return _row(event, name, prototype, arguments, since, until, why, Mechanism.RAW_TRACEPOINT)
+
+
+_ALLOC_ARGS = "gfp order - -"
+_ZONELIST, _NODEMASK = "struct zonelist *", "nodemask_t *"
+_UNTIL_5_12, _UNTIL_5_4 = (5, 13), (5, 5)
+
+HOOKS: tuple[Hook, ...] = (
+    # alloc: the tracepoint stands behind the charge, so the page's mark is readable there.
+    _tracepoint(
+        Event.ALLOC,
+        "mm_page_alloc",
+        (PAGE, UINT, GFP, INT),
+        "page order gfp -",
+        "unchanged since 4.8",
+    ),
+    # fmt: off
+    _row(Event.ALLOC, "__alloc_frozen_pages_noprof", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
+         (6, 14), _EVER, "6.14: frozen pages; __alloc_pages_noprof became a wrapper that large kmalloc bypasses"),
+    _row(Event.ALLOC, "__alloc_pages_noprof", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
+         (6, 10), (6, 14), "6.10: memory allocation profiling renamed the allocator's entries"),
+    _row(Event.ALLOC, "__alloc_pages", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
+         (5, 13), (6, 10), "5.13: __alloc_pages_nodemask renamed"),
+    _row(Event.ALLOC, "__alloc_pages_nodemask", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
+         (4, 12), _UNTIL_5_12, "4.12: the zonelist gave way to a preferred node"),
+    _row(Event.ALLOC, "__alloc_pages_nodemask", (GFP, UINT, _ZONELIST, _NODEMASK), _ALLOC_ARGS,
+         (4, 8), (4, 12), "4.8: charging moved into the allocator"),
+    # fmt: on
+    # free: free_pages_prepare is inlined; this tracepoint stands at the top of its body.
+    _tracepoint(
+        Event.FREE,
+        "mm_page_free",
+        (PAGE, UINT),
+        "page order",
+        "stands at the top of free_pages_prepare, which is inlined up to 6.1; the function of that "
+        "name in later kernels serves compaction only",
+    ),
+    # fmt: off
+    _row(Event.CHARGE, "__memcg_kmem_charge_page", (PAGE, GFP, INT), "page gfp order",
+         (5, 10), _EVER, "5.10: renamed, so that the old name could count pages of a memcg"),
+    _row(Event.CHARGE, "__memcg_kmem_charge", (PAGE, GFP, INT), "page gfp order",
+         (5, 0), (5, 6), "5.0: memcg_kmem_charge became an inline wrapper; in 5.10 to 5.12 the name takes (memcg, gfp, nr_pages)"),
+    _row(Event.CHARGE, "memcg_kmem_charge", (PAGE, GFP, INT), "page gfp order",
+         (4, 8), (5, 0), "4.8"),
+    _row(Event.UNCHARGE, "__memcg_kmem_uncharge_page", (PAGE, INT), "page order",
+         (5, 10), _EVER, "5.10: renamed, as the charge"),
+    _row(Event.UNCHARGE, "__memcg_kmem_uncharge", (PAGE, INT), "page order",
+         (5, 0), (5, 6), "5.0: memcg_kmem_uncharge became an inline wrapper; in 5.10 to 5.12 the name takes (memcg, nr_pages)"),
+    _row(Event.UNCHARGE, "memcg_kmem_uncharge", (PAGE, INT), "page order",
+         (4, 8), (5, 0), "4.8"),
+    _row(Event.PUT_UNCHARGE, "uncharge_folio", ("struct folio *", "struct uncharge_gather *"), "page -",
+         (5, 18), _EVER, "5.18: folios; static, so it may be inlined away"),
+    _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", ("struct folio *",), "page",
+         (5, 16), _EVER, "5.16: takes a folio"),
+    _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", (PAGE,), "page",
+         (5, 12), (5, 16), "5.12: mem_cgroup_uncharge became an inline wrapper"),
+    _row(Event.PUT_UNCHARGE, "mem_cgroup_uncharge", (PAGE,), "page",
+         (4, 8), (5, 12), "4.8"),
+    _row(Event.SPLIT, "split_page_memcg", (PAGE, UINT), "head order",
+         (6, 16), _EVER, "6.16: kmem only, takes the order again; the second argument counted pages before 6.10"),
+    _row(Event.SPLIT, "split_page_memcg", (PAGE, INT, INT), "head order new_order",
+         (6, 10), (6, 16), "6.10: splits to any order"),
+    _row(Event.SPLIT, "split_page_memcg", (PAGE, UINT), "head nr",
+         (5, 10), (6, 10), "5.12, and 5.10's stable series: called by split_page too (e1baddf8475b); counts pages"),
+    _row(Event.SPLIT, "mem_cgroup_split_huge_fixup", (PAGE,), "head",
+         (4, 8), (5, 12), "4.8; not called by split_page before e1baddf8475b"),
+    _row(Event.REPARENT, "memcg_reparent_objcgs", (MEMCG, MEMCG), "memcg parent",
+         (5, 10), (7, 0), "5.10: objcgs; static, may be inlined away"),
+    _row(Event.REPARENT, "memcg_reparent_objcgs", (MEMCG,), "memcg",
+         (7, 0), _EVER, "7.x: finds the parent itself"),
+    # fmt: on
+    _tracepoint(
+        Event.KERNEL_TOTAL,
+        "mod_memcg_state",
+        (MEMCG, INT, LONG),
+        "memcg item val",
+        "7.2: val is a long",
+        since=(7, 0),
+    ),
+    _tracepoint(
+        Event.KERNEL_TOTAL,
+        "mod_memcg_state",
+        (MEMCG, INT, INT),
+        "memcg item val",
+        "6.14: new tracepoint; val arrives zero-extended",
+        since=(6, 14),
+        until=(7, 0),
+    ),
+    _tracepoint(
+        Event.RECLAIM_BEGIN,
+        "mm_vmscan_memcg_reclaim_begin",
+        (GFP, INT, MEMCG),
+        "gfp order memcg",
+        "7.2: arguments swapped, memcg added",
+        since=(7, 0),
+    ),
+    _tracepoint(
+        Event.RECLAIM_BEGIN,
+        "mm_vmscan_memcg_reclaim_begin",
+        (INT, GFP),
+        "order gfp",
+        "5.4: may_writepage and classzone dropped",
+        since=(5, 2),
+        until=(7, 0),
+    ),
+    _tracepoint(
+        Event.RECLAIM_BEGIN,
+        "mm_vmscan_memcg_reclaim_begin",
+        (INT, INT, GFP, INT),
+        "order - gfp -",
+        "4.8",
+        until=(5, 2),
+    ),
+    _tracepoint(
+        Event.RECLAIM_END,
+        "mm_vmscan_memcg_reclaim_end",
+        ("long unsigned int", MEMCG),
+        "nr memcg",
+        "7.2: memcg added",
+        since=(7, 0),
+    ),
+    _tracepoint(
+        Event.RECLAIM_END,
+        "mm_vmscan_memcg_reclaim_end",
+        ("long unsigned int",),
+        "nr",
+        "4.8",
+        until=(7, 0),
+    ),
+    *(
+        _tracepoint(
+            event,
+            event.value.replace(" ", "_"),
+            (CGROUP, TEXT),
+            "cgroup path",
+            "4.19: gives the path; before, it has to be looked up",
+            since=(4, 18),
+        )
+        for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR, Event.CGROUP_RELEASE)
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NoHook:
+    """Why an event has no hook."""
+
+    reason: str
+
+
+def choose(event: Event, mechanism: Mechanism, facts: Facts) -> Hook | NoHook:
+    """The first row of the table that fits this kernel."""
+    rows = [h for h in HOOKS if h.event is event and h.mechanism is mechanism]
+    if not rows:
+        return NoHook(f"no {mechanism} shows it on any kernel")
+    if not facts.has_btf:
+        return _choose_by_version(rows, facts)
+    found = {hook.name: _prototype(hook, facts) for hook in rows}
+    fitting = [hook for hook in rows if found[hook.name] == hook.prototype]
+    if len(fitting) > 1:
+        return _choose_by_version(fitting, facts)
+    if fitting:
+        return fitting[0]
+    strangers = [f"{name}({', '.join(types)})" for name, types in found.items() if types is not None]
+    if strangers:
+        return NoHook(f"unknown prototype {strangers[0]}: its arguments could be misread")
+    names = ", ".join(dict.fromkeys(h.name for h in rows))
+    return NoHook(f"this kernel has no {mechanism} for it (looked for {names})")
+
+
+def _choose_by_version(rows: list[Hook], facts: Facts) -> Hook | NoHook:
+    release = version(facts.release)
+    for hook in rows:
+        if hook.since <= release < hook.until:
+            return hook
+    return NoHook(f"no row for kernel {facts.release}")
+
+
+def _prototype(hook: Hook, facts: Facts) -> tuple[str, ...] | None:
+    if hook.mechanism is Mechanism.RAW_TRACEPOINT:
+        return facts.tracepoint(hook.name)
+    return facts.function(hook.name)

@@ -1,0 +1,143 @@
+"""Where a kernel keeps what the BPF programs read, as constants for the compiler."""
+
+from dataclasses import dataclass
+
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import Facts, version
+
+Defines = dict[str, int | str]
+
+GFP_ACCOUNT_BEFORE_5_4 = 0x100000
+GFP_ACCOUNT = 0x400000
+"""5.4 moved the bit; kernels whose BTF has no ___GFP_ACCOUNT_BIT (before 6.10) have this value."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageMark:
+    """How a generation of kernels marks a page as charged, and where it keeps the owner."""
+
+    mark_field: str
+    mark_size: int
+    mark_mask: int
+    mark_value: int
+    owner_field: str
+    owner_is_objcg: bool
+
+
+# 5.15: bcfe06bf2622 and b4e0b68fbd9d made memcg_data of mem_cgroup, with the mark in bit 1; bit 0
+# means a slab's vector of objcgs, so both are tested. In 5.11 and 5.12 the owner is a memcg.
+_MEMCG_DATA = PageMark("memcg_data", 8, 3, 2, "memcg_data", owner_is_objcg=True)
+_MEMCG_DATA_5_11 = PageMark("memcg_data", 8, 3, 2, "memcg_data", owner_is_objcg=False)
+# 4.18: 6e292b9be7f4 gave page types their own bits, counted down from 0xf0000000.
+_PAGE_TYPE = PageMark("page_type", 4, 0xF0000200, 0xF0000000, "mem_cgroup", owner_is_objcg=False)
+# 4.8: 4949148ad433 marked kmem pages in _mapcount, as -512.
+_MAPCOUNT = PageMark("_mapcount", 4, 0xFFFFFFFF, 0xFFFFFE00, "mem_cgroup", owner_is_objcg=False)
+
+
+def page_mark(facts: Facts) -> PageMark:
+    if facts.offset("page", "memcg_data") is not None:
+        return _MEMCG_DATA_5_11 if version(facts.release) < (5, 13) else _MEMCG_DATA
+    return _PAGE_TYPE if facts.offset("page", "page_type") is not None else _MAPCOUNT
+
+
+def gfp_account(facts: Facts) -> int:
+    """Value of __GFP_ACCOUNT."""
+    bit = facts.enumerator("___GFP_ACCOUNT_BIT")
+    if bit is not None:
+        return 1 << bit
+    return GFP_ACCOUNT_BEFORE_5_4 if version(facts.release) < (5, 4) else GFP_ACCOUNT
+
+
+def defines(facts: Facts) -> Defines:
+    """Constants for the probes: OFF_* in bytes, and the page mark's.
+
+    Raises CannotError naming what this kernel's BTF lacks.
+    """
+    mark = page_mark(facts)
+    needed = {
+        "OFF_PAGE_MARK": ("page", mark.mark_field),
+        "OFF_PAGE_OWNER": ("page", mark.owner_field),
+        "OFF_MEMCG_CSS": ("mem_cgroup", "css"),
+        "OFF_MEMCG_CGROUP": ("mem_cgroup", "css.cgroup"),
+        "OFF_CGROUP_KN": ("cgroup", "kn"),
+        "OFF_CGROUP_ROOT": ("cgroup", "root"),
+        "OFF_KN_ID": ("kernfs_node", "id"),
+        "OFF_ROOT_HIERARCHY": ("cgroup_root", "hierarchy_id"),
+        "OFF_TASK_CGROUPS": ("task_struct", "cgroups"),
+        "OFF_COUNTER_USAGE": ("page_counter", "usage"),
+        "OFF_COUNTER_MAX": ("page_counter", "max"),
+        "OFF_COUNTER_PARENT": ("page_counter", "parent"),
+        "OFF_MEMCG_MEMORY": ("mem_cgroup", "memory"),
+    }
+    if mark.owner_is_objcg:
+        needed["OFF_OBJCG_MEMCG"] = ("obj_cgroup", "memcg")
+    found: Defines = {
+        "MARK_SIZE": mark.mark_size,
+        "MARK_MASK": mark.mark_mask,
+        "MARK_VALUE": mark.mark_value,
+        "GFP_ACCOUNT": gfp_account(facts),
+    }
+    missing = [f"{s}.{f}" for s, f in needed.values() if facts.offset(s, f) is None]
+    if missing:
+        raise CannotError(
+            f"This kernel ({facts.release}) lays out its types in a way kmemtrace does not know: "
+            f"{', '.join(missing)} not found. Please report it with the output of `kmemtrace check`."
+        )
+    for name, (struct, field) in needed.items():
+        found[name] = _offset(facts, struct, field)
+    return found | _counters(facts) | _sizes(facts) | _memory_css(facts)
+
+
+def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
+    """Constants that limit the programs to one cgroup and what is below it.
+
+    Raises CannotError on kernels whose cgroups keep no ids of their ancestors (before 5.5).
+    """
+    at: Defines = {"SUBTREE_ID": f"{cgroup_id}ULL", "SUBTREE_LEVEL": level}
+    at["OFF_CGROUP_LEVEL"] = _offset(facts, "cgroup", "level")
+    # 6.1: 7f203bc89eb6 replaced ancestor_ids[] by ancestors[]
+    ancestors = facts.offset("cgroup", "ancestors")
+    ids = facts.offset("cgroup", "ancestor_ids")
+    if ancestors is not None:
+        return at | {"OFF_CGROUP_ANCESTORS": ancestors}
+    if ids is not None and version(facts.release) >= (5, 5):  # 743210386c03: 64-bit kernfs ids
+        return at | {"OFF_CGROUP_ANCESTORS": ids, "ANCESTORS_ARE_IDS": 1}
+    raise CannotError(f"--cgroup needs kernel 5.5 or later; this is {facts.release}.")
+
+
+def _offset(facts: Facts, struct: str, field: str) -> int:
+    offset = facts.offset(struct, field)
+    if offset is None:
+        raise CannotError(f"This kernel ({facts.release}) has no {struct}.{field}.")
+    return offset
+
+
+def _counters(facts: Facts) -> Defines:
+    """The page counters that only some kernels have: memsw and kmem are cgroup v1's."""
+    found: Defines = {}
+    for name, field in (("OFF_MEMCG_MEMSW", "memsw"), ("OFF_MEMCG_KMEM", "kmem")):
+        offset = facts.offset("mem_cgroup", field)
+        if offset is not None:
+            found[name] = offset
+    kmem = facts.enumerator("MEMCG_KMEM", "memcg_stat_item")
+    if kmem is not None:
+        found["MEMCG_KMEM"] = kmem
+    return found
+
+
+def _sizes(facts: Facts) -> Defines:
+    size = facts.size("page") or 0
+    if size == 0 or size & (size - 1):
+        raise CannotError(
+            f"struct page has {size} bytes on this kernel; kmemtrace needs a power of two, as every "
+            "64-bit distribution kernel has."
+        )
+    id_size = facts.field_size("kernfs_node", "id") or 8
+    return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "KN_ID_SIZE": id_size}
+
+
+def _memory_css(facts: Facts) -> Defines:
+    index = facts.enumerator("memory_cgrp_id", "cgroup_subsys_id")
+    if index is None:
+        raise CannotError("This kernel has no memory controller (CONFIG_MEMCG).")
+    return {"OFF_CSS_SET_MEMORY": _offset(facts, "css_set", "subsys") + 8 * index}

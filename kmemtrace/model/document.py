@@ -1,0 +1,92 @@
+"""The JSON document of a Snapshot: the contract of `top --json`."""
+
+import dataclasses
+from typing import Any
+
+from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, Site, Snapshot
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """Everything in `snapshot` as JSON types. What the tier cannot see is absent, never zero."""
+    doc: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "time": snapshot.time,
+        "host": snapshot.host,
+        "kernel": snapshot.kernel,
+        "tier": snapshot.tier.value,
+        "interval_seconds": snapshot.interval_seconds,
+        "page_size": snapshot.page_size,
+        "cgroups": [_cgroup(c, snapshot.page_size) for c in snapshot.cgroups],
+        "gone": dataclasses.asdict(snapshot.gone),
+        "mismatches": [_mismatch(m) for m in snapshot.mismatches],
+        "losses": _losses(snapshot.losses),
+        "maps": {n: {"entries": m.entries, "capacity": m.capacity} for n, m in snapshot.maps.items()},
+        "unseen": dict(snapshot.unseen),
+    }
+    if snapshot.preexisting_pages is not None:
+        doc["preexisting_pages"] = snapshot.preexisting_pages
+    return doc
+
+
+def _cgroup(cgroup: Cgroup, page_size: int) -> dict[str, Any]:
+    doc: dict[str, Any] = {
+        "path": cgroup.path,
+        "id": cgroup.key.id,
+        "hierarchy": cgroup.key.hierarchy,
+        "state": cgroup.state.value,
+        "charged_pages": cgroup.charged_pages,
+        "uncharged_pages": cgroup.uncharged_pages,
+        "held_pages": cgroup.held_pages,
+        "held_bytes": cgroup.held_pages * page_size,
+        "failed_charges": cgroup.failed_charges,
+        "sites": [_site(s) for s in cgroup.sites],
+        "latency": {name: h.to_json() for name, h in cgroup.latency.items()},
+        "mismatches": dict(cgroup.mismatches),
+    }
+    if cgroup.label is not None:
+        doc["label"] = cgroup.label
+    if cgroup.oldest_seconds is not None:
+        doc["oldest_seconds"] = cgroup.oldest_seconds
+    if cgroup.kernel_pages_change is not None:
+        doc["kernel_pages_change"] = cgroup.kernel_pages_change
+    return doc
+
+
+def _site(site: Site) -> dict[str, Any]:
+    return {
+        "kind": site.kind.value,
+        "symbol": site.symbol,
+        "held_pages": site.held_pages,
+        "charged_pages": site.charged_pages,
+        "stack": list(site.stack),
+    }
+
+
+def _losses(losses: Losses) -> dict[str, Any]:
+    doc: dict[str, Any] = {
+        "map_full": sum(losses.map_full.values()),
+        "ring_drops": losses.ring_drops,
+        "healed": losses.healed,
+        "swept": losses.swept,
+        "unmatched_frees": losses.unmatched_frees,
+        "unknown_stacks": losses.unknown_stacks,
+    }
+    if losses.recursion_misses is not None:
+        doc["recursion_misses"] = sum(losses.recursion_misses.values())
+    return doc
+
+
+def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
+    return {
+        "class": mismatch.mismatch_class,
+        "confidence": mismatch.confidence,
+        "page": hex(mismatch.page),
+        "order": mismatch.order,
+        "charged_to": mismatch.charged_to,
+        "uncharged_from": mismatch.uncharged_from,
+        "alloc_stack": list(mismatch.alloc_stack),
+        "free_stack": list(mismatch.free_stack),
+        "comm": mismatch.comm,
+        "pid": mismatch.pid,
+        "time": mismatch.time,
+    }

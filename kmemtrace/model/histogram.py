@@ -1,0 +1,93 @@
+"""Log2 histograms of durations, as the BPF programs count them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FIRST_LE_NS = 1 << 10
+"""Upper bound of the first bucket: 1.024 µs. Each further bucket's is twice the one before."""
+
+BUCKETS = 36
+"""The last bucket is open; the one before it ends at 2**44 ns, about 4.9 hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations counted in BUCKETS log2 buckets, and their sum in nanoseconds.
+
+    `counts[i]` holds durations d with d < FIRST_LE_NS << i and not in an earlier bucket.
+    """
+
+    counts: tuple[int, ...]
+    sum_ns: int
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != BUCKETS:
+            raise ValueError(f"a histogram has {BUCKETS} buckets, not {len(self.counts)}")
+
+    @classmethod
+    def empty(cls) -> "Histogram":
+        return cls((0,) * BUCKETS, 0)
+
+    @classmethod
+    def of(cls, durations_ns: Sequence[int]) -> "Histogram":
+        counts = [0] * BUCKETS
+        for duration in durations_ns:
+            counts[bucket(duration)] += 1
+        return cls(tuple(counts), sum(durations_ns))
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        return Histogram(
+            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            self.sum_ns + other.sum_ns,
+        )
+
+    def __sub__(self, earlier: "Histogram") -> "Histogram":
+        """What was counted since `earlier`, a histogram of the same thing."""
+        return Histogram(
+            tuple(a - b for a, b in zip(self.counts, earlier.counts, strict=True)),
+            self.sum_ns - earlier.sum_ns,
+        )
+
+    def quantile_seconds(self, q: float) -> float | None:
+        """Upper bound, in seconds, of the bucket that holds the q-quantile; None when empty.
+
+        `inf` when it lies in the last, open bucket.
+        """
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+        if self.count == 0:
+            return None
+        rank, seen = max(1, -(-self.count * q // 1)), 0
+        for i, n in enumerate(self.counts):
+            seen += n
+            if seen >= rank:
+                return upper_bound_seconds(i)
+        raise AssertionError("the counts of a histogram add up to its count")
+
+    def to_json(self) -> dict[str, object]:
+        """`buckets` are cumulative and end at the first that holds everything, then +Inf."""
+        buckets: list[list[object]] = []
+        seen = 0
+        for i, n in enumerate(self.counts[:-1]):
+            seen += n
+            buckets.append([upper_bound_seconds(i), seen])
+            if seen == self.count:
+                break
+        buckets.append(["+Inf", self.count])
+        return {"count": self.count, "sum_seconds": self.sum_ns / 1e9, "buckets": buckets}
+
+
+SHIFT = FIRST_LE_NS.bit_length() - 1
+
+
+def bucket(duration_ns: int) -> int:
+    """Index of the bucket that counts `duration_ns`; the C side computes the same."""
+    return max(0, min(duration_ns.bit_length() - SHIFT, BUCKETS - 1))
+
+
+def upper_bound_seconds(index: int) -> float:
+    return float("inf") if index >= BUCKETS - 1 else (FIRST_LE_NS << index) / 1e9

@@ -1,0 +1,159 @@
+"""Snapshot: everything known at one moment. Every output takes Snapshots and nothing else.
+
+Pages are base pages throughout: an order-3 charge counts 8.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kmemtrace.model.enums import CgroupState, SiteKind, Tier
+from kmemtrace.model.histogram import Histogram
+
+SCHEMA_VERSION = 1
+
+
+class CgroupKey(NamedTuple):
+    """Identity of a cgroup. The id alone is not enough: each v1 hierarchy numbers its own."""
+
+    hierarchy: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One allocation stack of one cgroup."""
+
+    kind: SiteKind
+    symbol: str
+    """First function outside the allocator; "(unknown)" when the stack was not recorded."""
+    stack: tuple[str, ...]
+    """Frames as `function+0xoffset`, innermost first; empty when not recorded."""
+    charged_pages: int
+    uncharged_pages: int
+
+    @property
+    def held_pages(self) -> int:
+        return self.charged_pages - self.uncharged_pages
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """What is known of one cgroup, counted since the tracer started."""
+
+    key: CgroupKey
+    path: str
+    """Path below the hierarchy's root; "(id 1234)" when it could not be learnt."""
+    label: str | None
+    """Container, pod or unit that the path names, e.g. "docker 4f2a9c1b03de"."""
+    state: CgroupState
+    charged_pages: int
+    uncharged_pages: int
+    failed_charges: int
+    oldest_seconds: float | None
+    """Age of the page held longest; None when none is held."""
+    sites: tuple[Site, ...]
+    """Most held first."""
+    latency: Mapping[str, Histogram]
+    """By "alloc", "charge" and "lifetime"; a key is absent where the tier cannot measure it."""
+    kernel_pages_change: int | None = None
+    """Change of the kernel's own MEMCG_KMEM total (whole pages, slab, per-CPU, stacks) since
+    the start, in pages, this cgroup's own without its children's; None where the kernel has no
+    hook for it."""
+    mismatches: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def held_pages(self) -> int:
+        return self.charged_pages - self.uncharged_pages
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Sums of the cgroups that were removed, hold nothing any more and have no row."""
+
+    cgroups: int = 0
+    charged_pages: int = 0
+    uncharged_pages: int = 0
+    failed_charges: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One charge or uncharge that broke the promise, with its evidence."""
+
+    mismatch_class: str
+    confidence: str
+    page: int
+    order: int
+    charged_to: str | None
+    uncharged_from: str | None
+    alloc_stack: tuple[str, ...]
+    free_stack: tuple[str, ...]
+    comm: str
+    pid: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What the tracer missed, and what it could mend. None: this kernel does not tell."""
+
+    recursion_misses: Mapping[str, int] | None
+    """By program: skipped because the program was already running on that CPU (5.12+)."""
+    map_full: Mapping[str, int]
+    """By map: entries refused."""
+    ring_drops: int
+    healed: int
+    """Base pages whose free was missed, proved by their being handed out again."""
+    swept: int
+    """Base pages whose charge was found ended with no free event: taken out of kmem accounting
+    in place (a pipe page stolen by splice), or a missed free."""
+    unmatched_frees: int
+    """Frees of a page marked as tracked for which no record was found."""
+    unknown_stacks: int
+
+    @property
+    def missed_events(self) -> int:
+        """Events not seen, as far as the kernel tells."""
+        return sum((self.recursion_misses or {}).values()) + sum(self.map_full.values()) + self.ring_drops
+
+
+@dataclass(frozen=True, slots=True)
+class MapFill:
+    entries: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    time: float
+    """Seconds since the epoch."""
+    host: str
+    kernel: str
+    tier: Tier
+    interval_seconds: float
+    """Since the previous Snapshot, or since the start for the first."""
+    page_size: int
+    cgroups: tuple[Cgroup, ...]
+    losses: Losses
+    maps: Mapping[str, MapFill]
+    gone: Gone = Gone()
+    mismatches: tuple[Mismatch, ...] = ()
+    preexisting_pages: int | None = None
+    """Pages that look charged from before the start (an upper estimate from /proc/kpageflags);
+    None until they have been counted, or where they cannot be."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """What this tier cannot see, and why."""
+
+    @property
+    def charged_pages(self) -> int:
+        """Of all cgroups, those that are gone included: never goes backwards."""
+        return self.gone.charged_pages + sum(c.charged_pages for c in self.cgroups)
+
+    @property
+    def uncharged_pages(self) -> int:
+        return self.gone.uncharged_pages + sum(c.uncharged_pages for c in self.cgroups)
+
+    @property
+    def held_pages(self) -> int:
+        return self.charged_pages - self.uncharged_pages

@@ -1,0 +1,1 @@
+"""Compile, attach, read the maps into Snapshots, count losses, detach."""

@@ -1,0 +1,53 @@
+"""How much the BPF maps can hold, and what that costs."""
+
+from dataclasses import dataclass
+
+from kmemtrace.kernel.layout import Defines
+from kmemtrace.model.histogram import BUCKETS, SHIFT
+
+STACK_DEPTH = 20
+LIFE_PATH = 384
+INSPECT_BATCH = 512
+
+_LEAST_PAGES, _MOST_PAGES = 1 << 16, 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Entries of each map. All are allocated at the start: to allocate in the middle of the page
+    allocator's own events would recurse."""
+
+    page_frames: int
+    """One more than the highest page frame: the filter has one bit for each."""
+    pages: int
+    """Charged pages (or blocks) that can be held at one time, about 100 bytes each."""
+    cgroups: int = 1 << 14
+    sites: int = 1 << 16
+    stacks: int = 1 << 14
+    lives: int = 1 << 13
+
+    @classmethod
+    def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
+        """Room for one charged page in 32 of the machine's: 0.08 % of its memory."""
+        if pages is None:
+            pages = min(max(_power_of_two(page_frames // 32), _LEAST_PAGES), _MOST_PAGES)
+        return cls(page_frames=page_frames, pages=pages)
+
+    def defines(self) -> Defines:
+        return {
+            "PAGE_INDEX_MASK": f"{_power_of_two(self.page_frames) - 1}U",
+            "MAX_PAGES": self.pages,
+            "MAX_CGROUPS": self.cgroups,
+            "MAX_SITES": self.sites,
+            "MAX_STACKS": self.stacks,
+            "MAX_LIVES": self.lives,
+            "STACK_DEPTH": STACK_DEPTH,
+            "LIFE_PATH": LIFE_PATH,
+            "INSPECT_BATCH": INSPECT_BATCH,
+            "HISTOGRAM_BUCKETS": BUCKETS,
+            "HISTOGRAM_SHIFT": SHIFT,
+        }
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << max(0, at_least - 1).bit_length()

@@ -1,0 +1,125 @@
+"""Reads whole BPF maps into numpy arrays, and single elements."""
+
+import ctypes
+import errno
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmemtrace.model.histogram import BUCKETS
+from kmemtrace.tracer.find_bcc import import_bcc
+
+Records = NDArray[Any]
+
+# The structs of probes/charges.h and probes/lives.h.
+CHARGE = np.dtype(
+    [
+        ("objcg", "u8"),
+        ("memcg", "u8"),
+        ("cgroup", "u8"),
+        ("time", "u8"),
+        ("order", "u4"),
+        ("stack", "i4"),
+    ]
+)
+TOTALS = np.dtype(
+    [
+        ("charged", "u8"),
+        ("uncharged", "u8"),
+        ("uncharged_put", "u8"),
+        ("failed", "u8"),
+        ("kernel", "i8"),
+        ("lifetime_ns", "u8"),
+        ("lifetime", "u8", (BUCKETS,)),
+    ]
+)
+SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
+SITE = np.dtype([("charged", "u8"), ("uncharged", "u8")])
+INSPECTION = np.dtype([("page", "u8"), ("time", "u8"), ("unmarked", "u8")])
+ID = np.dtype("u8")
+
+
+def life_dtype(path_bytes: int) -> np.dtype[Any]:
+    return np.dtype([("removed", "u8"), ("released", "u8"), ("path", f"S{path_bytes}")])
+
+
+class HashMap:
+    """One BPF hash map. Its buffers are kept, so that a reading allocates nothing."""
+
+    def __init__(self, fd: int, key: np.dtype[Any], value: np.dtype[Any], capacity: int) -> None:
+        self._lib: Any = import_bcc().libbcc.lib
+        self._fd = fd
+        self.capacity = capacity
+        self._keys = np.zeros(capacity, key)
+        self._values = np.zeros(capacity, value)
+        self._batches = True
+
+    def read(self) -> tuple[Records, Records]:
+        """All keys and values; each element whole, the map as a whole not at one instant.
+
+        The arrays are views, valid until the next reading.
+        """
+        count = self._read_batch() if self._batches else None
+        if count is None:
+            self._batches = False
+            count = self._read_one_by_one()
+        return self._keys[:count], self._values[:count]
+
+    def delete(self, key: Any) -> None:
+        """Removes an element; that it is gone already is no error."""
+        one = np.array([key], self._keys.dtype)
+        self._lib.bpf_delete_elem(self._fd, one.ctypes.data)
+
+    def _read_batch(self) -> int | None:
+        """One system call for the whole map; None before 5.6, which has no such call."""
+        count = ctypes.c_uint32(self.capacity)
+        token = ctypes.c_uint32(0)
+        result = self._lib.bpf_lookup_batch(
+            self._fd,
+            None,
+            ctypes.byref(token),
+            self._keys.ctypes.data,
+            self._values.ctypes.data,
+            ctypes.byref(count),
+        )
+        if result == 0 or ctypes.get_errno() in (errno.ENOENT, errno.ENOSPC):
+            return count.value
+        if ctypes.get_errno() == errno.EINVAL:
+            return None
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def _read_one_by_one(self) -> int:
+        count = 0
+        key = np.zeros(1, self._keys.dtype)
+        value = np.zeros(1, self._values.dtype)
+        more = self._lib.bpf_get_first_key(self._fd, key.ctypes.data, key.itemsize) == 0
+        while more and count < self.capacity:
+            if self._lib.bpf_lookup_elem(self._fd, key.ctypes.data, value.ctypes.data) == 0:
+                self._keys[count], self._values[count] = key[0], value[0]
+                count += 1
+            more = self._lib.bpf_get_next_key(self._fd, key.ctypes.data, key.ctypes.data) == 0
+        return count
+
+
+class ArrayMap:
+    """One BPF array map, or the stack map, whose ids are its indices. An element of `shape` n is
+    itself an array of n."""
+
+    def __init__(self, fd: int, value: np.dtype[Any], shape: int = 1) -> None:
+        self._lib: Any = import_bcc().libbcc.lib
+        self._fd = fd
+        self._dtype, self._shape = value, shape
+
+    def __getitem__(self, index: int) -> Records:
+        value = np.zeros(self._shape, self._dtype)
+        key = ctypes.c_uint32(index)
+        if self._lib.bpf_lookup_elem(self._fd, ctypes.byref(key), value.ctypes.data) != 0:
+            raise KeyError(index)
+        return value
+
+    def __setitem__(self, index: int, value: Records) -> None:
+        key = ctypes.c_uint32(index)
+        if self._lib.bpf_update_elem(self._fd, ctypes.byref(key), value.ctypes.data, 0) != 0:
+            raise KeyError(index)

@@ -1,0 +1,35 @@
+"""What the kernel says of a loaded program: how often it ran, how long, how often it was skipped."""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+from kmemtrace.tracer.find_bcc import import_bcc
+
+_RUN_TIME_AT, _RUNS_AT, _MISSES_AT = 192, 200, 208
+"""Offsets in struct bpf_prog_info of <linux/bpf.h>, which only ever grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    runs: int
+    """Counted only while kernel.bpf_stats_enabled is 1, as is run_ns."""
+    run_ns: int
+    recursion_misses: int | None
+    """Times it was skipped because it was running on that CPU already; None before 5.12, which
+    does not count them."""
+
+
+def program_info(fd: int) -> ProgramInfo:
+    lib: Any = import_bcc().libbcc.lib
+    buffer = (ctypes.c_char * 256)()
+    length = ctypes.c_uint32(len(buffer))
+    if lib.bpf_obj_get_info(fd, buffer, ctypes.byref(length)) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, "the kernel tells nothing of a BPF program of ours")
+
+    def word(offset: int) -> int:
+        return ctypes.c_uint64.from_buffer(buffer, offset).value
+
+    counts_misses = length.value >= _MISSES_AT + 8
+    return ProgramInfo(word(_RUNS_AT), word(_RUN_TIME_AT), word(_MISSES_AT) if counts_misses else None)

@@ -1,0 +1,95 @@
+"""Compiles, loads and attaches the BPF programs with BCC, without kernel headers."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.hooks import Hook
+from kmemtrace.kernel.layout import Defines
+from kmemtrace.model.enums import c_defines
+from kmemtrace.tracer.find_bcc import import_bcc
+from kmemtrace.tracer.sources import probes_folder, program_text
+
+
+class Programs:
+    """The BPF programs of one source file. Loaded on creation, attached by attach(); closing the
+    process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel."""
+
+    def __init__(self, source: str, functions: Sequence[str], defines: Defines) -> None:
+        """Compiles `source`, a file of the probes folder, and loads `functions` of it.
+
+        Raises CannotError; what the compiler or the verifier said is then in a file it names.
+        """
+        self._bcc = import_bcc()
+        folder = probes_folder()
+        # The tree of small headers that stands in for the kernel's own.
+        os.environ["BCC_KERNEL_SOURCE"] = str(folder)
+        flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
+        with _quiet(source):
+            self._bpf: Any = self._bcc.BPF(text=program_text(folder, source), cflags=flags)
+            self._functions = {
+                name: self._bpf.load_func(name, self._bcc.BPF.RAW_TRACEPOINT) for name in functions
+            }
+
+    def attach(self, hooks: Mapping[str, Hook]) -> None:
+        """Attaches each function to its raw tracepoint.
+
+        Raises CannotError where the kernel refuses.
+        """
+        for function, hook in hooks.items():
+            try:
+                self._bpf.attach_raw_tracepoint(hook.name.encode(), function.encode())
+            except Exception as error:  # BCC raises nothing narrower
+                self.close()
+                raise CannotError(
+                    f"The kernel refused to attach to the tracepoint {hook.name} ({error}). "
+                    "Run `kmemtrace check` for what this kernel offers."
+                ) from error
+
+    def fd(self, function: str) -> int:
+        return int(self._functions[function].fd)
+
+    @property
+    def fds(self) -> dict[str, int]:
+        return {name: int(function.fd) for name, function in self._functions.items()}
+
+    def map_fd(self, name: str) -> int:
+        return int(self._bpf[name].map_fd)
+
+    def symbol(self, address: int) -> str:
+        """`function+0xoffset` of a kernel address; "[unknown]" where kallsyms hides it."""
+        text: bytes = self._bcc.BPF.ksym(address, show_offset=True)
+        return text.decode(errors="replace")
+
+    def close(self) -> None:
+        self._bpf.cleanup()
+
+
+@contextmanager
+def _quiet(source: str) -> Iterator[None]:
+    """Keeps what BCC, clang and the verifier print off the user's screen: into a file, which is
+    kept and named only if the work fails. They write to descriptor 2 from C++, so that is what is
+    turned aside."""
+    with tempfile.NamedTemporaryFile(prefix="kmemtrace-", suffix=".log", delete=False) as log:
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    except Exception as error:  # BCC raises nothing narrower
+        _restore(saved)
+        raise CannotError(
+            f"The BPF program {source} was not accepted ({error}). The compiler's and the "
+            f"kernel's messages are in {log.name}."
+        ) from error
+    else:
+        _restore(saved)
+        Path(log.name).unlink()
+
+
+def _restore(saved: int) -> None:
+    os.dup2(saved, 2)
+    os.close(saved)

@@ -1,0 +1,69 @@
+"""What a kernel stack says of who asked for a page: the kind and the function."""
+
+import re
+from collections.abc import Sequence
+
+from kmemtrace.model.enums import SiteKind
+
+UNKNOWN = "(unknown)"
+
+# Frames of the tracer and of the allocators themselves: they tell how a page was got, not for what.
+_ALLOCATOR = re.compile(
+    r"bpf_trace_run|bpf_prog_|bpf_get_stack|__bpf_|__traceiter_|trace_|perf_trace_|__bpf_trace_"
+    r"|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
+    r"|get_free_pages?|get_zeroed_page|alloc_page_interleave|alloc_contig|alloc_skb_with_frags"
+    r"|__kmalloc|___kmalloc|kmalloc_|kmalloc$|kvmalloc|__kvmalloc|kvrealloc|krealloc|kmem_cache_"
+    r"|vmalloc|__vmalloc|vzalloc|vm_area_alloc|__get_vm_area|alloc_vmap_area|new_slab|___slab_alloc"
+    r"|__slab_alloc|allocate_slab|pcpu_|__alloc_percpu"
+)
+
+# The page allocator's own users that are worth naming when nothing more telling called them.
+_LAYERS = (
+    (re.compile(r"__vmalloc|vmalloc|vzalloc|vm_area_alloc"), SiteKind.VMALLOC),
+    (re.compile(r"_*kmalloc_large|_*kmalloc_order"), SiteKind.KMALLOC_LARGE),
+)
+
+_KINDS = (
+    (re.compile(r"anon_pipe_|pipe_write|alloc_pipe_info|pipe_resize|create_pipe"), SiteKind.PIPE),
+    (re.compile(r"unix_(stream|dgram|seqpacket)_"), SiteKind.UNIX_SOCKET),
+    (
+        re.compile(
+            r"pte_alloc|__p[tgmu4]d?d_alloc|__pte_alloc|_?_?pgd_alloc|pmd_alloc|pud_alloc|p4d_alloc"
+            r"|do_anonymous_page|copy_page_range|copy_p[tmu4]d?_range|__handle_mm_fault|walk_to_p[mu]d"
+            r"|move_page_tables|pagetable_alloc"
+        ),
+        SiteKind.PAGE_TABLE,
+    ),
+    (re.compile(r"alloc_thread_stack|dup_task_struct"), SiteKind.THREAD_STACK),
+    (re.compile(r"bpf_map|bpf_prog|bpf_ringbuf|(array|htab|prealloc|stack)_map|__sys_bpf|map_create"),
+     SiteKind.BPF),
+    (re.compile(r"io_uring|io_(mem_alloc|create_region|allocate)|__io_uaddr|__do_sys_io_uring"),
+     SiteKind.IO_URING),
+    (re.compile(r"kvm_|__kvm|vmx_|svm_"), SiteKind.KVM),
+)  # fmt: skip
+
+
+def function(frame: str) -> str:
+    """The function's name, without offset and the compiler's suffixes."""
+    return frame.partition("+")[0].partition(".")[0]
+
+
+def classify(stack: Sequence[str]) -> tuple[SiteKind, str]:
+    """Kind and symbol of a stack, innermost frame first: of the first frame outside the
+    allocator; its callers decide the kind where that frame alone does not."""
+    callers = [f for f in map(function, stack) if f and not _ALLOCATOR.match(f)]
+    if not callers:
+        return SiteKind.OTHER, UNKNOWN
+    for caller in callers:
+        for pattern, kind in _KINDS:
+            if pattern.match(caller):
+                return kind, callers[0]
+    return _layer(stack), callers[0]
+
+
+def _layer(stack: Sequence[str]) -> SiteKind:
+    for frame in map(function, stack):
+        for pattern, kind in _LAYERS:
+            if pattern.match(frame):
+                return kind
+    return SiteKind.OTHER

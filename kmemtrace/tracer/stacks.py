@@ -1,0 +1,44 @@
+"""Recorded kernel stacks by id, as frames, kind and symbol. A stack never changes: each is read
+and resolved once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kmemtrace.model.enums import SiteKind
+from kmemtrace.tracer.maps import ArrayMap
+from kmemtrace.tracer.sites import UNKNOWN, classify
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    kind: SiteKind
+    symbol: str
+    frames: tuple[str, ...]
+
+
+NOT_RECORDED = Stack(SiteKind.OTHER, UNKNOWN, ())
+
+
+class Stacks:
+    def __init__(self, addresses: ArrayMap, symbol: Callable[[int], str]) -> None:
+        """`symbol` gives `function+0xoffset` of a kernel address."""
+        self._addresses, self._symbol = addresses, symbol
+        self._known: dict[int, Stack] = {}
+
+    def __getitem__(self, stack_id: int) -> Stack:
+        """NOT_RECORDED for a negative id."""
+        if stack_id < 0:
+            return NOT_RECORDED
+        stack = self._known.get(stack_id)
+        if stack is None:
+            stack = self._known[stack_id] = self._resolve(stack_id)
+        return stack
+
+    def _resolve(self, stack_id: int) -> Stack:
+        try:
+            addresses = self._addresses[stack_id]
+        except KeyError:
+            return NOT_RECORDED
+        frames = tuple(self._symbol(int(a)) for a in addresses if a)
+        kind, symbol = classify(frames)
+        return Stack(kind, symbol, frames)

@@ -1,0 +1,93 @@
+"""Finds records whose charge ended without a free that we saw, and ends them.
+
+Two kinds: a page taken out of kmem accounting in place (a pipe page stolen by splice), and a page
+whose free was missed. Neither leaves an event, so nothing per event could find them; the mark on
+the page tells, and is looked at here, a share of the held pages at each snapshot.
+"""
+
+import ctypes
+
+import numpy as np
+
+from kmemtrace.kernel.libbpf import libbpf
+from kmemtrace.tracer.capacity import INSPECT_BATCH
+from kmemtrace.tracer.maps import INSPECTION, ArrayMap, Records
+
+PAGES_PER_SNAPSHOT = 64 * INSPECT_BATCH
+"""Bounds the work of a snapshot: 64 system calls, about 5 ms. More held pages take more snapshots."""
+
+
+class _TestRunOpts(ctypes.Structure):
+    """struct bpf_test_run_opts of libbpf, which checks `size`."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("context_in", ctypes.c_void_p),
+        ("context_out", ctypes.c_void_p),
+        ("context_size_in", ctypes.c_uint32),
+        ("context_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    )
+
+
+class Sweeper:
+    """Runs the programs `inspect` and `sweep` over the records of the map `pages`."""
+
+    def __init__(self, inspect_fd: int, sweep_fd: int, inspections: ArrayMap) -> None:
+        self._inspect_fd, self._sweep_fd = inspect_fd, sweep_fd
+        self._inspections = inspections
+        self._next = 0
+        self._suspects: set[tuple[int, int]] = set()
+
+    def sweep(self, pages: Records, charges: Records) -> None:
+        """Looks at the next share of these records, and ends those found unmarked in two sweeps."""
+        found: set[tuple[int, int]] = set()
+        for look in self._share(pages, charges):
+            found.update(self._inspect(look))
+        for page, time in found & self._suspects:
+            self._run(self._sweep_fd, page, time)
+        self._suspects = found
+
+    def _share(self, pages: Records, charges: Records) -> list[Records]:
+        """Batches of inspections: last sweep's suspects again, then the next of the others."""
+        if len(pages) <= PAGES_PER_SNAPSHOT:
+            chosen = slice(None)
+        else:
+            begin = self._next if self._next < len(pages) else 0
+            chosen = slice(begin, begin + PAGES_PER_SNAPSHOT)
+            self._next = begin + PAGES_PER_SNAPSHOT
+        looks = np.zeros(len(pages[chosen]) + len(self._suspects), INSPECTION)
+        for i, (page, time) in enumerate(self._suspects):
+            looks[i] = (page, time, 0)
+        looks["page"][len(self._suspects) :] = pages[chosen]
+        looks["time"][len(self._suspects) :] = charges["time"][chosen]
+        return [looks[i : i + INSPECT_BATCH] for i in range(0, len(looks), INSPECT_BATCH)]
+
+    def _inspect(self, looks: Records) -> list[tuple[int, int]]:
+        """Those of up to INSPECT_BATCH records that are unmarked, as (page, time of charge)."""
+        batch = np.zeros(INSPECT_BATCH, INSPECTION)
+        batch[: len(looks)] = looks
+        self._inspections[0] = batch
+        self._run(self._inspect_fd)
+        batch = self._inspections[0]
+        unmarked = batch[: len(looks)][batch["unmarked"][: len(looks)] == 1]
+        return [(int(look["page"]), int(look["time"])) for look in unmarked]
+
+    def _run(self, program: int, *arguments: int) -> None:
+        context = (ctypes.c_uint64 * 4)(*arguments)
+        options = _TestRunOpts(
+            size=ctypes.sizeof(_TestRunOpts),
+            context_in=ctypes.addressof(context),
+            context_size_in=ctypes.sizeof(context),
+        )
+        if libbpf().bpf_prog_test_run_opts(program, ctypes.byref(options)) != 0:
+            raise OSError(ctypes.get_errno(), "the sweep program could not be run")

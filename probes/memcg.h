@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who is charged for a page. Every OFF_* is an offset in bytes that the Plan
+ * read from the kernel's BTF; MARK_* and OWNER_* say where this generation of
+ * kernels keeps the mark of a charged page and its owner.
+ */
+#ifndef KMEMTRACE_MEMCG_H
+#define KMEMTRACE_MEMCG_H
+
+struct owner {
+	u64 objcg; /* the memcg itself on kernels that have no objcg for pages */
+	u64 memcg;
+	u64 cgroup; /* kernfs id of the memcg's cgroup */
+};
+
+static __always_inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+	u32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline bool is_charged(u64 page)
+{
+#if MARK_SIZE == 8
+	return (read_u64(page + OFF_PAGE_MARK) & MARK_MASK) == MARK_VALUE;
+#else
+	return (read_u32(page + OFF_PAGE_MARK) & MARK_MASK) == MARK_VALUE;
+#endif
+}
+
+static __always_inline u64 kernfs_id(u64 cgroup)
+{
+	u64 node = read_u64(cgroup + OFF_CGROUP_KN);
+
+#if KN_ID_SIZE == 8
+	return read_u64(node + OFF_KN_ID);
+#else
+	return read_u32(node + OFF_KN_ID);
+#endif
+}
+
+static __always_inline u64 cgroup_of(u64 memcg)
+{
+	return read_u64(memcg + OFF_MEMCG_CGROUP);
+}
+
+static __always_inline bool owner_of(u64 page, struct owner *owner)
+{
+	owner->objcg = read_u64(page + OFF_PAGE_OWNER) & ~7ULL;
+#ifdef OFF_OBJCG_MEMCG
+	owner->memcg = read_u64(owner->objcg + OFF_OBJCG_MEMCG);
+#else
+	owner->memcg = owner->objcg;
+#endif
+	if (!owner->memcg)
+		return false;
+	owner->cgroup = kernfs_id(cgroup_of(owner->memcg));
+	return true;
+}
+
+/* Is the memcg's cgroup the one that --cgroup names, or below it? */
+static __always_inline bool in_subtree(u64 memcg)
+{
+#ifdef SUBTREE_ID
+	u64 cgroup = cgroup_of(memcg);
+	u64 ancestor;
+
+	if (read_u32(cgroup + OFF_CGROUP_LEVEL) < SUBTREE_LEVEL)
+		return false;
+	ancestor = read_u64(cgroup + OFF_CGROUP_ANCESTORS + SUBTREE_LEVEL * 8);
+#ifdef ANCESTORS_ARE_IDS
+	return ancestor == SUBTREE_ID;
+#else
+	return kernfs_id(ancestor) == SUBTREE_ID;
+#endif
+#else
+	return true;
+#endif
+}
+
+static __always_inline u64 current_memcg(void)
+{
+	u64 task = bpf_get_current_task();
+	u64 css_set = read_u64(task + OFF_TASK_CGROUPS);
+
+	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
+	return read_u64(css_set + OFF_CSS_SET_MEMORY) - OFF_MEMCG_CSS;
+}
+
+/*
+ * Is a limit of this memcg, or of one above it, too low for so many pages
+ * more? Runs for an accounted allocation that returned nothing, to tell a
+ * failed charge from a machine without free memory. 16 levels: deeper limits
+ * than that have not been met.
+ */
+static __always_inline bool limit_reached(u64 counter, u64 pages)
+{
+UNROLL
+	for (int level = 0; level < 16; level++) {
+		if (!counter)
+			break;
+		if (read_u64(counter + OFF_COUNTER_USAGE) + pages >
+		    read_u64(counter + OFF_COUNTER_MAX))
+			return true;
+		counter = read_u64(counter + OFF_COUNTER_PARENT);
+	}
+	return false;
+}
+
+/* memsw and kmem are v1's; v2 counts swap where memsw stands. */
+static __always_inline bool charge_would_fail(u64 memcg, u64 pages)
+{
+	return limit_reached(memcg + OFF_MEMCG_MEMORY, pages)
+#if defined(CGROUP_V1) && defined(OFF_MEMCG_MEMSW)
+	       || limit_reached(memcg + OFF_MEMCG_MEMSW, pages)
+#endif
+#if defined(CGROUP_V1) && defined(OFF_MEMCG_KMEM)
+	       || limit_reached(memcg + OFF_MEMCG_KMEM, pages)
+#endif
+		;
+}
+
+#endif

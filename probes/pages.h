@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which pages are tracked: one bit per page of the machine, so that the two
+ * hottest events leave after one test of one array element. Array look-ups
+ * are inlined by the verifier; a hash look-up on each free cost 200 ns more.
+ *
+ * Constants that come from the Plan: STRUCT_PAGE_SHIFT (log2 of the size of
+ * struct page), PAGE_INDEX_MASK (covers every page frame, so that no two
+ * pages share a bit and the base address of the memory map is not needed).
+ */
+#ifndef KMEMTRACE_PAGES_H
+#define KMEMTRACE_PAGES_H
+
+#define MAX_ORDER 10
+#define WORD_ORDER 6 /* 1 << 6 bits in a word */
+
+/* The verifier takes bounded loops from 5.3 on; unrolled they compile four times slower. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 3, 0)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("clang loop unroll(disable)")
+#endif
+
+BPF_ARRAY(tracked, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
+
+static __always_inline u32 page_index(u64 page)
+{
+	return (page >> STRUCT_PAGE_SHIFT) & PAGE_INDEX_MASK;
+}
+
+/* First page of the aligned block of the given order that holds this page. */
+static __always_inline u64 block_head(u64 page, u32 order)
+{
+	return page & ~((1ULL << (STRUCT_PAGE_SHIFT + order)) - 1);
+}
+
+static __always_inline bool is_tracked(u64 page)
+{
+	u32 index = page_index(page);
+	u32 at = index >> WORD_ORDER;
+	u64 *word = tracked.lookup(&at);
+
+	return word && (*word >> (index & 63)) & 1;
+}
+
+/*
+ * Sets or clears the bits of a block. The words are shared with other pages'
+ * owners, so each change is one atomic add of exactly the bits that differ;
+ * that is sound because a block's own bits are only changed by who owns it:
+ * the task that just got it from the allocator, or that is giving it back.
+ */
+static __always_inline void track_word(u32 at, u64 bits, bool on)
+{
+	u64 *word = tracked.lookup(&at);
+
+	if (!word)
+		return;
+	if (on)
+		__sync_fetch_and_add(word, bits & ~*word);
+	else
+		__sync_fetch_and_add(word, -(bits & *word));
+}
+
+static __always_inline void track(u64 page, u32 order, bool on)
+{
+	u32 index = page_index(page);
+	u32 at = index >> WORD_ORDER;
+
+	if (order < WORD_ORDER) {
+		u64 bits = ((1ULL << (1U << order)) - 1) << (index & 63);
+
+		track_word(at, bits, on);
+		return;
+	}
+UNROLL
+	for (u32 i = 0; i < 1 << (MAX_ORDER - WORD_ORDER); i++) {
+		if (i >> (order - WORD_ORDER))
+			break;
+		track_word(at + i, ~0ULL, on);
+	}
+}
+
+#endif

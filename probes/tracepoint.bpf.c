@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The tracepoint tier: raw tracepoints only. Raw ones, because a classic
+ * tracepoint's programs share one recursion guard per CPU and so miss more.
+ */
+#include "charges.h"
+#include "lives.h"
+
+/*
+ * mm_page_alloc(page, order, gfp, migratetype): the charge is inside the
+ * allocator, so the mark is already readable here.
+ */
+int page_alloc(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 page = ctx->args[0];
+	u32 order = ctx->args[1];
+	bool accounted = ctx->args[2] & GFP_ACCOUNT;
+
+	if (!accounted && !is_tracked(page))
+		return 0;
+	if (!page) {
+		u64 memcg = current_memcg();
+
+		if (charge_would_fail(memcg, 1ULL << order) && in_subtree(memcg)) {
+			struct totals *totals = totals_of(kernfs_id(cgroup_of(memcg)));
+
+			if (totals)
+				__sync_fetch_and_add(&totals->failed, 1);
+		}
+		return 0;
+	}
+	if (order > MAX_ORDER)
+		return 0;
+	if (is_tracked(page)) /* handed out while its record is open: its free was missed */
+		end_charge(page, order, END_HEALED);
+	if (accounted)
+		begin_charge(ctx, page, order);
+	return 0;
+}
+
+/*
+ * mm_page_free(page, order): stands at the top of free_pages_prepare, which
+ * is inlined. A direct free still bears its mark here; after the put path,
+ * which uncharges first, it is gone.
+ */
+int page_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 page = ctx->args[0];
+	u32 order = ctx->args[1];
+
+	if (!is_tracked(page))
+		return 0;
+	if (order <= MAX_ORDER)
+		end_charge(page, order, END_FREE);
+	return 0;
+}
+
+#ifdef MEMCG_KMEM
+/* mod_memcg_state(memcg, item, val): val is an int up to 6.18 and arrives
+ * zero-extended, a long from 7.2 on. */
+int memcg_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 memcg = ctx->args[0];
+	struct totals *totals;
+
+	if ((u32)ctx->args[1] != MEMCG_KMEM || !in_subtree(memcg))
+		return 0;
+	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	if (totals)
+		__sync_fetch_and_add(&totals->kernel, (s64)(MEMCG_STATE_VAL)ctx->args[2]);
+	return 0;
+}
+#endif
+
+int cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
+{
+	begin_life(ctx->args[0], ctx->args[1]);
+	return 0;
+}
+
+int cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct life *life = begin_life(ctx->args[0], ctx->args[1]);
+
+	if (life)
+		life->removed = bpf_ktime_get_ns();
+	return 0;
+}
+
+int cgroup_release(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct life *life = life_of(ctx->args[0]);
+
+	if (life)
+		life->released = bpf_ktime_get_ns();
+	return 0;
+}
+
+#ifdef WITH_SWEEP
+/*
+ * The last two are run by user space (BPF_PROG_TEST_RUN), not by an event: a
+ * record whose page no longer bears its mark, although it was not freed, is of
+ * a page that was taken out of kmem accounting in place, or of a missed free.
+ * A mark is also gone for the moment between the put path's uncharge and its
+ * free, so user space ends only what it has found unmarked twice.
+ */
+struct inspection {
+	u64 page;
+	u64 time; /* of the charge: tells a later charge of the same page apart */
+	u64 unmarked; /* out */
+};
+
+struct inspections {
+	struct inspection looks[INSPECT_BATCH];
+};
+
+BPF_ARRAY(inspections, struct inspections, 1);
+
+static __always_inline bool is_unmarked(u64 page, u64 time)
+{
+	struct charge *charge = pages.lookup(&page);
+
+	return charge && charge->time == time && !is_charged(page);
+}
+
+int inspect(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	struct inspections *batch = inspections.lookup(&first);
+
+	if (!batch)
+		return 0;
+	for (u32 i = 0; i < INSPECT_BATCH; i++) {
+		struct inspection *look = &batch->looks[i];
+
+		look->unmarked = is_unmarked(look->page, look->time);
+	}
+	return 0;
+}
+
+/* sweep(page, time) */
+int sweep(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 page = ctx->args[0];
+
+	if (is_unmarked(page, ctx->args[1]))
+		end_charge(page, MAX_ORDER, END_SWEPT);
+	return 0;
+}
+#endif
