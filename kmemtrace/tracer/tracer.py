@@ -54,7 +54,8 @@ class Tracer:
         """Compiles and loads; nothing is attached yet. Raises CannotError."""
         if plan.tier is None:
             raise CannotError(plan.refusal or "No tier works on this kernel.")
-        self._plan, self._tier, self._capacity = plan, plan.tier, capacity
+        self.plan, self.hierarchy = plan, hierarchy
+        self._tier, self._capacity = plan.tier, capacity
         sweeps = version(plan.release) >= _SWEEP_SINCE
         functions = [*plan.programs, *(("inspect", "sweep") if sweeps else ())]
         self._programs = Programs(
@@ -70,10 +71,11 @@ class Tracer:
         )
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
+        self._looked_charged: int | None = None
         self._preexisting: int | None = None
 
     def start(self) -> None:
-        self._programs.attach(self._plan.programs)
+        self._programs.attach(self.plan.programs)
         self._started = self._last = time.monotonic()
 
     def close(self) -> None:
@@ -87,12 +89,15 @@ class Tracer:
         self.close()
 
     def set_preexisting(self, pages: int) -> None:
-        """Tells how many pages look charged from before the start, once that is known."""
-        self._preexisting = pages
+        """Tells how many pages looked charged just after the start, once that has been counted.
 
-    def program_infos(self) -> dict[str, ProgramInfo]:
+        Those that the tracer follows by then are not from before it.
+        """
+        self._looked_charged = pages
+
+    def infos(self) -> dict[str, ProgramInfo]:
         """By program, for those that events run."""
-        return {name: program_info(self._programs.fd(name)) for name in self._plan.programs}
+        return {name: program_info(self._programs.fd(name)) for name in self.plan.programs}
 
     def snapshot(self) -> Snapshot:
         """Everything known now. Not to be called from two threads at once."""
@@ -104,11 +109,14 @@ class Tracer:
         for cgroup_id, stacks in view.ended:
             self._forget(cgroup_id, stacks)
         self._drop_births(reading)
+        if self._preexisting is None and self._looked_charged is not None:
+            held = sum(cgroup.held_pages for cgroup in view.cgroups)
+            self._preexisting = max(0, self._looked_charged - held)
         interval, self._last = now - self._last, now
         return Snapshot(
             time=time.time(),
             host=platform.node(),
-            kernel=self._plan.release,
+            kernel=self.plan.release,
             tier=self._tier,
             interval_seconds=interval,
             page_size=_PAGE_SIZE,
@@ -117,7 +125,7 @@ class Tracer:
             losses=self._losses(),
             maps=self._fill(reading),
             preexisting_pages=self._preexisting,
-            unseen=_unseen(self._plan, sweeps=self._sweeper is not None),
+            unseen=_unseen(self.plan, sweeps=self._sweeper is not None),
         )
 
     def _open_maps(self) -> _Maps:
@@ -157,7 +165,7 @@ class Tracer:
 
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}
-        misses = {n: i.recursion_misses for n, i in self.program_infos().items()}
+        misses = {n: i.recursion_misses for n, i in self.infos().items()}
         counted = {n: m for n, m in misses.items() if m is not None}
         return Losses(
             recursion_misses=counted if len(counted) == len(misses) else None,

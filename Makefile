@@ -1,0 +1,123 @@
+# `make top` and `make test` install what they need; `make` alone lists all targets.
+# Set-up talks on stderr only, so that `make top ARGS="--once --json" | jq .` works; make itself
+# talks on stdout only when told to change folders, hence `make -s -C FOLDER`.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+ARGS ?=
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+UV ?= uv
+
+# Debian packages: to run, and on top of these for the tests and for the benchmarks.
+RUN_PACKAGES := python3-bpfcc python3-venv
+TEST_PACKAGES := $(RUN_PACKAGES) bpftool stress-ng tmux
+BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools
+
+VENV := .venv
+BIN := $(VENV)/bin
+AS_OWNER := scripts/as-owner
+# Root's compiled files have no place in a user's checkout; sudo drops the terminal's colours.
+AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
+PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --root-user-action=ignore
+
+PYTHON_SOURCES := kmemtrace tests $(if $(wildcard bench/*.py),bench)
+C_SOURCES = $(shell find probes -name '*.[ch]')
+
+# A virtual environment does not survive an upgrade of its Python to another minor version.
+PYTHON_NAME := $(notdir $(realpath $(shell command -v $(PYTHON))))
+STALE := $(if $(wildcard $(BIN)),$(if $(wildcard $(VENV)/lib/$(PYTHON_NAME)),,stale))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo 'Options go in ARGS: make top ARGS="--once --json"'
+
+.PHONY: top
+top: $(VENV)/.project ## watch charges by cgroup, live
+	@$(AS_ROOT) $(BIN)/kmemtrace top $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.project ## show what this kernel offers
+	@$(AS_ROOT) $(BIN)/kmemtrace check $(ARGS)
+
+.PHONY: test
+test: lint pytest ## run linters, type checks and all tests
+
+.PHONY: pytest
+pytest: $(VENV)/.dev | test-packages ## run the tests alone
+	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
+		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## run linters and type checks
+	@$(AS_OWNER) $(BIN)/ruff check $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/ruff format --check $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/mypy $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
+
+.PHONY: format
+format: $(VENV)/.dev ## format Python and C, and fix what ruff can
+	@$(AS_OWNER) $(BIN)/ruff check --fix-only $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/ruff format $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/clang-format -i $(C_SOURCES)
+
+.PHONY: bench
+bench: $(VENV)/.project | bench-packages ## run the benchmarks
+	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)
+
+.PHONY: install
+install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
+	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PIP) download --require-hashes -r requirements.lock --dest "$$folder" >&2 && \
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir "$$folder" . >&2 && \
+	scripts/install $(PYTHON) $(BIN)/pip "$$folder" "$(DESTDIR)" "$(abspath $(PREFIX))"
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` installed
+	@scripts/uninstall "$(DESTDIR)" "$(abspath $(PREFIX))"
+
+.PHONY: lock
+lock: ## choose the newest packages that pyproject.toml allows (needs uv)
+	@compile="$(UV) pip compile -q --upgrade --universal --generate-hashes --python-version 3.11" && \
+	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
+	$$compile pyproject.toml -o requirements.lock && \
+	$$compile -c requirements.lock --group build -o requirements-build.lock && \
+	$$compile -c requirements.lock -c requirements-build.lock --group dev -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## remove everything that make made in this folder
+	@$(AS_OWNER) rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: run-packages test-packages bench-packages
+run-packages:
+	@scripts/install-packages $(RUN_PACKAGES)
+test-packages:
+	@scripts/install-packages $(TEST_PACKAGES)
+bench-packages:
+	@scripts/install-packages $(BENCH_PACKAGES)
+
+# Made anew when a lock changes, so that nothing stays in it that the locks do not name.
+$(VENV)/.locked: requirements.lock requirements-build.lock $(if $(STALE),FORCE) | run-packages
+	@echo "kmemtrace: making the virtual environment $(VENV)" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kmemtrace: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=..." >&2; exit 4; }
+	@$(AS_OWNER) $(PYTHON) -m venv --clear $(VENV) >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock >&2
+	@$(AS_OWNER) touch $@
+
+$(VENV)/.project: $(VENV)/.locked pyproject.toml | run-packages
+	@$(PIP_INSTALL) --no-build-isolation --no-deps -e . >&2
+	@$(AS_OWNER) touch $@
+
+$(VENV)/.dev: $(VENV)/.project requirements-dev.lock
+	@echo "kmemtrace: adding the tools for tests to $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock >&2
+	@$(AS_OWNER) touch $@
+
+.PHONY: FORCE
+FORCE:

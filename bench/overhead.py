@@ -1,0 +1,159 @@
+"""What tracing costs: `make bench`, or python bench/overhead.py [--rounds N].
+
+Prints ratios only: each round runs every tracer in turn, so that a slow or busy machine slows all
+alike. Two tables:
+
+1. Time per page of traffic, as a ratio to no tracer.
+2. Time of each way out of our programs, from the kernel's own statistics, beside that of an empty
+   program on the same hook in the same round.
+"""
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.tracers import EmptyPrograms, memleak, memleak_path  # noqa: E402
+from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page  # noqa: E402
+from kmemtrace.commands.session import make_tracer  # noqa: E402
+from kmemtrace.errors import KmemtraceError  # noqa: E402
+from kmemtrace.tracer.program_info import ProgramInfo  # noqa: E402
+
+_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+_PAGES = {"un-accounted": 6 * 32768, "accounted": 64 * 256}
+_EXITS = (
+    # name, traffic, program
+    ("un-accounted alloc", "un-accounted", "page_alloc"),
+    ("untracked free", "un-accounted", "page_free"),
+    ("charged alloc", "accounted", "page_alloc"),
+    ("tracked free", "accounted", "page_free"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="at least 7 (default: %(default)s)")
+    rounds = max(7, parser.parse_args().rounds)
+    try:
+        with make_tracer() as tracer:
+            plan, mount = tracer.plan, tracer.hierarchy.mount
+        tracers = _tracers(lambda: EmptyPrograms(plan))
+        with memory_cgroup(mount):
+            traffics: dict[str, Traffic] = {"un-accounted": Anonymous(), "accounted": Pipe()}
+            _print_ratios(_time_rounds(tracers, traffics, rounds), rounds)
+            _print_exits(_exit_rounds(lambda: EmptyPrograms(plan), traffics, rounds), rounds)
+    except KmemtraceError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+Tracers = Mapping[str, Callable[[], AbstractContextManager[object]]]
+
+
+def _tracers(empty: Callable[[], EmptyPrograms]) -> Tracers:
+    tracers: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "no tracer": nullcontext,
+        "empty programs": empty,
+        "kmemtrace": make_tracer,
+    }
+    path = memleak_path()
+    if path is None:
+        print("memleak is not installed (Debian: bpfcc-tools); it is left out", file=sys.stderr)
+    else:
+        tracers["memleak"] = lambda: memleak(path)
+    return tracers
+
+
+def _time_rounds(
+    tracers: Tracers, traffics: Mapping[str, Traffic], rounds: int
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds per page by (tracer, traffic), one entry a round."""
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for number in range(rounds):
+        print(f"\rround {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+        for name, tracer in tracers.items():
+            with tracer():
+                for kind, traffic in traffics.items():
+                    traffic(1)  # warm
+                    times[name, kind].append(seconds_per_page(traffic, _PAGES[kind]))
+    print(file=sys.stderr)
+    return times
+
+
+def _print_ratios(times: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
+    print(f"Time per page, as a ratio to no tracer in the same round: median (least to most) of {rounds}\n")
+    print(f"{'':16} {'un-accounted':>22} {'accounted':>22}")
+    for name in dict.fromkeys(tracer for tracer, _ in times):
+        cells = []
+        for kind in _PAGES:
+            ratios = [t / base for t, base in zip(times[name, kind], times["no tracer", kind], strict=True)]
+            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        print(f"{name:16} {cells[0]:>22} {cells[1]:>22}")
+    for kind in _PAGES:
+        print(f"\nno tracer, {kind}: {statistics.median(times['no tracer', kind]) * 1e9:.0f} ns a page", end="")
+    print("\n")
+
+
+def _exit_rounds(
+    empty: Callable[[], EmptyPrograms], traffics: Mapping[str, Traffic], rounds: int
+) -> dict[tuple[str, str], list[float]]:
+    """Nanoseconds a run by (exit, "empty" or "kmemtrace"), one entry a round."""
+    costs: dict[tuple[str, str], list[float]] = defaultdict(list)
+    with _run_statistics():
+        for _ in range(rounds):
+            for who, tracer in (("empty", empty), ("kmemtrace", make_tracer)):
+                with tracer() as running:
+                    for kind, traffic in traffics.items():
+                        _measure(costs, who, kind, running.infos, traffic)
+    return costs
+
+
+def _measure(
+    costs: dict[tuple[str, str], list[float]],
+    who: str,
+    kind: str,
+    infos: Callable[[], Mapping[str, ProgramInfo]],
+    traffic: Traffic,
+) -> None:
+    before = infos()
+    traffic(_PAGES[kind])
+    after = infos()
+    for exit_, of_kind, program in _EXITS:
+        if of_kind == kind:
+            runs = after[program].runs - before[program].runs
+            costs[exit_, who].append((after[program].run_ns - before[program].run_ns) / runs)
+
+
+@contextmanager
+def _run_statistics() -> Iterator[None]:
+    """The kernel's BPF run-time statistics, on while measuring and then as they were: they cost
+    every BPF program of the machine about 20 ns a run."""
+    before = _STATS.read_text()
+    _STATS.write_text("1")
+    try:
+        yield
+    finally:
+        _STATS.write_text(before)
+
+
+def _print_exits(costs: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
+    print(f"Time of one run, BPF statistics, as a ratio to an empty program: median of {rounds}\n")
+    print(f"{'way out':20} {'empty ns':>9} {'ours ns':>9} {'more ns':>9} {'ratio':>7}")
+    for exit_, _, _ in _EXITS:
+        empty, ours = costs[exit_, "empty"], costs[exit_, "kmemtrace"]
+        more = statistics.median(o - e for o, e in zip(ours, empty, strict=True))
+        ratio = statistics.median(o / e for o, e in zip(ours, empty, strict=True))
+        print(
+            f"{exit_:20} {statistics.median(empty):9.1f} {statistics.median(ours):9.1f} "
+            f"{more:9.1f} {ratio:7.2f}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Is kernel memory accounted at all on this machine? What keeps it from being, in plain words."""
+
+from pathlib import Path
+
+from kmemtrace.cgroups.mounts import MemoryHierarchy
+
+
+def obstacles(hierarchy: MemoryHierarchy, cmdline: Path = Path("/proc/cmdline")) -> list[str]:
+    """Reasons why little or nothing is charged, none where accounting is in full use."""
+    found = []
+    options = cmdline.read_text(encoding="utf-8", errors="replace").split()
+    if any(_turns_kmem_off(option) for option in options):
+        found.append(
+            "kernel memory accounting is off (cgroup.memory=nokmem on the kernel's command line): "
+            "no page is charged"
+        )
+    if not any(child.is_dir() for child in hierarchy.mount.iterdir()):
+        found.append(
+            "there is no memory cgroup but the root, and the root is never charged: run the "
+            "workload in a cgroup of its own"
+        )
+    return found
+
+
+def _turns_kmem_off(option: str) -> bool:
+    name, _, value = option.partition("=")
+    return name == "cgroup.memory" and "nokmem" in value.split(",")

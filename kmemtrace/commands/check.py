@@ -1,0 +1,133 @@
+"""kmemtrace check: what this kernel and this user allow, before anything is loaded."""
+
+import argparse
+import dataclasses
+import json
+import platform
+import textwrap
+from typing import Any
+
+from kmemtrace.cgroups.accounting import obstacles
+from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.errors import CannotError, ExitStatus
+from kmemtrace.kernel import btf
+from kmemtrace.kernel.facts import RunningKernel
+from kmemtrace.kernel.hooks import Hook
+from kmemtrace.kernel.plan import COSTS, Plan, make_plan
+from kmemtrace.kernel.privileges import privileges
+from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
+
+Part = dict[str, Any]
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "check",
+        help="what this kernel offers, and what is missing",
+        description="Shows the plan: the tier, each event with its hook or the reason why it has "
+        "none, and what that costs. Runs without root as far as it can. Exit status 0 where some "
+        "tier works, 4 where none does.",
+        epilog="Example: sudo kmemtrace check --json | jq .tier",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    report = examine()
+    print(json.dumps(report) if options.json else _text(report))
+    return ExitStatus.OK if report["tier"] is not None else ExitStatus.CANNOT
+
+
+def examine() -> Part:
+    """Everything that `check` shows, as JSON types. `tier` is None where nothing works, and
+    `problems` say why, each with its remedy."""
+    problems: list[str] = []
+    plan = _part(_plan, problems)
+    bcc = _part(_bcc, problems)
+    hierarchy = _part(memory_hierarchy, problems)
+    allowed = privileges()
+    if allowed.refusal is not None:
+        problems.append(allowed.refusal)
+    if plan is not None and plan.refusal is not None:
+        problems.append(plan.refusal)
+    works = not problems and plan is not None and plan.tier is not None
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "tier": plan.tier if works and plan is not None else None,
+        "problems": problems,
+        "events": [] if plan is None else _events(plan),
+        "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
+        "bcc": bcc,
+        "cgroups": None if hierarchy is None else _cgroups(hierarchy),
+        "privileges": {"missing": list(allowed.missing), "wanted": list(allowed.wanted)},
+    }
+
+
+def _part(find: Any, problems: list[str]) -> Any:
+    """What `find` finds, or None and one problem more."""
+    try:
+        return find()
+    except CannotError as error:
+        problems.append(str(error))
+        return None
+
+
+def _plan() -> Plan:
+    with btf.Btf() as types:
+        return make_plan(RunningKernel(types))
+
+
+def _bcc() -> Part:
+    return {"version": bcc_version(), "path": str(import_bcc().__file__)}
+
+
+def _events(plan: Plan) -> list[Part]:
+    events: list[Part] = []
+    for event, hook in plan.hooks.items():
+        if isinstance(hook, Hook):
+            row = {"hook": hook.name, "mechanism": hook.mechanism.value, "why": hook.why}
+        else:
+            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event]}
+        events.append({"event": event.value, **row})
+    return events
+
+
+def _cgroups(hierarchy: MemoryHierarchy) -> Part:
+    where = dataclasses.asdict(hierarchy) | {"mount": str(hierarchy.mount)}
+    return where | {"obstacles": obstacles(hierarchy)}
+
+
+def _text(report: Part) -> str:
+    lines = [f"kernel      {report['kernel']} ({report['machine']})"]
+    lines.append(f"tier        {report['tier'] or 'none'}")
+    lines.append(f"BTF         {report['btf'] or 'none'}")
+    bcc = report["bcc"]
+    lines.append(f"BCC         {bcc['version'] + ', ' + bcc['path'] if bcc else 'none'}")
+    lines.append(f"privileges  {_privileges(report)}")
+    cgroups = report["cgroups"]
+    if cgroups:
+        lines.append(
+            f"cgroups     v{cgroups['version']}, hierarchy {cgroups['hierarchy_id']}, at {cgroups['mount']}"
+        )
+        lines += [_wrap("accounting  ", obstacle) for obstacle in cgroups["obstacles"]]
+    lines.append("")
+    lines += [_event_line(event) for event in report["events"]]
+    lines += ["", *(_wrap("PROBLEM  ", problem) for problem in report["problems"])]
+    return "\n".join(lines).rstrip()
+
+
+def _privileges(report: Part) -> str:
+    missing, wanted = report["privileges"]["missing"], report["privileges"]["wanted"]
+    return ", ".join([f"missing {name}" for name in missing] + wanted) or "all that is needed"
+
+
+def _event_line(event: Part) -> str:
+    if event["hook"]:
+        return f"{event['event']:20} {event['mechanism']} {event['hook']}"
+    return _wrap(f"{event['event']:20} ", f"- {event['reason']}; {event['cost']}")
+
+
+def _wrap(heading: str, text: str) -> str:
+    return textwrap.fill(heading + text, 100, subsequent_indent=" " * len(heading))

@@ -1,0 +1,93 @@
+"""Opens a live tracer: what every command that traces does first, in the order that gives the
+user the plainest refusal."""
+
+import argparse
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.cgroups.paths import CgroupPaths
+from kmemtrace.cgroups.preexisting import count_preexisting
+from kmemtrace.commands.arguments import entries
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
+from kmemtrace.kernel.layout import Defines, subtree_defines
+from kmemtrace.kernel.plan import make_plan
+from kmemtrace.kernel.privileges import privileges, raise_memlock_if_needed
+from kmemtrace.model.enums import Tier
+from kmemtrace.tracer.capacity import Capacity
+from kmemtrace.tracer.tracer import Tracer
+
+
+def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("tracing")
+    group.add_argument("--cgroup", metavar="PATH", help="trace this memory cgroup and those below it only")
+    group.add_argument(
+        "--tier", choices=[t.value for t in Tier], help="how to trace (default: the best that works)"
+    )
+    group.add_argument(
+        "--max-pages",
+        type=entries,
+        metavar="N",
+        help="charged pages that can be followed at a time, 100 bytes of memory each "
+        "(default: a 32nd of the machine's pages)",
+    )
+
+
+@contextmanager
+def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
+    """A Tracer, attached and detached again, as add_tracer_arguments()'s options want it."""
+    with make_tracer(
+        subtree=options.cgroup,
+        tier=None if options.tier is None else Tier(options.tier),
+        max_pages=options.max_pages,
+    ) as tracer:
+        yield tracer
+
+
+@contextmanager
+def make_tracer(
+    subtree: str | None = None, tier: Tier | None = None, max_pages: int | None = None
+) -> Iterator[Tracer]:
+    """Raises CannotError or UsageError before anything is loaded."""
+    allowed = privileges()
+    if allowed.refusal is not None:
+        raise CannotError(allowed.refusal)
+    hierarchy = memory_hierarchy()
+    raise_memlock_if_needed()
+    with CgroupPaths(hierarchy) as paths, Btf() as btf:
+        facts = RunningKernel(btf)
+        plan = make_plan(facts, tier)
+        limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
+        capacity = Capacity.of_machine(highest_page_frame(), max_pages)
+        with Tracer(plan, hierarchy, paths, capacity, limit) as tracer, _counting(tracer):
+            yield tracer
+
+
+def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) -> Defines:
+    cgroup_id, path = paths.id_of(subtree)
+    levels = [part for part in (Path(root) / path.lstrip("/")).parts if part != "/"]
+    return subtree_defines(facts, cgroup_id, len(levels))
+
+
+@contextmanager
+def _counting(tracer: Tracer) -> Iterator[None]:
+    """Counts, beside the tracing, the pages that were charged before it: after attaching, so that
+    none falls between."""
+    stop = threading.Event()
+
+    def count() -> None:
+        pages = count_preexisting(stop)
+        if pages is not None:
+            tracer.set_preexisting(pages)
+
+    thread = threading.Thread(target=count, name="preexisting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

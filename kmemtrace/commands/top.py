@@ -1,0 +1,125 @@
+"""kmemtrace top: whose kernel memory grows, live."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from kmemtrace.commands.arguments import positive_seconds
+from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.errors import ExitStatus
+from kmemtrace.model.document import document
+from kmemtrace.model.rows import GroupBy, SortKey, View
+from kmemtrace.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from kmemtrace.tracer.tracer import Tracer
+
+_DEFAULT_INTERVAL = 2.0
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "top",
+        help="live view of charged kernel memory by cgroup",
+        description="Shows, by cgroup, the kernel memory charged, uncharged and held since the "
+        "start, and which code asked for it. In a terminal it is interactive: press ? there.",
+        epilog="Example: sudo kmemtrace top --once --duration 5 --json | jq '.cgroups[0]'",
+    )
+    parser.add_argument("--once", action="store_true", help="print one frame and end")
+    parser.add_argument(
+        "--batch", action="store_true", help="plain frames, as without a terminal"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per frame and line")
+    parser.add_argument(
+        "--duration",
+        type=positive_seconds,
+        metavar="S",
+        help="with --once: seconds to watch before the frame; else: end after S seconds",
+    )
+    parser.add_argument(
+        "--interval",
+        type=positive_seconds,
+        default=_DEFAULT_INTERVAL,
+        metavar="S",
+        help="seconds between frames (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--sort", choices=[k.value for k in SortKey], default=SortKey.HELD.value, help="column to sort by"
+    )
+    parser.add_argument("--reverse", action="store_true", help="smallest first")
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT", help="only rows whose name or call site has TEXT"
+    )
+    parser.add_argument(
+        "--by", choices=[g.value for g in GroupBy], default=GroupBy.CGROUP.value, help="what a row is"
+    )
+    parser.add_argument("--dead", action="store_true", help="only removed cgroups that hold pages")
+    add_tracer_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    view = View(
+        sort=SortKey(options.sort),
+        reverse=options.reverse,
+        filter=options.filter,
+        by=GroupBy(options.by),
+        dead_only=options.dead,
+    )
+    plain = options.batch or options.once or options.json
+    if not plain and sys.stdin.isatty() and sys.stdout.isatty():
+        return _interactive(options, view)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, _stop)
+    with open_tracer(options) as tracer:
+        previous: Snapshot | None = None
+        for snapshot in _frames(tracer, options):
+            print(_text(snapshot, previous, view, options), flush=True)
+            previous = snapshot
+    return ExitStatus.OK
+
+
+def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
+    from kmemtrace.tui.app import TopApp  # Textual takes 0.2 s to import
+
+    with open_tracer(options) as tracer:
+        app = TopApp(tracer.snapshot, options.interval, view)
+        app.run()
+        if app.failure is not None:
+            raise app.failure
+    return ExitStatus.OK
+
+
+def _frames(tracer: "Tracer", options: argparse.Namespace) -> Iterator[Snapshot]:
+    """A Snapshot per frame, until the time is up."""
+    if options.once:
+        time.sleep(options.duration or options.interval)
+        yield tracer.snapshot()
+        return
+    begin = due = time.monotonic()
+    while options.duration is None or due + options.interval <= begin + options.duration:
+        due += options.interval
+        time.sleep(max(0.0, due - time.monotonic()))
+        yield tracer.snapshot()
+
+
+def _text(
+    snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace
+) -> str:
+    if options.json:
+        return json.dumps(document(snapshot))
+    from kmemtrace.tui.plain import frame
+
+    width = shutil.get_terminal_size((140, 40)).columns
+    return frame(snapshot, previous, view, width, None)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal end as Ctrl-C does: by unwinding, which detaches."""
+    raise KeyboardInterrupt

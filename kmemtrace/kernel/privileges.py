@@ -1,0 +1,123 @@
+"""What this process may do with BPF, and if not, why not and what would help."""
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import version
+
+_CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_SYSLOG": 34,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+_BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
+_BPF_MAP_CREATE, _BPF_MAP_TYPE_ARRAY = 0, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    missing: tuple[str, ...]
+    """Capabilities without which nothing can be traced."""
+    wanted: tuple[str, ...]
+    """Capabilities that are missing and only make the output poorer, each with what it costs."""
+    refusal: str | None
+    """Why bpf(2) does not work, with the remedy; None where it does."""
+
+
+def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
+    """Looks at this process's capabilities, and tries bpf(2) with a harmless map."""
+    fields = dict(
+        line.split(":\t", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":\t" in line
+    )
+    held = int(fields["CapEff"], 16)
+    release = platform.release()
+    missing = _missing(held, version(release))
+    wanted = tuple(
+        f"{name}: {cost}"
+        for name, cost in (
+            ("CAP_DAC_READ_SEARCH", "cgroup names take a walk of the whole tree"),
+            ("CAP_SYSLOG", "call sites may stay without names"),
+        )
+        if not _holds(held, name)
+    )
+    if missing:
+        names = " and ".join(missing)
+        return Privileges(
+            missing, wanted, f"Tracing the kernel needs {names}: run it as root, e.g. with sudo."
+        )
+    return Privileges((), wanted, _try_bpf(fields.get("Seccomp", "0").strip() == "2"))
+
+
+def raise_memlock_if_needed() -> None:
+    """Before 5.11 BPF maps count against RLIMIT_MEMLOCK (since then against the memory cgroup).
+
+    Raises CannotError where the limit may not be raised.
+    """
+    if version(platform.release()) >= (5, 11):
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (ValueError, OSError):
+        raise CannotError(
+            "Before Linux 5.11 BPF maps need locked memory, and this process may not raise its "
+            "limit. Grant CAP_SYS_RESOURCE, or run `ulimit -l unlimited` first."
+        ) from None
+
+
+def _missing(held: int, release: tuple[int, int]) -> tuple[str, ...]:
+    if _holds(held, "CAP_SYS_ADMIN"):
+        return ()
+    if release < (5, 8):  # 5.8 split CAP_BPF and CAP_PERFMON off
+        return ("CAP_SYS_ADMIN",)
+    return tuple(name for name in ("CAP_BPF", "CAP_PERFMON") if not _holds(held, name))
+
+
+def _holds(held: int, name: str) -> bool:
+    return bool(held >> _CAPABILITIES[name] & 1)
+
+
+def _try_bpf(seccomp: bool) -> str | None:
+    number = _BPF_SYSCALL.get(platform.machine())
+    if number is None:
+        return None  # the loader will tell
+    attributes = (ctypes.c_uint32 * 32)(_BPF_MAP_TYPE_ARRAY, 4, 8, 1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, _BPF_MAP_CREATE, attributes, ctypes.sizeof(attributes))
+    if fd >= 0:
+        os.close(fd)
+        return None
+    return _explain(ctypes.get_errno(), seccomp)
+
+
+def _explain(error: int, seccomp: bool) -> str:
+    if error == errno.ENOSYS:
+        return "This kernel has no bpf(2) (CONFIG_BPF_SYSCALL). Use a kernel that has it."
+    if seccomp:
+        return (
+            "A seccomp filter refuses bpf(2), as containers' default profiles do. Run on the host, or "
+            "start the container with --privileged or a profile that allows bpf."
+        )
+    if _lockdown() == "confidentiality":
+        return (
+            "Kernel lockdown is in confidentiality mode, which refuses reading kernel memory from "
+            "BPF. Boot with lockdown=integrity."
+        )
+    return f"The kernel refuses bpf(2): {os.strerror(error)}. Run it as root on the host."
+
+
+def _lockdown(path: Path = Path("/sys/kernel/security/lockdown")) -> str | None:
+    """The mode in brackets: "none [integrity] confidentiality"."""
+    try:
+        text = path.read_text(encoding="ascii")
+    except OSError:
+        return None
+    return text.partition("[")[2].partition("]")[0] or None

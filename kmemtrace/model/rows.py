@@ -1,0 +1,263 @@
+"""From Snapshots to the rows of a table: grouping, rates, sorting, filtering. Pure functions."""
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.snapshot import Cgroup, Site, Snapshot
+
+
+class SortKey(StrEnum):
+    """Columns to sort by, as `--sort` names them."""
+
+    HELD = "held"
+    CHARGE = "charge"
+    UNCHARGE = "uncharge"
+    FAIL = "fail"
+    OLDEST = "oldest"
+    P50 = "p50"
+    P99 = "p99"
+    MISMATCH = "mismatch"
+    CGROUP = "cgroup"
+
+
+class GroupBy(StrEnum):
+    """What a row stands for, as `--by` names it."""
+
+    CGROUP = "cgroup"
+    SITE = "site"
+    KIND = "kind"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the user wants to see a Snapshot."""
+
+    sort: SortKey = SortKey.HELD
+    reverse: bool = False
+    """Smallest first; for names, last first."""
+    filter: str = ""
+    by: GroupBy = GroupBy.CGROUP
+    dead_only: bool = False
+    tree: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. Rates are per second; None stands for what is not known or judged."""
+
+    key: str
+    name: str
+    label: str | None
+    state: CgroupState
+    held_pages: int
+    held_bytes: int
+    charged_pages: int
+    charge_rate: float
+    """Base pages."""
+    uncharge_rate: float
+    fail_rate: float
+    """Charges."""
+    oldest_seconds: float | None
+    p50_seconds: float | None
+    p99_seconds: float | None
+    mismatches: int | None
+    top_site: str
+    top_kind: str
+    depth: int = 0
+
+
+def latency_shown(snapshot: Snapshot) -> str:
+    """Which latency the P50 and P99 columns show: of charges where the tier sees them, else of
+    allocations, else how long pages were held."""
+    for name in ("charge", "alloc"):
+        if any(name in cgroup.latency for cgroup in snapshot.cgroups):
+            return name
+    return "lifetime"
+
+
+def rows(snapshot: Snapshot, previous: Snapshot | None, view: View) -> list[Row]:
+    """The table of `snapshot`, rates since `previous` (None: since the start)."""
+    current = _sums(snapshot, view.by)
+    before = {} if previous is None else _sums(previous, view.by)
+    judged = "mismatches" not in snapshot.unseen
+    latency = latency_shown(snapshot)
+    table = [
+        _row(key, sums, before.get(key), snapshot, latency, judged) for key, sums in current.items()
+    ]
+    wanted = [row for row in table if _is_wanted(row, current[row.key], view)]
+    wanted.sort(key=_ordering(view.sort), reverse=view.reverse)
+    return _as_tree(wanted) if view.tree and view.by is GroupBy.CGROUP else wanted
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What one row adds up."""
+
+    name: str
+    label: str | None
+    dead: bool = True
+    charged: int = 0
+    uncharged: int = 0
+    failed: int = 0
+    mismatches: int = 0
+    oldest: float | None = None
+    latency: dict[str, Histogram] | None = None
+    sites: dict[tuple[str, str], int] | None = None
+    """Held pages by (kind, symbol)."""
+
+    def add(self, cgroup: Cgroup, charged: int, uncharged: int) -> None:
+        self.dead = self.dead and cgroup.state is CgroupState.DEAD
+        self.charged += charged
+        self.uncharged += uncharged
+        ages = [age for age in (self.oldest, cgroup.oldest_seconds) if age is not None]
+        self.oldest = max(ages, default=None)
+
+    def add_site(self, site: Site) -> None:
+        if self.sites is None:
+            self.sites = defaultdict(int)
+        self.sites[site.kind.value, site.symbol] += site.held_pages
+
+    def add_latency(self, latency: Mapping[str, Histogram]) -> None:
+        if self.latency is None:
+            self.latency = dict(latency)
+            return
+        for name, histogram in latency.items():
+            old = self.latency.get(name)
+            self.latency[name] = histogram if old is None else old + histogram
+
+
+def _sums(snapshot: Snapshot, by: GroupBy) -> dict[str, _Sums]:
+    groups: dict[str, _Sums] = {}
+    if by in (GroupBy.SITE, GroupBy.KIND):
+        for cgroup in snapshot.cgroups:
+            for site in cgroup.sites:
+                name = site.symbol if by is GroupBy.SITE else site.kind.value
+                sums = groups.setdefault(name, _Sums(name, None))
+                sums.add(cgroup, site.charged_pages, site.uncharged_pages)
+                sums.oldest = None  # known by cgroup only
+                sums.add_site(site)
+        return groups
+    for cgroup in snapshot.cgroups:
+        key, name = _group(cgroup, by)
+        sums = groups.setdefault(key, _Sums(name, cgroup.label))
+        sums.add(cgroup, cgroup.charged_pages, cgroup.uncharged_pages)
+        sums.failed += cgroup.failed_charges
+        sums.mismatches += sum(cgroup.mismatches.values())
+        sums.add_latency(cgroup.latency)
+        for site in cgroup.sites:
+            sums.add_site(site)
+    return groups
+
+
+def _group(cgroup: Cgroup, by: GroupBy) -> tuple[str, str]:
+    """(key, name) of the row that a cgroup belongs to."""
+    if by is GroupBy.CONTAINER:
+        name = cgroup.label or "(no container or unit)"
+        return name, name
+    return f"{cgroup.key.hierarchy}:{cgroup.key.id}", cgroup.path
+
+
+def _row(
+    key: str,
+    sums: _Sums,
+    before: _Sums | None,
+    snapshot: Snapshot,
+    latency: str,
+    judged: bool,
+) -> Row:
+    held = sums.charged - sums.uncharged
+    histogram = (sums.latency or {}).get(latency)
+    kind, symbol = max(sums.sites, key=lambda s: sums.sites[s]) if sums.sites else ("", "")
+    seconds = snapshot.interval_seconds
+
+    def rate(count: Callable[[_Sums], int]) -> float:
+        change = count(sums) - (0 if before is None else count(before))
+        return max(0, change) / seconds if seconds > 0 else 0.0
+
+    return Row(
+        key=key,
+        name=sums.name,
+        label=sums.label,
+        state=CgroupState.DEAD if sums.dead else CgroupState.ONLINE,
+        held_pages=held,
+        held_bytes=held * snapshot.page_size,
+        charged_pages=sums.charged,
+        charge_rate=rate(lambda s: s.charged),
+        uncharge_rate=rate(lambda s: s.uncharged),
+        fail_rate=rate(lambda s: s.failed),
+        oldest_seconds=sums.oldest,
+        p50_seconds=None if histogram is None else histogram.quantile_seconds(0.5),
+        p99_seconds=None if histogram is None else histogram.quantile_seconds(0.99),
+        mismatches=sums.mismatches if judged else None,
+        top_site=symbol,
+        top_kind=kind,
+    )
+
+
+def _is_wanted(row: Row, sums: _Sums, view: View) -> bool:
+    if view.dead_only and row.state is not CgroupState.DEAD:
+        return False
+    text = view.filter.casefold()
+    names: Iterable[str] = (row.name, row.label or "", *(s for _, s in sums.sites or ()))
+    return not text or any(text in name.casefold() for name in names)
+
+
+_Order = Callable[[Row], tuple[float | str, ...]]
+
+
+def _ordering(sort: SortKey) -> _Order:
+    """Most first, names A to Z; equal rows by held pages, activity and name, so that they keep
+    their places from frame to frame."""
+    values: Mapping[SortKey, Callable[[Row], float | None]] = {
+        SortKey.HELD: lambda r: r.held_pages,
+        SortKey.CHARGE: lambda r: r.charge_rate,
+        SortKey.UNCHARGE: lambda r: r.uncharge_rate,
+        SortKey.FAIL: lambda r: r.fail_rate,
+        SortKey.OLDEST: lambda r: r.oldest_seconds,
+        SortKey.P50: lambda r: r.p50_seconds,
+        SortKey.P99: lambda r: r.p99_seconds,
+        SortKey.MISMATCH: lambda r: r.mismatches,
+    }
+    if sort is SortKey.CGROUP:
+        return lambda r: (r.name,)
+    value = values[sort]
+
+    def order(row: Row) -> tuple[float | str, ...]:
+        found = value(row)
+        first = math.inf if found is None else -found
+        return first, -row.held_pages, -row.charged_pages, row.name
+
+    return order
+
+
+def _as_tree(table: list[Row]) -> list[Row]:
+    """Children under their nearest ancestor that has a row; siblings keep their order."""
+    by_path = {row.name: row for row in table}
+    children: dict[str | None, list[Row]] = defaultdict(list)
+    for row in table:
+        children[_parent(row.name, by_path)].append(row)
+    tree: list[Row] = []
+
+    def add(parent: str | None, depth: int) -> None:
+        for row in children.get(parent, ()):
+            tree.append(dataclasses.replace(row, depth=depth))
+            if by_path[row.name] is row:
+                add(row.name, depth + 1)
+
+    add(None, 0)
+    return tree
+
+
+def _parent(path: str, known: Mapping[str, Row]) -> str | None:
+    while path not in ("", "/"):
+        path = path.rpartition("/")[0] or "/"
+        if path in known:
+            return path
+    return None

@@ -1,0 +1,26 @@
+"""The marker of the live tests, and a closing list of every skipped test with its reason."""
+
+from pathlib import Path
+
+import pytest
+
+LIVE = Path(__file__).parent / "live"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(LIVE):
+            item.add_marker(pytest.mark.live)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped: list[pytest.TestReport | pytest.CollectReport] = terminalreporter.getreports("skipped")
+    terminalreporter.section(f"{len(skipped)} skipped tests")
+    for report in skipped:
+        terminalreporter.write_line(f"{report.nodeid}: {_reason(report)}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    # pytest keeps the reason of a skip as (file, line, reason).
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

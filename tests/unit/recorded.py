@@ -1,0 +1,158 @@
+"""Kernels as recorded facts: what BTF and the symbol table of each generation say.
+
+From Debian's kernel sources and docs/kmemcg.md. Kernels before 5.5 have no BTF, so for them only
+the version speaks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PAGE, MEMCG, CGROUP = "struct page *", "struct mem_cgroup *", "struct cgroup *"
+NODEMASK = "nodemask_t *"
+
+_TRACEPOINTS: Mapping[str, tuple[str, ...]] = {
+    "mm_page_alloc": (PAGE, "unsigned int", "gfp_t", "int"),
+    "mm_page_free": (PAGE, "unsigned int"),
+    "mm_vmscan_memcg_reclaim_begin": ("int", "gfp_t"),
+    "mm_vmscan_memcg_reclaim_end": ("long unsigned int",),
+    "cgroup_mkdir": (CGROUP, "char *"),
+    "cgroup_rmdir": (CGROUP, "char *"),
+    "cgroup_release": (CGROUP, "char *"),
+}
+
+_KMEM: Mapping[str, tuple[str, ...]] = {
+    "__memcg_kmem_charge_page": (PAGE, "gfp_t", "int"),
+    "__memcg_kmem_uncharge_page": (PAGE, "int"),
+}
+
+# Offsets are not those of a real build: the tests ask which field is used, not where it lies.
+_FIELDS: Mapping[tuple[str, str], int] = {
+    ("mem_cgroup", "css"): 0,
+    ("mem_cgroup", "css.cgroup"): 8,
+    ("mem_cgroup", "memory"): 16,
+    ("cgroup", "kn"): 24,
+    ("cgroup", "root"): 32,
+    ("cgroup", "level"): 40,
+    ("kernfs_node", "id"): 48,
+    ("cgroup_root", "hierarchy_id"): 56,
+    ("task_struct", "cgroups"): 64,
+    ("css_set", "subsys"): 72,
+    ("page_counter", "usage"): 80,
+    ("page_counter", "max"): 88,
+    ("page_counter", "parent"): 96,
+}
+_OBJCG = {("page", "memcg_data"): 104, ("obj_cgroup", "memcg"): 112}
+_PAGE_TYPE = {("page", "page_type"): 120, ("page", "mem_cgroup"): 128}
+_IDS, _ANCESTORS = {("cgroup", "ancestor_ids"): 136}, {("cgroup", "ancestors"): 144}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Facts of one kernel; see kmemtrace.kernel.facts.Facts."""
+
+    release: str
+    has_btf: bool = True
+    tracepoints: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _TRACEPOINTS)
+    functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fields: Mapping[tuple[str, str], int] = field(default_factory=lambda: _FIELDS)
+    enumerators: Mapping[str, int] = field(default_factory=lambda: {"memory_cgrp_id": 4})
+    page_size: int = 64
+
+    def tracepoint(self, name: str) -> tuple[str, ...] | None:
+        return self.tracepoints.get(name)
+
+    def function(self, name: str) -> tuple[str, ...] | None:
+        return self.functions.get(name)
+
+    def offset(self, struct: str, field: str) -> int | None:
+        return self.fields.get((struct, field))
+
+    def field_size(self, struct: str, field: str) -> int | None:
+        return 8 if (struct, field) in self.fields else None
+
+    def size(self, struct: str) -> int | None:
+        return self.page_size if struct == "page" else None
+
+    def enumerator(self, name: str, enum: str | None = None) -> int | None:
+        return self.enumerators.get(name)
+
+
+def _without_btf(release: str) -> Recorded:
+    return Recorded(release, has_btf=False, tracepoints={}, fields={}, enumerators={})
+
+
+_STATE_INT = {"mod_memcg_state": (MEMCG, "int", "int")}
+_KMEM_TOTAL = {"memory_cgrp_id": 4, "MEMCG_KMEM": 55, "___GFP_ACCOUNT_BIT": 22}
+
+KERNELS: Mapping[str, Recorded] = {
+    "4.8": _without_btf("4.8.17"),
+    "4.19": _without_btf("4.19.0-27-amd64"),
+    "5.4": _without_btf("5.4.0-200-generic"),
+    "5.10": Recorded(
+        "5.10.0-36-amd64",
+        functions={
+            **_KMEM,
+            "__alloc_pages_nodemask": ("gfp_t", "unsigned int", "int", NODEMASK),
+            # The trap: the same names as 5.4's, counting pages of a memcg.
+            "__memcg_kmem_charge": (MEMCG, "gfp_t", "unsigned int"),
+            "__memcg_kmem_uncharge": (MEMCG, "unsigned int"),
+            "mem_cgroup_uncharge": (PAGE,),
+            "split_page_memcg": (PAGE, "unsigned int"),
+            "memcg_reparent_objcgs": (MEMCG, MEMCG),
+        },
+        fields={**_FIELDS, **_PAGE_TYPE, **_IDS},
+    ),
+    "6.1": Recorded(
+        "6.1.0-48-amd64",
+        functions={
+            **_KMEM,
+            "__alloc_pages": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "__mem_cgroup_uncharge": ("struct folio *",),
+            "split_page_memcg": (PAGE, "unsigned int"),
+        },
+        fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
+        enumerators={"memory_cgrp_id": 4, "MEMCG_KMEM": 48},
+    ),
+    "6.12": Recorded(
+        "6.12.43+deb13-amd64",
+        functions={
+            **_KMEM,
+            "__alloc_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "uncharge_folio": ("struct folio *", "struct uncharge_gather *"),
+            "__mem_cgroup_uncharge": ("struct folio *",),
+            "split_page_memcg": (PAGE, "int", "int"),
+        },
+        fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
+        enumerators=_KMEM_TOTAL,
+    ),
+    "6.18": Recorded(
+        "6.18.44",
+        tracepoints={**_TRACEPOINTS, **_STATE_INT},
+        functions={
+            **_KMEM,
+            "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "__alloc_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "uncharge_folio": ("struct folio *", "struct uncharge_gather *"),
+            "split_page_memcg": (PAGE, "unsigned int"),
+        },
+        fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
+        enumerators=_KMEM_TOTAL,
+    ),
+    "7.2": Recorded(
+        "7.2-amd64",
+        tracepoints={
+            **_TRACEPOINTS,
+            "mod_memcg_state": (MEMCG, "int", "long int"),
+            "mm_vmscan_memcg_reclaim_begin": ("gfp_t", "int", MEMCG),
+            "mm_vmscan_memcg_reclaim_end": ("long unsigned int", MEMCG),
+        },
+        functions={
+            **_KMEM,
+            "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "split_page_memcg": (PAGE, "unsigned int"),
+            "memcg_reparent_objcgs": (MEMCG,),
+        },
+        fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
+        enumerators=_KMEM_TOTAL,
+    ),
+}

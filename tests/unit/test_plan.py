@@ -1,0 +1,109 @@
+"""The Plan and the layout constants, from recorded facts."""
+
+import dataclasses
+
+import pytest
+
+from kmemtrace.errors import CannotError, UsageError
+from kmemtrace.kernel.hooks import Event, NoHook
+from kmemtrace.kernel.layout import defines, gfp_account, page_mark, subtree_defines
+from kmemtrace.kernel.plan import COSTS, make_plan
+from kmemtrace.model.enums import Tier
+from tests.unit.recorded import KERNELS
+
+
+@pytest.mark.parametrize("kernel", ["5.10", "6.1", "6.12", "6.18", "7.2"])
+def test_tracepoint_tier_on_every_kernel_with_btf(kernel: str) -> None:
+    plan = make_plan(KERNELS[kernel])
+    assert plan.tier is Tier.TRACEPOINT
+    assert plan.refusal is None
+    assert {"page_alloc", "page_free", "cgroup_mkdir"} <= plan.programs.keys()
+    assert ("memcg_state" in plan.programs) == (kernel in ("6.18", "7.2"))
+
+
+@pytest.mark.parametrize("kernel", ["4.8", "4.19", "5.4"])
+def test_without_btf_the_hooks_are_known_but_nothing_can_be_read(kernel: str) -> None:
+    plan = make_plan(KERNELS[kernel])
+    assert plan.programs["page_alloc"].name == "mm_page_alloc"
+    assert plan.tier is None
+    assert plan.refusal is not None
+
+
+def test_an_event_without_a_hook_says_why_and_what_it_costs() -> None:
+    plan = make_plan(KERNELS["6.1"])
+    assert isinstance(plan.hooks[Event.KERNEL_TOTAL], NoHook)
+    assert COSTS[Event.KERNEL_TOTAL] in plan.unseen["kernel total"]
+    assert "alloc" not in plan.unseen
+
+
+@pytest.mark.parametrize("tier", [Tier.FENTRY, Tier.KPROBE])
+def test_a_forced_tier_that_is_not_there_is_refused(tier: Tier) -> None:
+    with pytest.raises(UsageError, match=tier.value):
+        make_plan(KERNELS["6.18"], tier)
+
+
+def test_no_tier_where_an_essential_hook_is_missing() -> None:
+    blind = dataclasses.replace(KERNELS["6.18"], tracepoints={})
+    plan = make_plan(blind)
+    assert plan.tier is None
+    assert plan.refusal is not None
+    assert "alloc" in plan.refusal
+
+
+@pytest.mark.parametrize(
+    ("kernel", "field", "size", "objcg"),
+    [
+        ("5.10", "page_type", 4, False),
+        ("6.1", "memcg_data", 8, True),
+        ("6.18", "memcg_data", 8, True),
+    ],
+)
+def test_page_mark(kernel: str, field: str, size: int, objcg: bool) -> None:
+    mark = page_mark(KERNELS[kernel])
+    assert (mark.mark_field, mark.mark_size, mark.owner_is_objcg) == (field, size, objcg)
+    assert ("OFF_OBJCG_MEMCG" in defines(KERNELS[kernel])) == objcg
+
+
+def test_5_11_keeps_a_memcg_where_5_13_keeps_an_objcg() -> None:
+    between = dataclasses.replace(KERNELS["6.1"], release="5.11.0")
+    assert not page_mark(between).owner_is_objcg
+
+
+@pytest.mark.parametrize(
+    ("kernel", "value"), [("4.19", 0x100000), ("5.4", 0x400000), ("6.1", 0x400000), ("6.18", 1 << 22)]
+)
+def test_gfp_account(kernel: str, value: int) -> None:
+    assert gfp_account(KERNELS[kernel]) == value
+
+
+@pytest.mark.parametrize(("kernel", "value_type"), [("6.18", "s32"), ("7.2", "s64")])
+def test_width_of_the_state_tracepoints_value(kernel: str, value_type: str) -> None:
+    assert make_plan(KERNELS[kernel]).defines["MEMCG_STATE_VAL"] == value_type
+
+
+@pytest.mark.parametrize(("kernel", "ids"), [("5.10", True), ("6.1", False)])
+def test_subtree(kernel: str, ids: bool) -> None:
+    found = subtree_defines(KERNELS[kernel], cgroup_id=4711, level=2)
+    assert found["SUBTREE_ID"] == "4711ULL"
+    assert ("ANCESTORS_ARE_IDS" in found) == ids
+
+
+def test_subtree_refused_where_ancestors_have_no_kernfs_ids() -> None:
+    old = dataclasses.replace(KERNELS["5.10"], release="5.4.0")
+    with pytest.raises(CannotError, match=r"5\.5"):
+        subtree_defines(old, 1, 1)
+
+
+@pytest.mark.parametrize("missing", [("page_counter", "max"), ("cgroup", "kn")])
+def test_a_missing_field_is_named(missing: tuple[str, str]) -> None:
+    kernel = KERNELS["6.18"]
+    fields = {k: v for k, v in kernel.fields.items() if k != missing}
+    plan = make_plan(dataclasses.replace(kernel, fields=fields))
+    assert plan.tier is None
+    assert plan.refusal is not None
+    assert ".".join(missing) in plan.refusal
+
+
+def test_a_struct_page_of_odd_size_is_refused() -> None:
+    with pytest.raises(CannotError, match="power of two"):
+        defines(dataclasses.replace(KERNELS["6.18"], page_size=56))
