@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,32 @@ from kmemtrace.tracer.sources import probes_folder, program_text
 
 
 class Programs:
-    """The BPF programs of one source file. Loaded on creation, attached by attach(); closing the
+    """The BPF programs of one source file, compiled on creation, attached by attach(). Closing the
     process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel."""
 
-    def __init__(self, source: str, functions: Sequence[str], defines: Defines) -> None:
-        """Compiles `source`, a file of the probes folder, and loads `functions` of it.
+    def __init__(self, source: str, defines: Defines) -> None:
+        """Compiles `source`, a file of the probes folder, and makes its maps.
 
-        Raises CannotError; what the compiler or the verifier said is then in a file it names.
+        Raises CannotError; what the compiler said is then in a file it names.
         """
         self._bcc = import_bcc()
         folder = probes_folder()
         # The tree of small headers that stands in for the kernel's own.
         os.environ["BCC_KERNEL_SOURCE"] = str(folder)
         flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
+        flags.append("-g0")  # debug information would take a quarter of the time to compile
         with _quiet(source):
             self._bpf: Any = self._bcc.BPF(text=program_text(folder, source), cflags=flags)
-            self._functions = {
-                name: self._bpf.load_func(name, self._bcc.BPF.RAW_TRACEPOINT) for name in functions
-            }
+        self._source = source
+        self._fds: dict[str, int] = {}
 
     def attach(self, hooks: Mapping[str, Hook]) -> None:
-        """Attaches each function to its raw tracepoint.
+        """Loads each function and attaches it to its raw tracepoint.
 
         Raises CannotError where the kernel refuses.
         """
         for function, hook in hooks.items():
+            self.fd(function)
             try:
                 self._bpf.attach_raw_tracepoint(hook.name.encode(), function.encode())
             except Exception as error:  # BCC raises nothing narrower
@@ -51,11 +52,15 @@ class Programs:
                 ) from error
 
     def fd(self, function: str) -> int:
-        return int(self._functions[function].fd)
+        """The descriptor of a function, loaded now if it was not.
 
-    @property
-    def fds(self) -> dict[str, int]:
-        return {name: int(function.fd) for name, function in self._functions.items()}
+        Raises CannotError as the constructor does, with what the verifier said.
+        """
+        if function not in self._fds:
+            with _quiet(self._source):
+                loaded = self._bpf.load_func(function, self._bcc.BPF.RAW_TRACEPOINT)
+            self._fds[function] = int(loaded.fd)
+        return self._fds[function]
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name].map_fd)

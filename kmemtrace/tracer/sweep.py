@@ -6,6 +6,7 @@ the page tells, and is looked at here, a share of the held pages at each snapsho
 """
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 
@@ -42,9 +43,9 @@ class _TestRunOpts(ctypes.Structure):
 class Sweeper:
     """Runs the programs `inspect` and `sweep` over the records of the map `pages`."""
 
-    def __init__(self, inspect_fd: int, sweep_fd: int, inspections: ArrayMap) -> None:
-        self._inspect_fd, self._sweep_fd = inspect_fd, sweep_fd
-        self._inspections = inspections
+    def __init__(self, program: Callable[[str], int], inspections: ArrayMap) -> None:
+        """`program` gives the descriptor of a BPF function, loading it when first asked."""
+        self._program, self._inspections = program, inspections
         self._next = 0
         self._suspects: set[tuple[int, int]] = set()
 
@@ -54,7 +55,7 @@ class Sweeper:
         for look in self._share(pages, charges):
             found.update(self._inspect(look))
         for page, time in found & self._suspects:
-            self._run(self._sweep_fd, page, time)
+            self._run(self._program("sweep"), page, time)
         self._suspects = found
 
     def _share(self, pages: Records, charges: Records) -> list[Records]:
@@ -77,7 +78,7 @@ class Sweeper:
         batch = np.zeros(INSPECT_BATCH, INSPECTION)
         batch[: len(looks)] = looks
         self._inspections[0] = batch
-        self._run(self._inspect_fd)
+        self._run(self._program("inspect"))
         batch = self._inspections[0]
         unmarked = batch[: len(looks)][batch["unmarked"][: len(looks)] == 1]
         return [(int(look["page"]), int(look["time"])) for look in unmarked]

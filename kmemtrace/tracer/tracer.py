@@ -57,9 +57,8 @@ class Tracer:
         self.plan, self.hierarchy = plan, hierarchy
         self._tier, self._capacity = plan.tier, capacity
         sweeps = version(plan.release) >= _SWEEP_SINCE
-        functions = [*plan.programs, *(("inspect", "sweep") if sweeps else ())]
         self._programs = Programs(
-            SOURCE, functions, _defines(plan, hierarchy, capacity, sweeps) | (subtree or {})
+            SOURCE, _defines(plan, hierarchy, capacity, sweeps) | (subtree or {})
         )
         self._maps = self._open_maps()
         stacks = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
@@ -142,7 +141,7 @@ class Tracer:
     def _make_sweeper(self) -> Sweeper:
         fd = self._programs.map_fd("inspections")
         inspections = maps.ArrayMap(fd, maps.INSPECTION, INSPECT_BATCH)
-        return Sweeper(self._programs.fd("inspect"), self._programs.fd("sweep"), inspections)
+        return Sweeper(self._programs.fd, inspections)
 
     def _read(self) -> Reading:
         lives = self._maps.lives.read()

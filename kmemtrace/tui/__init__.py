@@ -1,0 +1,1 @@
+"""Snapshots on a terminal: a live view, and plain frames."""
