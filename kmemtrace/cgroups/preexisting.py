@@ -7,6 +7,7 @@ space's memory is made of. Page cache in flight can be among them: an upper esti
 import time
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ _LRU, _SLAB, _BUDDY, _MMAP, _ANON, _TAIL, _HUGE, _PGTABLE = 5, 7, 10, 11, 12, 16
 _NOT_KMEM = np.uint64(sum(1 << bit for bit in (_LRU, _SLAB, _BUDDY, _MMAP, _ANON, _HUGE)))
 _TAIL_BIT = np.uint64(1 << _TAIL)
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 _REST = 0.5
 """Share of its time that the scan sleeps: it must not keep a core busy."""
 
@@ -29,17 +30,28 @@ def count_preexisting(stop: Event, proc: Path = Path("/proc")) -> int | None:
         with (proc / "kpagecgroup").open("rb", 0) as owners, (proc / "kpageflags").open("rb", 0) as flags:
             while not stop.is_set():
                 begin = time.monotonic()
-                owner = np.frombuffer(owners.read(8 * _CHUNK), "u8")
-                flag = np.frombuffer(flags.read(8 * _CHUNK), "u8")
-                frames = min(len(owner), len(flag))
-                if frames == 0:
+                owner, flag = _chunk(owners, flags)
+                if len(owner) == 0:
                     return total
-                pages, charged_head = _count(owner[:frames], flag[:frames], charged_head)
+                pages, charged_head = _count(owner, flag, charged_head)
                 total += pages
                 stop.wait((time.monotonic() - begin) * _REST / (1 - _REST))
     except OSError:
         return None
     return None
+
+
+def _chunk(owners: BinaryIO, flags: BinaryIO) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Owner and flags of the next page frames. The flags are those before and after the owner was
+    read: user space's pages change hands meanwhile, and one that has just been freed has an owner
+    in the one file and no flag in the other."""
+    at = flags.tell()
+    before = np.frombuffer(flags.read(8 * _CHUNK), "u8")
+    owner = np.frombuffer(owners.read(8 * _CHUNK), "u8")
+    flags.seek(at)
+    after = np.frombuffer(flags.read(8 * _CHUNK), "u8")
+    frames = min(len(before), len(owner), len(after))
+    return owner[:frames], before[:frames] | after[:frames]
 
 
 def _count(

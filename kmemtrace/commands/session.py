@@ -33,7 +33,7 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         type=entries,
         metavar="N",
         help="charged pages that can be followed at a time, 100 bytes of memory each "
-        "(default: a 32nd of the machine's pages)",
+        "(default: a 64th of the machine's pages)",
     )
 
 

@@ -1,10 +1,12 @@
 """kmemtrace top: whose kernel memory grows, live."""
 
 import argparse
+import importlib
 import json
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         dead_only=options.dead,
     )
     plain = options.batch or options.once or options.json
-    if not plain and sys.stdin.isatty() and sys.stdout.isatty():
+    if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         return _interactive(options, view)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
@@ -86,13 +88,14 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
-    from kmemtrace.tui.app import TopApp  # Textual takes 0.2 s to import
-
+    # Textual takes as long to import as the programs to compile: both at a time.
+    importing = threading.Thread(target=importlib.import_module, args=("kmemtrace.tui.app",))
+    importing.start()
     with open_tracer(options) as tracer:
-        app = TopApp(tracer.snapshot, options.interval, view)
-        app.run()
-        if app.failure is not None:
-            raise app.failure
+        importing.join()
+        from kmemtrace.tui.app import TopApp
+
+        TopApp(tracer.snapshot, options.interval, view).run_to_end()
     return ExitStatus.OK
 
 

@@ -33,13 +33,15 @@ COSTS: Mapping[Event, str] = {
 }
 """What it costs to have no hook for an event."""
 
+# In the order of attaching: what opens a record comes last, or a page charged and freed in between
+# would leave its record open.
 _TRACEPOINT_TIER = {
-    Event.ALLOC: "page_alloc",
-    Event.FREE: "page_free",
-    Event.KERNEL_TOTAL: "memcg_state",
     Event.CGROUP_MKDIR: "cgroup_mkdir",
     Event.CGROUP_RMDIR: "cgroup_rmdir",
     Event.CGROUP_RELEASE: "cgroup_release",
+    Event.KERNEL_TOTAL: "memcg_state",
+    Event.FREE: "page_free",
+    Event.ALLOC: "page_alloc",
 }
 
 

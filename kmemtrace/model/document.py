@@ -25,6 +25,8 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
     }
     if snapshot.preexisting_pages is not None:
         doc["preexisting_pages"] = snapshot.preexisting_pages
+    if snapshot.own_bytes is not None:
+        doc["own_bytes"] = snapshot.own_bytes
     return doc
 
 
@@ -73,6 +75,7 @@ def _losses(losses: Losses) -> dict[str, Any]:
     }
     if losses.recursion_misses is not None:
         doc["recursion_misses"] = sum(losses.recursion_misses.values())
+        doc["recursion_misses_by_program"] = dict(losses.recursion_misses)
     return doc
 
 

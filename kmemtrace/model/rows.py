@@ -96,6 +96,31 @@ def rows(snapshot: Snapshot, previous: Snapshot | None, view: View) -> list[Row]
     return _as_tree(wanted) if view.tree and view.by is GroupBy.CGROUP else wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is behind one row: its call sites, most held first, and its page lifetimes."""
+
+    name: str
+    sites: tuple[tuple[str, Site], ...]
+    """(path of the cgroup, site)"""
+    latency: Mapping[str, Histogram]
+
+
+def detail(snapshot: Snapshot, by: GroupBy, key: str) -> Detail | None:
+    """Of the row called `key`; None when there is no such row any more."""
+    sums = _sums(snapshot, by).get(key)
+    if sums is None:
+        return None
+    sites = [
+        (cgroup.path, site)
+        for cgroup in snapshot.cgroups
+        for site in cgroup.sites
+        if key == _site_group(cgroup, site, by)
+    ]
+    sites.sort(key=lambda s: (-s[1].held_pages, -s[1].charged_pages, s[1].symbol))
+    return Detail(sums.name, tuple(sites), sums.latency or {})
+
+
 @dataclass(slots=True)
 class _Sums:
     """What one row adds up."""
@@ -138,7 +163,7 @@ def _sums(snapshot: Snapshot, by: GroupBy) -> dict[str, _Sums]:
     if by in (GroupBy.SITE, GroupBy.KIND):
         for cgroup in snapshot.cgroups:
             for site in cgroup.sites:
-                name = site.symbol if by is GroupBy.SITE else site.kind.value
+                name = _site_group(cgroup, site, by)
                 sums = groups.setdefault(name, _Sums(name, None))
                 sums.add(cgroup, site.charged_pages, site.uncharged_pages)
                 sums.oldest = None  # known by cgroup only
@@ -162,6 +187,13 @@ def _group(cgroup: Cgroup, by: GroupBy) -> tuple[str, str]:
         name = cgroup.label or "(no container or unit)"
         return name, name
     return f"{cgroup.key.hierarchy}:{cgroup.key.id}", cgroup.path
+
+
+def _site_group(cgroup: Cgroup, site: Site, by: GroupBy) -> str:
+    """Key of the row that a call site of a cgroup belongs to."""
+    if by is GroupBy.SITE:
+        return site.symbol
+    return site.kind.value if by is GroupBy.KIND else _group(cgroup, by)[0]
 
 
 def _row(

@@ -142,6 +142,9 @@ class Snapshot:
     preexisting_pages: int | None = None
     """Pages that look charged from before the start (an upper estimate from /proc/kpageflags);
     None until they have been counted, or where they cannot be."""
+    own_bytes: int | None = None
+    """Kernel memory of the tracer's own maps, charged to the cgroup that it runs in; None where
+    the kernel does not tell."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What this tier cannot see, and why."""
 

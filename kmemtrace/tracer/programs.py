@@ -1,8 +1,9 @@
 """Compiles, loads and attaches the BPF programs with BCC, without kernel headers."""
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ class Programs:
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name].map_fd)
+
+    def map_bytes(self, names: Iterable[str]) -> int | None:
+        """Kernel memory that these maps take, which is charged to the cgroup that we run in; None
+        where the kernel does not tell."""
+        total = 0
+        for name in names:
+            info = Path(f"/proc/self/fdinfo/{self.map_fd(name)}").read_text(encoding="ascii")
+            found = re.search(r"^memlock:\s*(\d+)", info, re.MULTILINE)
+            if found is None:
+                return None
+            total += int(found[1])
+        return total
 
     def symbol(self, address: int) -> str:
         """`function+0xoffset` of a kernel address; "[unknown]" where kallsyms hides it."""

@@ -27,6 +27,8 @@ from kmemtrace.tracer.sweep import Sweeper
 
 SOURCE = "tracepoint.bpf.c"
 
+_LARGE_MAPS = ("tracked", "pages", "cgroups", "sites", "stacks", "lives")
+
 _SWEEP_SINCE = (5, 10)
 """BPF_PROG_TEST_RUN of raw tracepoint programs: 1b4d60ec162f."""
 
@@ -70,6 +72,7 @@ class Tracer:
         )
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
+        self._own_bytes = self._programs.map_bytes(_LARGE_MAPS)
         self._looked_charged: int | None = None
         self._preexisting: int | None = None
 
@@ -90,7 +93,7 @@ class Tracer:
     def set_preexisting(self, pages: int) -> None:
         """Tells how many pages looked charged just after the start, once that has been counted.
 
-        Those that the tracer follows by then are not from before it.
+        Those that the tracer follows by then are not from before it, nor are its own maps.
         """
         self._looked_charged = pages
 
@@ -109,8 +112,9 @@ class Tracer:
             self._forget(cgroup_id, stacks)
         self._drop_births(reading)
         if self._preexisting is None and self._looked_charged is not None:
-            held = sum(cgroup.held_pages for cgroup in view.cgroups)
-            self._preexisting = max(0, self._looked_charged - held)
+            ours = sum(cgroup.held_pages for cgroup in view.cgroups)
+            ours += (self._own_bytes or 0) // _PAGE_SIZE
+            self._preexisting = max(0, self._looked_charged - ours)
         interval, self._last = now - self._last, now
         return Snapshot(
             time=time.time(),
@@ -124,6 +128,7 @@ class Tracer:
             losses=self._losses(),
             maps=self._fill(reading),
             preexisting_pages=self._preexisting,
+            own_bytes=self._own_bytes,
             unseen=_unseen(self.plan, sweeps=self._sweeper is not None),
         )
 

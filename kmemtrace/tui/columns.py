@@ -35,6 +35,11 @@ def columns(width: int, by: GroupBy, latency: str) -> list[Column]:
     return _stretched(chosen, width)
 
 
+def sortable(by: GroupBy) -> set[SortKey]:
+    """What a table of such rows can be sorted by."""
+    return {column.sort for column in _all(by, "lifetime") if column.sort is not None}
+
+
 def line(row: Row, chosen: list[Column]) -> list[str]:
     """A row's cells, padded to their columns' widths."""
     return [_aligned(c, c.text(row, c.width)) for c in chosen]

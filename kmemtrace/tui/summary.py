@@ -15,6 +15,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None) -> str:
         f"charge/s {text.rate(max(0, charged) / seconds)}",
         f"uncharge/s {text.rate(max(0, uncharged) / seconds)}",
         f"preexisting {_preexisting(snapshot)}",
+        f"own maps {text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)}",
     ]
     return "  ".join(words)
 

@@ -1,0 +1,47 @@
+"""The help screen."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Static
+
+_TEXT = """\
+kmemtrace top                                             Escape: back
+
+  arrows, PgUp, PgDn   move
+  Enter                a row's call sites, then their stacks
+  s, r                 sort by the next column, reverse
+  /                    filter; Enter keeps it, Escape clears it
+  space                freeze the table; counting goes on
+  t                    cgroups as a tree
+  d                    removed cgroups that still hold pages
+  m                    mismatches
+  q                    quit; nothing stays in the kernel
+
+  HELD       kernel memory charged since the start and not yet uncharged,
+             by the cgroup that it was charged to
+  CHARGE/s   pages charged and uncharged a second
+  FAIL/s     accounted allocations refused at a limit
+  OLDEST     how long the oldest of the held pages has been held
+  LIFE P50   half of the pages that were uncharged had been held shorter
+  STATE      dead: the cgroup was removed and still holds pages
+
+  missed     events skipped since a program of ours was running on that CPU
+  healed     pages whose free was missed, found when handed out again
+  swept      pages found to have left kernel accounting without a free
+  map full   entries refused: raise --max-pages
+  preexisting  memory that looks charged from before the start: it is not
+             followed
+"""
+
+
+class HelpScreen(Screen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,backspace", "app.pop_screen", "back")
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield VerticalScroll(Static(_TEXT, markup=False))
