@@ -70,7 +70,8 @@ class Ledger:
         """Keeps the paths that the kernel gave, and answers which cgroups were removed."""
         removed = set()
         for cgroup_id, life in zip(*lives, strict=True):
-            path = bytes(life["path"]).decode(errors="backslashreplace")
+            # What lies behind the NUL is a longer path's: the buffer is used again and again.
+            path = bytes(life["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
             if path:
                 self._paths.remember(int(cgroup_id), path)
             if life["removed"]:

@@ -32,7 +32,7 @@ class Programs:
         flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
         flags.append("-g0")  # debug information would take a quarter of the time to compile
         with _quiet(source):
-            self._bpf: Any = self._bcc.BPF(text=program_text(folder, source), cflags=flags)
+            self._bpf: Any = self._bcc.BPF(text=program_text(folder, source).encode(), cflags=flags)
         self._source = source
         self._fds: dict[str, int] = {}
 
@@ -59,12 +59,12 @@ class Programs:
         """
         if function not in self._fds:
             with _quiet(self._source):
-                loaded = self._bpf.load_func(function, self._bcc.BPF.RAW_TRACEPOINT)
+                loaded = self._bpf.load_func(function.encode(), self._bcc.BPF.RAW_TRACEPOINT)
             self._fds[function] = int(loaded.fd)
         return self._fds[function]
 
     def map_fd(self, name: str) -> int:
-        return int(self._bpf[name].map_fd)
+        return int(self._bpf[name.encode()].map_fd)
 
     def map_bytes(self, names: Iterable[str]) -> int | None:
         """Kernel memory that these maps take, which is charged to the cgroup that we run in; None
@@ -99,9 +99,11 @@ def _quiet(source: str) -> Iterator[None]:
         yield
     except Exception as error:  # BCC raises nothing narrower
         _restore(saved)
+        with open(log.name, "a", encoding="utf-8") as file:
+            file.write(f"\n{error!r}\n")
         raise CannotError(
-            f"The BPF program {source} was not accepted ({error}). The compiler's and the "
-            f"kernel's messages are in {log.name}."
+            f"The BPF program {source} was not accepted. The compiler's and the kernel's messages "
+            f"are in {log.name}; please report it with them."
         ) from error
     else:
         _restore(saved)

@@ -1,0 +1,81 @@
+"""A tracer on this host's kernel, and memory cgroups to run known workloads in."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.commands.check import examine
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.model.snapshot import Cgroup, Losses, Snapshot
+from kmemtrace.tracer.tracer import Tracer
+
+
+@pytest.fixture(scope="session")
+def tracer() -> Iterator[Tracer]:
+    """One for all live tests: compiling is what takes time. Counts are of a test's own cgroup."""
+    problems = examine()["problems"]
+    if problems:
+        pytest.skip(f"this kernel or user cannot: {' '.join(problems)}")
+    with make_tracer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hierarchy(tracer: Tracer) -> MemoryHierarchy:
+    return memory_hierarchy()
+
+
+@pytest.fixture
+def make_cgroup(hierarchy: MemoryHierarchy) -> Iterator[Callable[[str], Path]]:
+    """Makes memory cgroups, as folders below the mount, and removes what is left of them."""
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{name}"
+        folder.mkdir()
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        for below in sorted(folder.glob("**/"), reverse=True):
+            below.rmdir()
+
+
+class Watched:
+    """What the tracer says of one cgroup, and what it missed meanwhile."""
+
+    def __init__(self, tracer: Tracer, folder: Path) -> None:
+        self._tracer = tracer
+        self._id = folder.stat().st_ino
+        self._before = tracer.snapshot().losses
+
+    def cgroup(self) -> Cgroup | None:
+        """Its row now; None when it has none."""
+        return next((c for c in self._tracer.snapshot().cgroups if c.key.id == self._id), None)
+
+    def row(self) -> Cgroup:
+        row = self.cgroup()
+        assert row is not None, "the workload's cgroup has no row"
+        return row
+
+    def losses(self) -> int:
+        """Pages that missed events could account for since the watching began: each missed event
+        of the two page hooks, and each page mended."""
+        return _lost(self._tracer.snapshot().losses) - _lost(self._before)
+
+
+def _lost(losses: Losses) -> int:
+    misses = losses.recursion_misses or {}
+    of_pages = misses.get("page_alloc", 0) + misses.get("page_free", 0)
+    return of_pages + sum(losses.map_full.values()) + losses.healed + losses.swept
+
+
+@pytest.fixture
+def watch(tracer: Tracer) -> Callable[[Path], Watched]:
+    return lambda folder: Watched(tracer, folder)
+
+

@@ -1,0 +1,162 @@
+"""Known workloads, each run by a child process in a cgroup of the test's.
+
+The child is told and tells by eventfd and by its exit: a pipe for that would itself be charged.
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PAGE = mmap.PAGESIZE
+PIPE_PAGES = 256
+"""Pages that a pipe of the largest size open to all can hold (fs.pipe-max-size)."""
+F_SETPIPE_SZ = 1031
+MADV_NOHUGEPAGE = 15
+
+Pipe = tuple[int, int]
+
+
+def run_in(folder: Path, work: Callable[[], None]) -> None:
+    """Runs `work` to its end in a child in the cgroup `folder`."""
+    with held_in(folder, work):
+        pass
+
+
+@contextmanager
+def held_in(folder: Path, work: Callable[[], object], *, leave_to: Path | None = None) -> Iterator[None]:
+    """Inside, a child in the cgroup `folder` has done `work` and still holds what it made; with
+    `leave_to` it has moved to that cgroup since. Afterwards it has ended."""
+    done, end = os.eventfd(0), os.eventfd(0)
+    child = os.fork()
+    if child == 0:
+        _child(folder, work, leave_to, done, end)
+    try:
+        if not _wait(done):
+            raise AssertionError("the workload failed; its traceback is above")
+        yield
+    finally:
+        os.eventfd_write(end, 1)
+        os.waitpid(child, 0)
+        os.close(done)
+        os.close(end)
+
+
+_OK, _FAILED = 1, 2
+
+
+def _wait(done: int) -> bool:
+    return os.eventfd_read(done) == _OK
+
+
+def _child(
+    folder: Path, work: Callable[[], object], leave_to: Path | None, done: int, end: int
+) -> None:
+    """Never returns: the child must not run what the parent would clean up."""
+    try:
+        join(folder)
+        kept = work()  # held until the exit
+        if leave_to is not None:
+            join(leave_to)
+        os.eventfd_write(done, _OK)
+        os.eventfd_read(end)
+        del kept
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os.eventfd_write(done, _FAILED)
+    os._exit(0)
+
+
+def join(folder: Path) -> None:
+    (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def fill_pipes(pages: int) -> list[Pipe]:
+    """Pipes that hold so many pages."""
+    pipes = []
+    while pages > 0:
+        some = min(pages, PIPE_PAGES)
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, F_SETPIPE_SZ, PIPE_PAGES * PAGE)
+        assert os.write(writer, bytes(some * PAGE)) == some * PAGE
+        pipes.append((reader, writer))
+        pages -= some
+    return pipes
+
+
+def drain_pipes(pipes: list[Pipe]) -> None:
+    for reader, writer in pipes:
+        os.close(writer)
+        while os.read(reader, 1 << 20):
+            pass
+        os.close(reader)
+
+
+def send_messages(messages: int, size: int) -> list[tuple[socket.socket, socket.socket]]:
+    """Unix stream sockets, each holding one unread message of `size` bytes."""
+    pairs = []
+    for _ in range(messages):
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * size)
+        assert a.send(bytes(size)) == size
+        pairs.append((a, b))
+    return pairs
+
+
+def touch_sparsely(tables: int) -> mmap.mmap:
+    """Memory of which one page in each of so many page tables is touched."""
+    span = PAGE * (PAGE // 8)  # what one page table maps
+    memory = mmap.mmap(-1, tables * span, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+    memory.madvise(MADV_NOHUGEPAGE)
+    for at in range(0, tables * span, span):
+        memory[at] = 1
+    return memory
+
+
+def run_threads(count: int) -> None:
+    """So many threads, at most 16 at a time, each ending at once."""
+    for begin in range(0, count, 16):
+        threads = [threading.Thread(target=int) for _ in range(min(16, count - begin))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+SEM_BYTES = 64
+"""Of struct sem: one cache line."""
+
+
+def make_semaphores(count: int) -> int:
+    """A System V semaphore set. Beyond 4 MB the kernel takes blocks of 2 MB for it, splits them
+    and frees them page by page."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    found = libc.semget(0, count, 0o1600)
+    assert found >= 0, os.strerror(ctypes.get_errno())
+    return int(found)
+
+
+def remove_semaphores(identifier: int) -> None:
+    assert ctypes.CDLL(None, use_errno=True).semctl(identifier, 0, 0) == 0
+
+
+def resize_pipe(to_pages: int, attempts: int) -> int:
+    """Asks so many times for a pipe of that size, an array too large to be charged within the
+    cgroup's limit; answers how many were refused."""
+    reader, writer = os.pipe()
+    refused = 0
+    for _ in range(attempts):
+        try:
+            fcntl.fcntl(writer, F_SETPIPE_SZ, to_pages * PAGE)
+        except OSError:
+            refused += 1
+    os.close(reader)
+    os.close(writer)
+    return refused
