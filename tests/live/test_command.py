@@ -1,0 +1,183 @@
+"""`kmemtrace` as its users run it: as a process, on this host's kernel."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.tracer.tracer import Tracer
+from tests.live import workloads
+from tests.live.workloads import run_in
+
+MakeCgroup = Callable[[str], Path]
+
+COMMAND = [sys.executable, "-m", "kmemtrace"]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+
+
+def kmemtrace(*arguments: str, prefix: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*(prefix or []), *COMMAND, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def _needs_bpf(tracer: Tracer) -> None:
+    """Skips where the kernel refuses BPF, with the reason."""
+
+
+def in_kernel() -> set[tuple[str, int]]:
+    """Every BPF program, map and link there is, whoever made it."""
+    found = set()
+    for kind in ("prog", "map", "link"):
+        listed = subprocess.run(["bpftool", "--json", kind], capture_output=True, text=True, check=True)
+        found |= {(kind, entry["id"]) for entry in json.loads(listed.stdout)}
+    return found
+
+
+def test_once_json_is_one_document() -> None:
+    done = kmemtrace("top", "--once", "--duration", "1", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert document["tier"] == "tracepoint"
+    assert document["interval_seconds"] == pytest.approx(1.0, abs=0.5)
+    assert document["losses"]["map_full"] == 0
+
+
+def test_repeated_frames_are_one_object_a_line() -> None:
+    done = kmemtrace("top", "--json", "--interval", "0.5", "--duration", "1.6")
+    frames = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(frames) == 3
+    assert [f["time"] for f in frames] == sorted(f["time"] for f in frames)
+
+
+def test_plain_frame_without_a_terminal() -> None:
+    done = kmemtrace("top", "--once", "--duration", "0.5")
+    assert done.returncode == 0
+    assert "missed 0" in done.stdout
+    assert "CGROUP" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["top", "--sort", "colour"], 2, "--sort"),
+        (["top", "--interval", "0"], 2, "--interval"),
+        (["top", "--once", "--duration", "x"], 2, "--duration"),
+        (["top", "--cgroup", "/no/such/cgroup", "--once"], 2, "/no/such/cgroup"),
+        (["top", "--cgroup", "/etc", "--once"], 2, "There is no memory cgroup"),
+        (["top", "--tier", "fentry", "--once"], 2, "fentry"),
+        (["nothing"], 2, "nothing"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], status: int, says: str) -> None:
+    done = kmemtrace(*arguments)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_refused_without_privileges() -> None:
+    done = kmemtrace("top", "--once", prefix=NOBODY)
+    assert done.returncode == 4
+    assert "CAP_BPF and CAP_PERFMON" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_check_without_privileges_says_what_is_missing() -> None:
+    done = kmemtrace("check", "--json", prefix=NOBODY)
+    report = json.loads(done.stdout)
+    assert done.returncode == 4
+    assert report["tier"] is None
+    assert report["privileges"]["missing"] == ["CAP_BPF", "CAP_PERFMON"]
+    assert report["events"], "what can be seen without root is shown"
+
+
+def test_check() -> None:
+    done = kmemtrace("check", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0
+    events = {event["event"]: event for event in report["events"]}
+    assert events["alloc"]["hook"] == "mm_page_alloc"
+    assert events["charge"]["reason"]
+    assert kmemtrace("check").returncode == 0
+
+
+def test_cgroup_limits_the_tracing_to_a_subtree(make_cgroup: MakeCgroup) -> None:
+    wanted, other = make_cgroup("wanted"), make_cgroup("other")
+    below = wanted / "below"
+    below.mkdir()
+    running = subprocess.Popen(
+        [*COMMAND, "top", "--once", "--duration", "4", "--json", "--cgroup", f"/{wanted.name}"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2.5)  # attached by then
+    for folder, pages in ((wanted, 101), (below, 103), (other, 107)):
+        run_in(folder, lambda n=pages: workloads.drain_pipes(workloads.fill_pipes(n)))
+    output, _ = running.communicate(timeout=30)
+    charged = {
+        cgroup["path"]: sum(
+            s["charged_pages"] for s in cgroup["sites"] if s["symbol"] in ("anon_pipe_write", "pipe_write")
+        )
+        for cgroup in json.loads(output)["cgroups"]
+    }
+    assert charged == {f"/{wanted.name}": 101, f"/{wanted.name}/below": 103}
+
+
+@pytest.fixture
+def running_top() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, "top", "--json", "--interval", "0.2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline(), "no frame came"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_cleanly(how: signal.Signals, running_top: subprocess.Popen[str]) -> None:
+    running_top.send_signal(how)
+    assert running_top.stderr is not None
+    assert (running_top.wait(timeout=20), running_top.stderr.read()) == (0, "")
+
+
+@pytest.fixture
+def before() -> set[tuple[str, int]]:
+    return in_kernel()
+
+
+def test_kill_9_leaves_nothing_in_the_kernel(
+    before: set[tuple[str, int]], running_top: subprocess.Popen[str]
+) -> None:
+    of_top = in_kernel() - before
+    assert {kind for kind, _ in of_top} >= {"prog", "map"}
+    running_top.kill()
+    running_top.wait()
+    deadline = time.monotonic() + 20  # maps and programs are freed after an RCU grace period
+    while in_kernel() & of_top and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert in_kernel() & of_top == set()
+
+
+def test_a_reader_that_hangs_up_is_no_error() -> None:
+    process = subprocess.run(
+        f"{' '.join(COMMAND)} top --json --interval 0.2 --duration 3 | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.stderr == ""
+    assert json.loads(process.stdout)
