@@ -61,6 +61,7 @@ def _tracers(empty: Callable[[], EmptyPrograms]) -> Tracers:
         "no tracer": nullcontext,
         "empty programs": empty,
         "kmemtrace": make_tracer,
+        "  --no-sites": lambda: make_tracer(sites=False),
     }
     path = memleak_path()
     if path is None:

@@ -81,17 +81,6 @@ static __always_inline struct totals *totals_of(u64 cgroup)
 	return totals;
 }
 
-static __always_inline struct site *site_of(u64 cgroup, s32 stack)
-{
-	struct site_key key = {.cgroup = cgroup, .stack = stack};
-	struct site *site = sites.lookup(&key), none = {};
-
-	if (site)
-		return site;
-	sites.insert(&key, &none);
-	return sites.lookup(&key);
-}
-
 /* Two stacks of one hash bucket exclude each other; without its first frame,
  * which is the tracepoint's and tells nothing, a stack hashes elsewhere. */
 static __always_inline s32 stack_of(void *ctx)
@@ -105,6 +94,42 @@ static __always_inline s32 stack_of(void *ctx)
 		return -1;
 	}
 	return stack;
+}
+
+/* The sums of who asked, null where it cannot be said: the page still counts
+ * for its cgroup. */
+static __always_inline struct site *site_of(void *ctx, struct charge *charge)
+{
+#ifdef WITHOUT_SITES
+	charge->stack = -1;
+	return 0;
+#else
+	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = stack_of(ctx)};
+	struct site *site, none = {};
+
+	charge->stack = key.stack;
+	site = sites.lookup(&key);
+	if (!site) {
+		sites.insert(&key, &none);
+		site = sites.lookup(&key);
+	}
+	if (!site) {
+		lose(LOSS_SITES_FULL, 1);
+		charge->stack = -1;
+	}
+	return site;
+#endif
+}
+
+static __always_inline struct site *site_at_end(struct charge *charge)
+{
+#ifdef WITHOUT_SITES
+	return 0;
+#else
+	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = charge->stack};
+
+	return sites.lookup(&key);
+#endif
 }
 
 static __always_inline void begin_charge(void *ctx, u64 page, u32 order)
@@ -121,12 +146,7 @@ static __always_inline void begin_charge(void *ctx, u64 page, u32 order)
 	totals = totals_of(charge.owner.cgroup);
 	if (!totals)
 		return;
-	charge.stack = stack_of(ctx);
-	site = site_of(charge.owner.cgroup, charge.stack);
-	if (!site) { /* the page still counts for its cgroup */
-		lose(LOSS_SITES_FULL, 1);
-		charge.stack = -1;
-	}
+	site = site_of(ctx, &charge);
 	charge.time = bpf_ktime_get_ns();
 	if (pages.update(&page, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
@@ -175,8 +195,7 @@ UNROLL
 static __always_inline void count_end(struct charge *charge, u64 count, bool put)
 {
 	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
-	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = charge->stack};
-	struct site *site = sites.lookup(&key);
+	struct site *site = site_at_end(charge);
 	u64 lifetime = bpf_ktime_get_ns() - charge->time;
 	u64 bucket = bpf_log2l(lifetime); /* 64 bits wide: the verifier loses narrower bounds */
 

@@ -35,6 +35,11 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         help="charged pages that can be followed at a time, 100 bytes of memory each "
         "(default: a 64th of the machine's pages)",
     )
+    group.add_argument(
+        "--no-sites",
+        action="store_true",
+        help="do not record which code asks for pages: most of what a charged page costs",
+    )
 
 
 @contextmanager
@@ -44,13 +49,17 @@ def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,
+        sites=not options.no_sites,
     ) as tracer:
         yield tracer
 
 
 @contextmanager
 def make_tracer(
-    subtree: str | None = None, tier: Tier | None = None, max_pages: int | None = None
+    subtree: str | None = None,
+    tier: Tier | None = None,
+    max_pages: int | None = None,
+    sites: bool = True,
 ) -> Iterator[Tracer]:
     """Raises CannotError or UsageError before anything is loaded."""
     allowed = privileges()
@@ -63,7 +72,7 @@ def make_tracer(
         plan = make_plan(facts, tier)
         limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
         capacity = Capacity.of_machine(highest_page_frame(), max_pages)
-        with Tracer(plan, hierarchy, paths, capacity, limit) as tracer, _counting(tracer):
+        with Tracer(plan, hierarchy, paths, capacity, limit, sites) as tracer, _counting(tracer):
             yield tracer
 
 

@@ -52,16 +52,24 @@ class Tracer:
         paths: CgroupPaths,
         capacity: Capacity,
         subtree: Defines | None = None,
+        sites: bool = True,
     ) -> None:
-        """Compiles and loads; nothing is attached yet. Raises CannotError."""
+        """Compiles; nothing is attached yet. Without `sites` no stack is recorded.
+
+        Raises CannotError.
+        """
         if plan.tier is None:
             raise CannotError(plan.refusal or "No tier works on this kernel.")
         self.plan, self.hierarchy = plan, hierarchy
         self._tier, self._capacity = plan.tier, capacity
         sweeps = version(plan.release) >= _SWEEP_SINCE
         self._programs = Programs(
-            SOURCE, _defines(plan, hierarchy, capacity, sweeps) | (subtree or {})
+            SOURCE,
+            _defines(plan, hierarchy, capacity, sweeps)
+            | ({} if sites else {"WITHOUT_SITES": 1})
+            | (subtree or {}),
         )
+        self._unseen = _unseen(plan, sweeps=sweeps, sites=sites)
         self._maps = self._open_maps()
         stacks = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
         self._ledger = Ledger(
@@ -129,7 +137,7 @@ class Tracer:
             maps=self._fill(reading),
             preexisting_pages=self._preexisting,
             own_bytes=self._own_bytes,
-            unseen=_unseen(self.plan, sweeps=self._sweeper is not None),
+            unseen=self._unseen,
         )
 
     def _open_maps(self) -> _Maps:
@@ -215,11 +223,13 @@ def _defines(
     return plan.defines | capacity.defines() | constants
 
 
-def _unseen(plan: Plan, sweeps: bool) -> dict[str, str]:
+def _unseen(plan: Plan, *, sweeps: bool, sites: bool) -> dict[str, str]:
     unseen = {
         **plan.unseen,
         "mismatches": "this version judges no mismatch class: it counts, and says what it missed",
     }
+    if not sites:
+        unseen["sites"] = "call sites are not recorded (--no-sites)"
     if not sweeps:
         unseen["sweep"] = (
             "before 5.10 the records of pages whose end was missed can only be mended when the page "
