@@ -16,7 +16,12 @@ struct charge {
 	struct owner owner; /* as of the charge: a later reparenting changes nothing */
 	u64 time; /* CLOCK_MONOTONIC, ns */
 	u32 order;
-	s32 stack; /* negative: not recorded */
+	s32 stack; /* STACK_UNKNOWN, or NO_SITE when `sites` has no entry for it */
+};
+
+enum {
+	STACK_UNKNOWN = -1,
+	NO_SITE = -2,
 };
 
 struct totals {
@@ -91,7 +96,7 @@ static __always_inline s32 stack_of(void *ctx)
 		stack = stacks.get_stackid(ctx, 1);
 	if (stack < 0) {
 		lose(LOSS_STACK_UNKNOWN, 1);
-		return -1;
+		return STACK_UNKNOWN;
 	}
 	return stack;
 }
@@ -101,7 +106,7 @@ static __always_inline s32 stack_of(void *ctx)
 static __always_inline struct site *site_of(void *ctx, struct charge *charge)
 {
 #ifdef WITHOUT_SITES
-	charge->stack = -1;
+	charge->stack = NO_SITE;
 	return 0;
 #else
 	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = stack_of(ctx)};
@@ -115,7 +120,7 @@ static __always_inline struct site *site_of(void *ctx, struct charge *charge)
 	}
 	if (!site) {
 		lose(LOSS_SITES_FULL, 1);
-		charge->stack = -1;
+		charge->stack = NO_SITE;
 	}
 	return site;
 #endif
