@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.tracers import EmptyPrograms, memleak, memleak_path  # noqa: E402
-from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page  # noqa: E402
-from kmemtrace.commands.session import make_tracer  # noqa: E402
-from kmemtrace.errors import KmemtraceError  # noqa: E402
-from kmemtrace.tracer.program_info import ProgramInfo  # noqa: E402
+from bench.tracers import EmptyPrograms, memleak, memleak_path
+from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.errors import KmemtraceError
+from kmemtrace.tracer.program_info import ProgramInfo
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _PAGES = {"un-accounted": 6 * 32768, "accounted": 64 * 256}
@@ -97,7 +97,8 @@ def _print_ratios(times: Mapping[tuple[str, str], list[float]], rounds: int) -> 
             cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         print(f"{name:16} {cells[0]:>22} {cells[1]:>22}")
     for kind in _PAGES:
-        print(f"\nno tracer, {kind}: {statistics.median(times['no tracer', kind]) * 1e9:.0f} ns a page", end="")
+        base = statistics.median(times["no tracer", kind])
+        print(f"\nno tracer, {kind}: {base * 1e9:.0f} ns a page", end="")
     print("\n")
 
 

@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -24,14 +23,14 @@ class EmptyPrograms:
     these events costs."""
 
     def __init__(self, plan: Plan) -> None:
-        self._hooks = {name: hook for name, hook in plan.programs.items() if isinstance(hook, Hook)}
+        self._hooks = plan.programs
         os.environ["BCC_KERNEL_SOURCE"] = str(probes_folder())
         bcc = import_bcc()
         text = "".join(_EMPTY.format(name=name) for name in self._hooks)
         self._bpf: Any = bcc.BPF(text=text, cflags=["-DKMEMTRACE_KERNEL_VERSION=0"])
         self._fds = {n: self._bpf.load_func(n, bcc.BPF.RAW_TRACEPOINT).fd for n in self._hooks}
 
-    def __enter__(self) -> "EmptyPrograms":
+    def __enter__(self) -> Self:
         for name, hook in self._hooks.items():
             self._bpf.attach_raw_tracepoint(hook.name.encode(), name.encode())
         return self

@@ -166,7 +166,7 @@ static __always_inline void begin_charge(void *ctx, u64 page, u32 order)
 /* The record that covers a page: its own, or after a split its block's. */
 static __always_inline u64 record_of(u64 page, struct charge *charge)
 {
-UNROLL
+	UNROLL
 	for (u32 order = 0; order <= MAX_ORDER; order++) {
 		u64 head = block_head(page, order);
 		struct charge *found = pages.lookup(&head);
@@ -185,7 +185,7 @@ static __always_inline void keep_rest(u64 page, u32 order, struct charge *charge
 {
 	u32 whole = charge->order;
 
-UNROLL
+	UNROLL
 	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
 		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
 

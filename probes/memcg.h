@@ -105,7 +105,7 @@ static __always_inline u64 current_memcg(void)
  */
 static __always_inline bool limit_reached(u64 counter, u64 pages)
 {
-UNROLL
+	UNROLL
 	for (int level = 0; level < 16; level++) {
 		if (!counter)
 			break;

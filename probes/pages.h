@@ -72,7 +72,7 @@ static __always_inline void track(u64 page, u32 order, bool on)
 		track_word(at, bits, on);
 		return;
 	}
-UNROLL
+	UNROLL
 	for (u32 i = 0; i < 1 << (MAX_ORDER - WORD_ORDER); i++) {
 		if (i >> (order - WORD_ORDER))
 			break;

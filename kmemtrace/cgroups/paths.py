@@ -109,7 +109,7 @@ class CgroupPaths:
                 return None
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         try:
-            path = os.readlink(f"/proc/self/fd/{fd}")
+            path = str(Path(f"/proc/self/fd/{fd}").readlink())
         finally:
             os.close(fd)
         return None if path.endswith(_DELETED) else self._below_mount(path)
@@ -118,7 +118,7 @@ class CgroupPaths:
         """One walk learns every living cgroup, so the next misses are rare."""
         now, found = time.monotonic(), None
         for folder, _, _ in os.walk(self._mount):
-            inode, path = os.stat(folder).st_ino, self._below_mount(folder)
+            inode, path = Path(folder).stat().st_ino, self._below_mount(folder)
             self.remember(inode, path)
             self._checked[inode] = now
             if inode == cgroup_id:

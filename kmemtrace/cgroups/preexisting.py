@@ -54,9 +54,7 @@ def _chunk(owners: BinaryIO, flags: BinaryIO) -> tuple[NDArray[np.uint64], NDArr
     return owner[:frames], before[:frames] | after[:frames]
 
 
-def _count(
-    owner: NDArray[np.uint64], flag: NDArray[np.uint64], charged_head: bool
-) -> tuple[int, bool]:
+def _count(owner: NDArray[np.uint64], flag: NDArray[np.uint64], charged_head: bool) -> tuple[int, bool]:
     """Charged pages of a chunk, tails counted with their head; and whether a compound page that
     was counted goes on into the next chunk."""
     tail = (flag & _TAIL_BIT) != 0

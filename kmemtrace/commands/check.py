@@ -86,6 +86,7 @@ def _bcc() -> Part:
 def _events(plan: Plan) -> list[Part]:
     events: list[Part] = []
     for event, hook in plan.hooks.items():
+        row: Part
         if isinstance(hook, Hook):
             row = {"hook": hook.name, "mechanism": hook.mechanism.value, "why": hook.why}
         else:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from kmemtrace.commands.arguments import positive_seconds
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
-from kmemtrace.errors import ExitStatus
+from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.model.document import document
-from kmemtrace.model.rows import GroupBy, SortKey, View
+from kmemtrace.model.rows import GroupBy, SortKey, View, selected
 from kmemtrace.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="Example: sudo kmemtrace top --once --duration 5 --json | jq '.cgroups[0]'",
     )
     parser.add_argument("--once", action="store_true", help="print one frame and end")
-    parser.add_argument(
-        "--batch", action="store_true", help="plain frames, as without a terminal"
-    )
+    parser.add_argument("--batch", action="store_true", help="plain frames, as without a terminal")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame and line")
     parser.add_argument(
         "--duration",
@@ -74,6 +72,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
         by=GroupBy(options.by),
         dead_only=options.dead,
     )
+    if options.json and view.by is not GroupBy.CGROUP:
+        raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
     plain = options.batch or options.once or options.json
     if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         return _interactive(options, view)
@@ -112,12 +112,10 @@ def _frames(tracer: "Tracer", options: argparse.Namespace) -> Iterator[Snapshot]
         yield tracer.snapshot()
 
 
-def _text(
-    snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace
-) -> str:
+def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace) -> str:
     if options.json:
-        return json.dumps(document(snapshot))
-    from kmemtrace.tui.plain import frame
+        return json.dumps(document(selected(snapshot, previous, view)))
+    from kmemtrace.tui.plain import frame  # noqa: PLC0415 takes time that --json need not spend
 
     width = shutil.get_terminal_size((140, 40)).columns
     return frame(snapshot, previous, view, width, None)

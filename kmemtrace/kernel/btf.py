@@ -7,7 +7,7 @@ what an enumerator's value is. Layouts are those of <linux/btf.h>, a stable inte
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.libbpf import libbpf
@@ -81,7 +81,7 @@ class Btf:
             self._lib.btf__free(self._btf)
             self._btf = None
 
-    def __enter__(self) -> "Btf":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,10 +184,7 @@ class Btf:
         return None
 
     def _parameters(self, proto: int) -> tuple[Parameter, ...]:
-        return tuple(
-            Parameter(self._name(p.name), self._spell(p.a))
-            for p in self._entries(proto, _Pair)
-        )
+        return tuple(Parameter(self._name(p.name), self._spell(p.a)) for p in self._entries(proto, _Pair))
 
     def _spell(self, type_id: int) -> str:
         """A type as C writes it, qualifiers left out: enough to compare prototypes."""

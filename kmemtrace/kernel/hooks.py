@@ -97,6 +97,7 @@ _ALLOC_ARGS = "gfp order - -"
 _ZONELIST, _NODEMASK = "struct zonelist *", "nodemask_t *"
 _UNTIL_5_12, _UNTIL_5_4 = (5, 13), (5, 5)
 
+# fmt: off
 HOOKS: tuple[Hook, ...] = (
     # alloc: the tracepoint stands behind the charge, so the page's mark is readable there.
     _tracepoint(
@@ -106,7 +107,6 @@ HOOKS: tuple[Hook, ...] = (
         "page order gfp -",
         "unchanged since 4.8",
     ),
-    # fmt: off
     _row(Event.ALLOC, "__alloc_frozen_pages_noprof", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
          (6, 14), _EVER, "6.14: frozen pages; __alloc_pages_noprof became a wrapper that large kmalloc bypasses"),
     _row(Event.ALLOC, "__alloc_pages_noprof", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
@@ -117,7 +117,6 @@ HOOKS: tuple[Hook, ...] = (
          (4, 12), _UNTIL_5_12, "4.12: the zonelist gave way to a preferred node"),
     _row(Event.ALLOC, "__alloc_pages_nodemask", (GFP, UINT, _ZONELIST, _NODEMASK), _ALLOC_ARGS,
          (4, 8), (4, 12), "4.8: charging moved into the allocator"),
-    # fmt: on
     # free: free_pages_prepare is inlined; this tracepoint stands at the top of its body.
     _tracepoint(
         Event.FREE,
@@ -127,7 +126,6 @@ HOOKS: tuple[Hook, ...] = (
         "stands at the top of free_pages_prepare, which is inlined up to 6.1; the function of that "
         "name in later kernels serves compaction only",
     ),
-    # fmt: off
     _row(Event.CHARGE, "__memcg_kmem_charge_page", (PAGE, GFP, INT), "page gfp order",
          (5, 10), _EVER, "5.10: renamed, so that the old name could count pages of a memcg"),
     _row(Event.CHARGE, "__memcg_kmem_charge", (PAGE, GFP, INT), "page gfp order",
@@ -160,7 +158,6 @@ HOOKS: tuple[Hook, ...] = (
          (5, 10), (7, 0), "5.10: objcgs; static, may be inlined away"),
     _row(Event.REPARENT, "memcg_reparent_objcgs", (MEMCG,), "memcg",
          (7, 0), _EVER, "7.x: finds the parent itself"),
-    # fmt: on
     _tracepoint(
         Event.KERNEL_TOTAL,
         "mod_memcg_state",
@@ -231,6 +228,7 @@ HOOKS: tuple[Hook, ...] = (
         for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR, Event.CGROUP_RELEASE)
     ),
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,7 @@ from kmemtrace.model.enums import Tier
 
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
 
-_FUNCTION_ONLY = frozenset(
-    {Event.CHARGE, Event.UNCHARGE, Event.PUT_UNCHARGE, Event.SPLIT, Event.REPARENT}
-)
+_FUNCTION_ONLY = frozenset({Event.CHARGE, Event.UNCHARGE, Event.PUT_UNCHARGE, Event.SPLIT, Event.REPARENT})
 
 COSTS: Mapping[Event, str] = {
     Event.ALLOC: "nothing can be traced",
@@ -87,9 +85,7 @@ def make_plan(facts: Facts, forced: Tier | None = None) -> Plan:
         except CannotError as error:
             refusal = str(error)
     programs = {
-        program: hook
-        for event, program in _TRACEPOINT_TIER.items()
-        if isinstance(hook := hooks[event], Hook)
+        program: hook for event, program in _TRACEPOINT_TIER.items() if isinstance(hook := hooks[event], Hook)
     }
     tier = Tier.TRACEPOINT if refusal is None else None
     return Plan(facts.release, tier, hooks, programs, constants, refusal)

@@ -88,12 +88,17 @@ def rows(snapshot: Snapshot, previous: Snapshot | None, view: View) -> list[Row]
     before = {} if previous is None else _sums(previous, view.by)
     judged = "mismatches" not in snapshot.unseen
     latency = latency_shown(snapshot)
-    table = [
-        _row(key, sums, before.get(key), snapshot, latency, judged) for key, sums in current.items()
-    ]
+    table = [_row(key, sums, before.get(key), snapshot, latency, judged) for key, sums in current.items()]
     wanted = [row for row in table if _is_wanted(row, current[row.key], view)]
     wanted.sort(key=_ordering(view.sort), reverse=view.reverse)
     return _as_tree(wanted) if view.tree and view.by is GroupBy.CGROUP else wanted
+
+
+def selected(snapshot: Snapshot, previous: Snapshot | None, view: View) -> Snapshot:
+    """`snapshot` with those of its cgroups only that have a row in `view`, in that order."""
+    by_key = {_group(cgroup, GroupBy.CGROUP)[0]: cgroup for cgroup in snapshot.cgroups}
+    table = rows(snapshot, previous, dataclasses.replace(view, by=GroupBy.CGROUP, tree=False))
+    return dataclasses.replace(snapshot, cgroups=tuple(by_key[row.key] for row in table))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,8 @@ def _row(
 ) -> Row:
     held = sums.charged - sums.uncharged
     histogram = (sums.latency or {}).get(latency)
-    kind, symbol = max(sums.sites, key=lambda s: sums.sites[s]) if sums.sites else ("", "")
+    sites = sums.sites or {("", ""): 0}
+    kind, symbol = max(sites, key=lambda site: sites[site])
     seconds = snapshot.interval_seconds
 
     def rate(count: Callable[[_Sums], int]) -> float:

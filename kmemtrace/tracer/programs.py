@@ -95,21 +95,19 @@ def _quiet(source: str) -> Iterator[None]:
     with tempfile.NamedTemporaryFile(prefix="kmemtrace-", suffix=".log", delete=False) as log:
         saved = os.dup(2)
         os.dup2(log.fileno(), 2)
+    path, keep = Path(log.name), False
     try:
         yield
     except Exception as error:  # BCC raises nothing narrower
-        _restore(saved)
-        with open(log.name, "a", encoding="utf-8") as file:
+        keep = True
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"\n{error!r}\n")
         raise CannotError(
             f"The BPF program {source} was not accepted. The compiler's and the kernel's messages "
-            f"are in {log.name}; please report it with them."
+            f"are in {path}; please report it with them."
         ) from error
-    else:
-        _restore(saved)
-        Path(log.name).unlink()
-
-
-def _restore(saved: int) -> None:
-    os.dup2(saved, 2)
-    os.close(saved)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        if not keep:
+            path.unlink()

@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Tracer:
     def close(self) -> None:
         self._programs.close()
 
-    def __enter__(self) -> "Tracer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -207,10 +208,8 @@ class Tracer:
 _PAGE_SIZE = resource.getpagesize()
 
 
-def _defines(
-    plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool
-) -> Defines:
-    numbers = (platform.release().split("-")[0].split(".") + ["0", "0"])[:3]
+def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool) -> Defines:
+    numbers = [*platform.release().split("-")[0].split("."), "0", "0"][:3]
     release = ",".join(n if n.isdigit() else "0" for n in numbers)
     constants: Defines = {
         "KMEMTRACE_KERNEL_VERSION": f"KERNEL_VERSION({release})",

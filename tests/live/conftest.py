@@ -9,7 +9,7 @@ import pytest
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
-from kmemtrace.model.snapshot import Cgroup, Losses, Snapshot
+from kmemtrace.model.snapshot import Cgroup, Losses
 from kmemtrace.tracer.tracer import Tracer
 
 
@@ -77,5 +77,3 @@ def _lost(losses: Losses) -> int:
 @pytest.fixture
 def watch(tracer: Tracer) -> Callable[[Path], Watched]:
     return lambda folder: Watched(tracer, folder)
-
-

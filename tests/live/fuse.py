@@ -19,6 +19,9 @@ _LOOKUP, _GETATTR, _OPEN, _READ, _INIT = 1, 3, 14, 15, 26
 _ROOT, _FILE = 1, 2
 _IN_HEADER, _OUT_HEADER = struct.Struct("=IIQQIIII"), struct.Struct("=IiQ")
 _ATTR = struct.Struct("=QQQQQQIIIIIIIIII")
+_ENTRY = struct.Struct("=QQQQII")
+_UNANSWERED = (2, 36, 42)
+"""Forget, interrupt, batch forget."""
 _ENOENT, _ENOSYS = 2, 38
 _SPLICE_F_MOVE, _MS_NODEV = 1, 4
 _FOREVER = 3600
@@ -77,20 +80,25 @@ def _move(device: int, reader: int, writer: int, unique: int, length: int) -> No
 
 
 def _answer(opcode: int, node: int, body: bytes, size: int) -> tuple[int, bytes | None]:
-    if opcode == _INIT:
-        major, minor, readahead = struct.unpack_from("=III", body)
-        return 0, struct.pack("=IIIIHHIIHHI7I", major, minor, readahead, 0, 12, 9, 1 << 17, 1, 32, 0, 0, *[0] * 7)
-    if opcode == _LOOKUP:
-        if body.rstrip(b"\0") != NAME.encode():
-            return _ENOENT, b""
-        return 0, struct.pack("=QQQQII", _FILE, 0, _FOREVER, _FOREVER, 0, 0) + _attributes(_FILE, size)
-    if opcode == _GETATTR:
-        return 0, struct.pack("=QII", _FOREVER, 0, 0) + _attributes(node, size)
-    if opcode == _OPEN:
-        return 0, struct.pack("=QII", 0, 0, 0)
-    if opcode in (2, 36, 42):  # forget, interrupt, batch forget: no answer
+    """(errno, body of the answer; None where the kernel expects no answer)."""
+    if opcode in _UNANSWERED:
         return 0, None
-    return _ENOSYS, b""
+    if opcode == _LOOKUP and body.rstrip(b"\0") != NAME.encode():
+        return _ENOENT, b""
+    answers = {
+        _INIT: lambda: _initial(body),
+        _LOOKUP: lambda: _ENTRY.pack(_FILE, 0, _FOREVER, _FOREVER, 0, 0) + _attributes(_FILE, size),
+        _GETATTR: lambda: struct.pack("=QII", _FOREVER, 0, 0) + _attributes(node, size),
+        _OPEN: lambda: struct.pack("=QII", 0, 0, 0),
+    }
+    return (0, answers[opcode]()) if opcode in answers else (_ENOSYS, b"")
+
+
+def _initial(body: bytes) -> bytes:
+    major, minor, readahead = struct.unpack_from("=III", body)
+    flags, most_write, most_pages = 0, 1 << 17, 32
+    rest = (12, 9, most_write, 1, most_pages, 0, 0, *[0] * 7)
+    return struct.pack("=IIIIHHIIHHI7I", major, minor, readahead, flags, *rest)
 
 
 def _attributes(node: int, size: int) -> bytes:

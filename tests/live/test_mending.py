@@ -73,7 +73,8 @@ def test_a_storm(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
         pytest.skip("stress-ng is not installed")
     folder = make_cgroup("storm")
     watched = watch(folder)
-    command = "stress-ng --pipe 2 --sock 2 --fork 2 --vm 2 --vm-bytes 256M --timeout 20".split()
+    load = ("--pipe=2", "--sock=2", "--fork=2", "--vm=2", "--vm-bytes=256M")
+    command = ["stress-ng", *load, "--timeout=20"]
 
     def storm() -> None:
         subprocess.run(command, check=True, capture_output=True)

@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,9 +55,7 @@ def _wait(done: int) -> bool:
     return os.eventfd_read(done) == _OK
 
 
-def _child(
-    folder: Path, work: Callable[[], object], leave_to: Path | None, done: int, end: int
-) -> None:
+def _child(folder: Path, work: Callable[[], object], leave_to: Path | None, done: int, end: int) -> None:
     """Never returns: the child must not run what the parent would clean up."""
     try:
         join(folder)
@@ -66,9 +65,7 @@ def _child(
         os.eventfd_write(done, _OK)
         os.eventfd_read(end)
         del kept
-    except BaseException:
-        import traceback
-
+    except BaseException:  # noqa: BLE001 a failed assert of the work is shown, whatever it was
         traceback.print_exc()
         os.eventfd_write(done, _FAILED)
     os._exit(0)
@@ -121,13 +118,15 @@ def touch_sparsely(tables: int) -> mmap.mmap:
 
 
 def run_threads(count: int) -> None:
-    """So many threads, at most 16 at a time, each ending at once."""
-    for begin in range(0, count, 16):
-        threads = [threading.Thread(target=int) for _ in range(min(16, count - begin))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    """So many threads, alive together for a moment, each with a user stack larger than one page
+    table maps, so that each needs a page table of its own."""
+    threading.stack_size(8 << 20)
+    together = threading.Barrier(count)
+    threads = [threading.Thread(target=together.wait) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 SEM_BYTES = 64

@@ -1,0 +1,119 @@
+"""Snapshots as they come from a busy container host, for the tests of what shows them."""
+
+from kmemtrace.cgroups.labels import label
+from kmemtrace.model.enums import CgroupState, SiteKind, Tier
+from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.snapshot import (
+    Cgroup,
+    CgroupKey,
+    Gone,
+    Losses,
+    MapFill,
+    Site,
+    Snapshot,
+)
+
+POD = (
+    "/kubepods.slice/kubepods-burstable.slice"
+    "/kubepods-burstable-pod8a7f2c31_4c1e_4a77_9d0b_5a0c2f1e77aa.slice"
+)
+CONTAINER = f"{POD}/cri-containerd-{'4f2a9c1b03de' * 5}4f2a.scope"
+NGINX = "/system.slice/nginx.service"
+
+PIPE_STACK = (
+    "__alloc_frozen_pages_noprof+0x2e9",
+    "alloc_pages_noprof+0x4b",
+    "anon_pipe_write+0x18e",
+    "vfs_write+0x2d1",
+    "ksys_write+0x6f",
+    "do_syscall_64+0x82",
+)
+TABLE_STACK = (
+    "__alloc_frozen_pages_noprof+0x2e9",
+    "pte_alloc_one+0x1c",
+    "__pte_alloc+0x21",
+    "handle_mm_fault+0x9c",
+)
+
+LIFETIMES = Histogram.of([5_000] * 90 + [2_000_000] * 9 + [7_000_000_000])
+
+
+def site(
+    charged: int,
+    uncharged: int = 0,
+    kind: SiteKind = SiteKind.PIPE,
+    symbol: str = "anon_pipe_write",
+    stack: tuple[str, ...] = PIPE_STACK,
+) -> Site:
+    return Site(kind, symbol, stack, charged, uncharged)
+
+
+def cgroup(
+    path: str,
+    sites: tuple[Site, ...] = (),
+    *,
+    id: int = 0,  # noqa: A002 the model's word
+    dead: bool = False,
+    failed: int = 0,
+    oldest: float | None = None,
+    lifetime: Histogram = LIFETIMES,
+) -> Cgroup:
+    """Its pages are those of its sites; its id follows from the path unless given."""
+    return Cgroup(
+        key=CgroupKey(0, id or 1 + sum(path.encode())),
+        path=path,
+        label=label(path),
+        state=CgroupState.DEAD if dead else CgroupState.ONLINE,
+        charged_pages=sum(s.charged_pages for s in sites),
+        uncharged_pages=sum(s.uncharged_pages for s in sites),
+        failed_charges=failed,
+        oldest_seconds=oldest,
+        sites=sites,
+        latency={"lifetime": lifetime},
+    )
+
+
+def snapshot(*cgroups: Cgroup, time: float = 1_780_000_000.0) -> Snapshot:
+    """Of the tracepoint tier, 2 s after the one before, with a few losses."""
+    return Snapshot(
+        time=time,
+        host="node-7",
+        kernel="6.18.44-amd64",
+        tier=Tier.TRACEPOINT,
+        interval_seconds=2.0,
+        page_size=4096,
+        cgroups=cgroups,
+        losses=Losses(
+            recursion_misses={"page_alloc": 17, "page_free": 800},
+            map_full={"pages": 0, "cgroups": 0, "sites": 0, "lives": 0},
+            ring_drops=0,
+            healed=419,
+            swept=35,
+            unmatched_frees=0,
+            unknown_stacks=2,
+        ),
+        maps={"pages": MapFill(1900, 98304), "cgroups": MapFill(3, 8192), "sites": MapFill(5, 32768)},
+        gone=Gone(cgroups=2, charged_pages=211, uncharged_pages=211),
+        preexisting_pages=3011,
+        own_bytes=29_360_128,
+        unseen={"charge": "function probes only", "mismatches": "no mismatch class is judged"},
+    )
+
+
+def busy(step: int = 0) -> Snapshot:
+    """Three living cgroups and a removed one; what was charged grows with `step`."""
+    return snapshot(
+        cgroup(
+            CONTAINER,
+            (
+                site(40_000 + 1000 * step, 38_800 + 1000 * step),
+                site(311, 0, SiteKind.PAGE_TABLE, "pte_alloc_one", TABLE_STACK),
+            ),
+            failed=3 + step,
+            oldest=3720.0,
+        ),
+        cgroup(NGINX, (site(521, 401, SiteKind.UNIX_SOCKET, "alloc_skb_with_frags"),), oldest=12.0),
+        cgroup("/user.slice", (site(17, 17),)),
+        cgroup("/batch/job-17", (site(1009, 0),), dead=True, oldest=91_000.0),
+        time=1_780_000_000.0 + 2 * step,
+    )
