@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from kmemtrace.kernel.plan import Plan
+from kmemtrace.kernel.plan import Attachment, Plan
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.sources import probes_folder
@@ -23,7 +23,8 @@ class EmptyPrograms:
     these events costs."""
 
     def __init__(self, plan: Plan) -> None:
-        self._hooks = plan.programs
+        raw = Attachment.RAW_TRACEPOINT
+        self._hooks = {n: p.hook for n, p in plan.programs.items() if p.attachment is raw}
         os.environ["BCC_KERNEL_SOURCE"] = str(probes_folder())
         bcc = import_bcc()
         text = "".join(_EMPTY.format(name=name) for name in self._hooks)

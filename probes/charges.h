@@ -15,13 +15,25 @@
 struct charge {
 	struct owner owner; /* as of the charge: a later reparenting changes nothing */
 	u64 time; /* CLOCK_MONOTONIC, ns */
-	u32 order;
+	u16 order;
+	u16 flags; /* CHARGE_* */
 	s32 stack; /* STACK_UNKNOWN, or NO_SITE when `sites` has no entry for it */
+};
+
+enum {
+	CHARGE_EXPLICIT = 1, /* asked for outside the page allocator, as for thread stacks */
+	CHARGE_SPLIT = 2, /* its parts may end one by one */
 };
 
 enum {
 	STACK_UNKNOWN = -1,
 	NO_SITE = -2,
+	STACK_HERE = -3, /* where a stack is wanted: take that of the program itself */
+};
+
+struct latency {
+	u64 ns;
+	u64 counts[HISTOGRAM_BUCKETS];
 };
 
 struct totals {
@@ -29,9 +41,17 @@ struct totals {
 	u64 uncharged;
 	u64 uncharged_put; /* of these, by the put path */
 	u64 failed; /* charges, not pages */
+	u64 explicit; /* of those charged, outside the page allocator */
 	s64 kernel; /* change of the kernel's own total, in pages */
-	u64 lifetime_ns;
-	u64 lifetime[HISTOGRAM_BUCKETS];
+	u64 stalls; /* reclaim that a task of this cgroup had to do itself */
+	u64 stall_ns;
+	struct latency lifetime;
+#ifdef WITH_CHARGE
+	struct latency charge;
+#endif
+#ifdef WITH_ALLOC_LATENCY
+	struct latency alloc;
+#endif
 };
 
 struct site_key {
@@ -57,7 +77,9 @@ BPF_ARRAY(losses, u64, NR_LOSSES);
 BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
 
 enum end {
-	END_FREE,
+	END_FREE, /* by mm_page_free: direct if its mark is still set, else by the put path */
+	END_UNCHARGE, /* direct, by the function that uncharges a page */
+	END_PUT, /* by the put path's function */
 	END_HEALED,
 	END_SWEPT,
 };
@@ -103,13 +125,16 @@ static __always_inline s32 stack_of(void *ctx)
 
 /* The sums of who asked, null where it cannot be said: the page still counts
  * for its cgroup. */
-static __always_inline struct site *site_of(void *ctx, struct charge *charge)
+static __always_inline struct site *site_of(void *ctx, struct charge *charge, s32 stack)
 {
 #ifdef WITHOUT_SITES
 	charge->stack = NO_SITE;
 	return 0;
 #else
-	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = stack_of(ctx)};
+	struct site_key key = {
+		.cgroup = charge->owner.cgroup,
+		.stack = stack == STACK_HERE ? stack_of(ctx) : stack,
+	};
 	struct site *site, none = {};
 
 	charge->stack = key.stack;
@@ -137,30 +162,47 @@ static __always_inline struct site *site_at_end(struct charge *charge)
 #endif
 }
 
-static __always_inline void begin_charge(void *ctx, u64 page, u32 order)
+static __always_inline void count_latency(struct latency *latency, u64 ns)
 {
-	struct charge charge = {.order = order};
+	u64 bucket = bpf_log2l(ns); /* 64 bits wide: the verifier loses narrower bounds */
+
+	bucket = bucket < HISTOGRAM_SHIFT ? 0 : bucket - HISTOGRAM_SHIFT;
+	if (bucket > HISTOGRAM_BUCKETS - 1)
+		bucket = HISTOGRAM_BUCKETS - 1;
+	__sync_fetch_and_add(&latency->ns, ns);
+	__sync_fetch_and_add(&latency->counts[bucket], 1);
+}
+
+/* Opens the record of a page that bears the mark; answers the sums of whom it is charged to, null
+ * where it is not charged or not followed. */
+static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 order, u32 flags,
+						   s32 stack)
+{
+	struct charge charge = {.order = order, .flags = flags};
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
 
 	if (!is_charged(page) || !owner_of(page, &charge.owner))
-		return;
+		return 0;
 	if (!in_subtree(charge.owner.memcg))
-		return;
+		return 0;
 	totals = totals_of(charge.owner.cgroup);
 	if (!totals)
-		return;
-	site = site_of(ctx, &charge);
+		return 0;
+	site = site_of(ctx, &charge, stack);
 	charge.time = bpf_ktime_get_ns();
 	if (pages.update(&page, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
-		return;
+		return totals;
 	}
 	track(page, order, true);
 	__sync_fetch_and_add(&totals->charged, count);
+	if (flags & CHARGE_EXPLICIT)
+		__sync_fetch_and_add(&totals->explicit, count);
 	if (site)
 		__sync_fetch_and_add(&site->charged, count);
+	return totals;
 }
 
 /* The record that covers a page: its own, or after a split its block's. */
@@ -201,8 +243,6 @@ static __always_inline void count_end(struct charge *charge, u64 count, bool put
 {
 	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
 	struct site *site = site_at_end(charge);
-	u64 lifetime = bpf_ktime_get_ns() - charge->time;
-	u64 bucket = bpf_log2l(lifetime); /* 64 bits wide: the verifier loses narrower bounds */
 
 	if (site)
 		__sync_fetch_and_add(&site->uncharged, count);
@@ -211,18 +251,14 @@ static __always_inline void count_end(struct charge *charge, u64 count, bool put
 	__sync_fetch_and_add(&totals->uncharged, count);
 	if (put)
 		__sync_fetch_and_add(&totals->uncharged_put, count);
-	__sync_fetch_and_add(&totals->lifetime_ns, lifetime);
-	bucket = bucket < HISTOGRAM_SHIFT ? 0 : bucket - HISTOGRAM_SHIFT;
-	if (bucket > HISTOGRAM_BUCKETS - 1)
-		bucket = HISTOGRAM_BUCKETS - 1;
-	__sync_fetch_and_add(&totals->lifetime[bucket], 1);
+	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
 }
 
 static __always_inline void end_charge(u64 page, u32 order, enum end end)
 {
 	struct charge charge = {};
 	u64 head = record_of(page, &charge);
-	bool put = end == END_FREE && !is_charged(page);
+	bool put = end == END_PUT || (end == END_FREE && !is_charged(page));
 	u64 count;
 
 	if (!head) {

@@ -88,10 +88,17 @@ static __always_inline bool in_subtree(u64 memcg)
 #endif
 }
 
+/* The one that the current task's charges go to. */
 static __always_inline u64 current_memcg(void)
 {
 	u64 task = bpf_get_current_task();
 	u64 css_set = read_u64(task + OFF_TASK_CGROUPS);
+#ifdef OFF_TASK_ACTIVE_MEMCG
+	u64 remote = read_u64(task + OFF_TASK_ACTIVE_MEMCG); /* set_active_memcg() */
+
+	if (remote)
+		return remote;
+#endif
 
 	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
 	return read_u64(css_set + OFF_CSS_SET_MEMORY) - OFF_MEMCG_CSS;

@@ -11,7 +11,6 @@
 #ifndef KMEMTRACE_PAGES_H
 #define KMEMTRACE_PAGES_H
 
-#define MAX_ORDER 10
 #define WORD_ORDER 6 /* 1 << 6 bits in a word */
 
 /* The verifier takes bounded loops from 5.3 on; unrolled they compile four times slower. */

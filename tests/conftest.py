@@ -4,7 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from kmemtrace.model.enums import Tier
+
 LIVE = Path(__file__).parent / "live"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tier",
+        action="append",
+        default=[],
+        choices=[tier.value for tier in Tier],
+        help="run the live tests in this tier; may be repeated (default: the best that works)",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -88,7 +88,8 @@ def _events(plan: Plan) -> list[Part]:
     for event, hook in plan.hooks.items():
         row: Part
         if isinstance(hook, Hook):
-            row = {"hook": hook.name, "mechanism": hook.mechanism.value, "why": hook.why}
+            how = plan.attachments(event) or [hook.mechanism.value]
+            row = {"hook": hook.name, "mechanism": " + ".join(how), "why": hook.why}
         else:
             row = {"hook": None, "reason": hook.reason, "cost": COSTS[event]}
         events.append({"event": event.value, **row})

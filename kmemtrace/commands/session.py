@@ -40,12 +40,18 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not record which code asks for pages: most of what a charged page costs",
     )
+    group.add_argument(
+        "--alloc-latency",
+        action="store_true",
+        help="also time every page allocation, accounted or not, where functions can be probed",
+    )
 
 
 @contextmanager
 def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
     """A Tracer, attached and detached again, as add_tracer_arguments()'s options want it."""
     with make_tracer(
+        alloc_latency=options.alloc_latency,
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,
@@ -56,10 +62,11 @@ def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
 
 @contextmanager
 def make_tracer(
-    subtree: str | None = None,
     tier: Tier | None = None,
+    subtree: str | None = None,
     max_pages: int | None = None,
     sites: bool = True,
+    alloc_latency: bool = False,
 ) -> Iterator[Tracer]:
     """Raises CannotError or UsageError before anything is loaded."""
     allowed = privileges()
@@ -69,7 +76,7 @@ def make_tracer(
     raise_memlock_if_needed()
     with CgroupPaths(hierarchy) as paths, Btf() as btf:
         facts = RunningKernel(btf)
-        plan = make_plan(facts, tier)
+        plan = make_plan(facts, tier, alloc_latency=alloc_latency)
         limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
         capacity = Capacity.of_machine(highest_page_frame(), max_pages)
         with Tracer(plan, hierarchy, paths, capacity, limit, sites) as tracer, _counting(tracer):

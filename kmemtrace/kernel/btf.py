@@ -121,11 +121,17 @@ class Btf:
         type_id = self._find(name, _FUNC)
         return None if type_id is None else self._parameters(self._type(type_id).size)
 
+    def function_id(self, name: str) -> int | None:
+        """BTF id of a function: what a fentry program is attached to."""
+        return self._find(name, _FUNC)
+
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
         """Value of an enumerator: of the enum called `enum`, or of whichever has it."""
         if enum is not None:
             type_id = self._find(enum, _ENUM)
             return None if type_id is None else self._value(type_id, name)
+        if self._lib.btf__find_str(self._btf, name.encode()) < 0:
+            return None  # spares a walk of all types, which takes 0.6 s
         type_id = 1
         while self._lib.btf__type_by_id(self._btf, type_id):
             value = self._value(type_id, name)
@@ -209,6 +215,7 @@ def _bindings() -> ctypes.CDLL:
         "btf__type_by_id": (handle, [handle, number]),
         "btf__name_by_offset": (text, [handle, number]),
         "btf__find_by_name_kind": (ctypes.c_int32, [handle, text, number]),
+        "btf__find_str": (ctypes.c_int, [handle, text]),
         "btf__resolve_size": (ctypes.c_int64, [handle, number]),
         "libbpf_get_error": (ctypes.c_long, [handle]),
     }

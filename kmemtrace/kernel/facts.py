@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal
 from kmemtrace.kernel.btf import Btf
+from kmemtrace.model.enums import Tier
 
 
 class Facts(Protocol):
@@ -37,6 +39,12 @@ class Facts(Protocol):
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
         """Value of an enumerator."""
 
+    def function_id(self, name: str) -> int | None:
+        """BTF id of a function: what a fentry program is attached to."""
+
+    def refusal(self, tier: Tier) -> str | None:
+        """Why the kernel lets nobody probe functions as this tier does; None where it does."""
+
 
 class RunningKernel:
     """Facts of the kernel that we run on, from its BTF."""
@@ -64,6 +72,14 @@ class RunningKernel:
 
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
         return self._btf.enumerator(name, enum)
+
+    def function_id(self, name: str) -> int | None:
+        return self._btf.function_id(name)
+
+    def refusal(self, tier: Tier) -> str | None:
+        if tier is Tier.FENTRY:
+            return fentry_refusal(self._btf, "__memcg_kmem_charge_page")
+        return kprobe_refusal() if tier is Tier.KPROBE else None
 
 
 def _types(parameters: tuple[tuple[str, str], ...] | None) -> tuple[str, ...] | None:

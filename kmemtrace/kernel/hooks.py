@@ -21,6 +21,7 @@ class Event(StrEnum):
     CHARGE = "charge"
     UNCHARGE = "uncharge"
     PUT_UNCHARGE = "put-path uncharge"
+    PUT_UNCHARGE_BATCH = "put-path uncharge of a batch"
     SPLIT = "split"
     REPARENT = "reparent"
     KERNEL_TOTAL = "kernel total"
@@ -32,8 +33,10 @@ class Event(StrEnum):
 
 
 class Mechanism(StrEnum):
+    """What a hook is in the kernel. A function is probed by fentry or by kprobe: the tier's choice."""
+
     RAW_TRACEPOINT = "raw tracepoint"
-    FUNCTION = "function probe"
+    FUNCTION = "function"
 
 
 Version = tuple[int, int]
@@ -45,6 +48,7 @@ PAGE, MEMCG, OBJCG, CGROUP = (
     "struct obj_cgroup *",
     "struct cgroup *",
 )
+FOLIO_BATCH = "struct folio_batch *"
 GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *"
 
 
@@ -138,14 +142,19 @@ HOOKS: tuple[Hook, ...] = (
          (5, 0), (5, 6), "5.0: memcg_kmem_uncharge became an inline wrapper; in 5.10 to 5.12 the name takes (memcg, nr_pages)"),
     _row(Event.UNCHARGE, "memcg_kmem_uncharge", (PAGE, INT), "page order",
          (4, 8), (5, 0), "4.8"),
+    # put path: best the static function that every way passes through, page by page.
     _row(Event.PUT_UNCHARGE, "uncharge_folio", ("struct folio *", "struct uncharge_gather *"), "page -",
          (5, 18), _EVER, "5.18: folios; static, so it may be inlined away"),
+    _row(Event.PUT_UNCHARGE, "uncharge_page", (PAGE, "struct uncharge_gather *"), "page -",
+         (4, 12), (5, 18), "4.12: one function for single pages and lists; static"),
     _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", ("struct folio *",), "page",
          (5, 16), _EVER, "5.16: takes a folio"),
     _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", (PAGE,), "page",
          (5, 12), (5, 16), "5.12: mem_cgroup_uncharge became an inline wrapper"),
     _row(Event.PUT_UNCHARGE, "mem_cgroup_uncharge", (PAGE,), "page",
          (4, 8), (5, 12), "4.8"),
+    _row(Event.PUT_UNCHARGE_BATCH, "__mem_cgroup_uncharge_folios", (FOLIO_BATCH,), "batch",
+         (6, 10), _EVER, "6.10: batches instead of lists"),
     _row(Event.SPLIT, "split_page_memcg", (PAGE, UINT), "head order",
          (6, 16), _EVER, "6.16: kmem only, takes the order again; the second argument counted pages before 6.10"),
     _row(Event.SPLIT, "split_page_memcg", (PAGE, INT, INT), "head order new_order",

@@ -85,7 +85,7 @@ def defines(facts: Facts) -> Defines:
         )
     for name, (struct, field) in needed.items():
         found[name] = _offset(facts, struct, field)
-    return found | _counters(facts) | _sizes(facts) | _memory_css(facts)
+    return found | _optional(facts) | _sizes(facts) | _memory_css(facts)
 
 
 def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
@@ -112,11 +112,22 @@ def _offset(facts: Facts, struct: str, field: str) -> int:
     return offset
 
 
-def _counters(facts: Facts) -> Defines:
-    """The page counters that only some kernels have: memsw and kmem are cgroup v1's."""
+_OPTIONAL = {
+    # page counters of cgroup v1
+    "OFF_MEMCG_MEMSW": ("mem_cgroup", "memsw"),
+    "OFF_MEMCG_KMEM": ("mem_cgroup", "kmem"),
+    "OFF_TASK_ACTIVE_MEMCG": ("task_struct", "active_memcg"),  # 4.19: remote charges
+    "OFF_CSS_PARENT": ("cgroup_subsys_state", "parent"),  # 4.12
+    "OFF_BATCH_NR": ("folio_batch", "nr"),  # 5.16
+    "OFF_BATCH_FOLIOS": ("folio_batch", "folios"),
+}
+
+
+def _optional(facts: Facts) -> Defines:
+    """What only some kernels have, or some hooks need."""
     found: Defines = {}
-    for name, field in (("OFF_MEMCG_MEMSW", "memsw"), ("OFF_MEMCG_KMEM", "kmem")):
-        offset = facts.offset("mem_cgroup", field)
+    for name, (struct, field) in _OPTIONAL.items():
+        offset = facts.offset(struct, field)
         if offset is not None:
             found[name] = offset
     kmem = facts.enumerator("MEMCG_KMEM", "memcg_stat_item")

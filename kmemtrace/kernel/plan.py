@@ -3,16 +3,16 @@ is loaded, and shown by `kmemtrace check`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
-from kmemtrace.errors import CannotError, UsageError
+from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
 from kmemtrace.kernel.layout import Defines, defines
 from kmemtrace.model.enums import Tier
 
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
-
-_FUNCTION_ONLY = frozenset({Event.CHARGE, Event.UNCHARGE, Event.PUT_UNCHARGE, Event.SPLIT, Event.REPARENT})
+_ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
 
 COSTS: Mapping[Event, str] = {
     Event.ALLOC: "nothing can be traced",
@@ -20,8 +20,9 @@ COSTS: Mapping[Event, str] = {
     Event.CHARGE: "no charge latency; charges outside the page allocator (thread stacks) are not seen",
     Event.UNCHARGE: "the end of a charge is seen when its page is freed, not when it is uncharged",
     Event.PUT_UNCHARGE: "a page stolen from kmem accounting is found by the next sweep, not at once",
+    Event.PUT_UNCHARGE_BATCH: "pages put in batches end when they are freed, just after",
     Event.SPLIT: "a split is noticed when the first part is freed",
-    Event.REPARENT: "not needed: pages are kept by the cgroup that they were charged to",
+    Event.REPARENT: "when the kernel hands a removed cgroup's pages to its parent is not shown",
     Event.KERNEL_TOTAL: "the kernel's own total per cgroup is not shown beside the traced pages",
     Event.RECLAIM_BEGIN: "reclaim stalls are not measured",
     Event.RECLAIM_END: "reclaim stalls are not measured",
@@ -31,16 +32,50 @@ COSTS: Mapping[Event, str] = {
 }
 """What it costs to have no hook for an event."""
 
+ALLOC_LATENCY = "alloc latency"
+NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
+
+
+class Attachment(StrEnum):
+    """How a program is attached to its hook."""
+
+    RAW_TRACEPOINT = "raw tracepoint"
+    FENTRY = "fentry"
+    FEXIT = "fexit"
+    KPROBE = "kprobe"
+    KRETPROBE = "kretprobe"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One BPF program of the Plan."""
+
+    hook: Hook
+    attachment: Attachment
+    function_id: int = 0
+    """BTF id of the function, for fentry and fexit."""
+
+
 # In the order of attaching: what opens a record comes last, or a page charged and freed in between
-# would leave its record open.
-_TRACEPOINT_TIER = {
+# would leave its record open. Of a pair the exit comes first: an entry without an exit would stay.
+_TRACEPOINTS = {
     Event.CGROUP_MKDIR: "cgroup_mkdir",
     Event.CGROUP_RMDIR: "cgroup_rmdir",
     Event.CGROUP_RELEASE: "cgroup_release",
     Event.KERNEL_TOTAL: "memcg_state",
+    Event.RECLAIM_END: "reclaim_end",
+    Event.RECLAIM_BEGIN: "reclaim_begin",
     Event.FREE: "page_free",
-    Event.ALLOC: "page_alloc",
 }
+_FUNCTIONS = {
+    Event.REPARENT: "reparent",
+    Event.SPLIT: "split",
+    Event.PUT_UNCHARGE_BATCH: "put_uncharge_batch",
+    Event.PUT_UNCHARGE: "put_uncharge",
+    Event.UNCHARGE: "uncharge",
+}
+_ENTRY = {Tier.FENTRY: Attachment.FENTRY, Tier.KPROBE: Attachment.KPROBE}
+_EXIT = {Tier.FENTRY: Attachment.FEXIT, Tier.KPROBE: Attachment.KRETPROBE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +86,85 @@ class Plan:
     tier: Tier | None
     """None when no tier works; `refusal` says why."""
     hooks: Mapping[Event, Hook | NoHook]
-    programs: Mapping[str, Hook]
-    """Name of each BPF function to load, and the hook to attach it to."""
+    alloc_function: Hook | NoHook
+    """The allocator's own function, whose time is the alloc latency."""
+    programs: Mapping[str, Probe]
+    """By name of the BPF function, in the order of attaching."""
     defines: Defines
     refusal: str | None
 
     @property
     def unseen(self) -> dict[str, str]:
         """By event, why it is not seen and what that costs."""
-        return {
+        unseen = {
             event.value: f"{hook.reason}: {COSTS[event]}"
             for event, hook in self.hooks.items()
             if isinstance(hook, NoHook)
         }
+        if isinstance(self.alloc_function, NoHook):
+            unseen[ALLOC_LATENCY] = self.alloc_function.reason
+        return unseen
+
+    def attachments(self, event: Event) -> list[str]:
+        """How the event's hook is attached, e.g. ["fexit", "fentry"]; empty where it has none."""
+        return [str(p.attachment) for p in self.programs.values() if p.hook is self.hooks[event]]
 
 
-def make_plan(facts: Facts, forced: Tier | None = None) -> Plan:
-    """The best that this version does on this kernel, or the `forced` tier.
+def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool = False) -> Plan:
+    """The best tier that this kernel allows, or the `forced` one.
 
-    Raises UsageError when the forced tier is not to be had.
+    Raises CannotError when the forced tier is not to be had.
     """
-    if forced not in (None, Tier.TRACEPOINT):
-        raise UsageError(
-            f"--tier {forced} is not available: this version traces by raw tracepoints only. "
-            "Use --tier tracepoint, or leave it out."
+    refusals = {tier: _tier_refusal(tier, facts) for tier in (Tier.FENTRY, Tier.KPROBE)}
+    if forced is not None and refusals.get(forced) is not None:
+        raise CannotError(
+            f"This kernel cannot do --tier {forced}: {refusals[forced]}. "
+            "Leave --tier out, and the best that works is taken."
         )
-    hooks = {event: _hook(event, facts) for event in Event}
+    tier = forced or next((t for t, refusal in refusals.items() if refusal is None), Tier.TRACEPOINT)
+    without = NoHook(f"seen by function probes only, and {_both(refusals)}")
+    if forced is Tier.TRACEPOINT:
+        without = NoHook("seen by function probes only, which --tier tracepoint leaves out")
+    hooks = {event: _hook(event, facts, tier, without) for event in Event}
+    alloc = choose(Event.ALLOC, Mechanism.FUNCTION, facts) if tier is not Tier.TRACEPOINT else without
+    if not alloc_latency and isinstance(alloc, Hook):
+        alloc = NoHook(NOT_ASKED)
+    programs = _programs(hooks, alloc, tier, facts)
     refusal = _refusal(hooks)
     constants: Defines = {}
     if refusal is None:
         try:
-            constants = defines(facts) | _value_type(hooks[Event.KERNEL_TOTAL])
+            constants = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
         except CannotError as error:
             refusal = str(error)
-    programs = {
-        program: hook for event, program in _TRACEPOINT_TIER.items() if isinstance(hook := hooks[event], Hook)
-    }
-    tier = Tier.TRACEPOINT if refusal is None else None
-    return Plan(facts.release, tier, hooks, programs, constants, refusal)
+    return Plan(facts.release, None if refusal else tier, hooks, alloc, programs, constants, refusal)
 
 
-def _hook(event: Event, facts: Facts) -> Hook | NoHook:
-    if event in _FUNCTION_ONLY:
-        return NoHook("seen by function probes only, which this version does not attach")
-    if event in (Event.RECLAIM_BEGIN, Event.RECLAIM_END):
-        return NoHook("not measured by this version")
+def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
+    """Why functions cannot be probed as this tier does."""
+    for event in _ESSENTIAL_FUNCTIONS:
+        hook = choose(event, Mechanism.FUNCTION, facts)
+        if isinstance(hook, NoHook):
+            return f"there is no hook for the event '{event}': {hook.reason}"
+    return facts.refusal(tier)
+
+
+def _both(refusals: Mapping[Tier, str | None]) -> str:
+    return " and ".join(dict.fromkeys(reason for reason in refusals.values() if reason))
+
+
+def _hook(event: Event, facts: Facts, tier: Tier, without: NoHook) -> Hook | NoHook:
+    if event in _FUNCTIONS or event is Event.CHARGE:
+        if tier is Tier.TRACEPOINT:
+            return without
+        if event is Event.PUT_UNCHARGE_BATCH and _sees_each(choose(Event.PUT_UNCHARGE, Mechanism.FUNCTION, facts)):
+            return NoHook("not needed: the hook of the put path sees each page of a batch")
+        return choose(event, Mechanism.FUNCTION, facts)
     return choose(event, Mechanism.RAW_TRACEPOINT, facts)
+
+
+def _sees_each(hook: Hook | NoHook) -> bool:
+    return isinstance(hook, Hook) and hook.name.startswith("uncharge_")
 
 
 def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
@@ -107,8 +175,51 @@ def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
     return None
 
 
-def _value_type(hook: Hook | NoHook) -> Defines:
-    """C type of mod_memcg_state's last argument, which the BPF side casts to."""
-    if isinstance(hook, NoHook):
+def _programs(
+    hooks: Mapping[Event, Hook | NoHook], alloc: Hook | NoHook, tier: Tier, facts: Facts
+) -> dict[str, Probe]:
+    programs: dict[str, Probe] = {}
+
+    def add(name: str, hook: Hook | NoHook, attachment: Attachment) -> None:
+        if isinstance(hook, Hook):
+            programs[name] = Probe(hook, attachment, facts.function_id(hook.name) or 0)
+
+    for event, name in _TRACEPOINTS.items():
+        add(name, hooks[event], Attachment.RAW_TRACEPOINT)
+    if tier is not Tier.TRACEPOINT:
+        for event, name in _FUNCTIONS.items():
+            add(name, hooks[event], _ENTRY[tier])
+        for name, hook in (("charge", hooks[Event.CHARGE]), ("alloc", alloc)):
+            add(f"{name}_exit", hook, _EXIT[tier])
+            add(f"{name}_entry", hook, _ENTRY[tier])
+    add("page_alloc", hooks[Event.ALLOC], Attachment.RAW_TRACEPOINT)
+    return programs
+
+
+def _tier_defines(tier: Tier, programs: Mapping[str, Probe]) -> Defines:
+    """Which parts of the BPF side are compiled."""
+    if tier is Tier.TRACEPOINT:
         return {}
-    return {"MEMCG_STATE_VAL": "s32" if hook.prototype[hook.arguments["val"]] == "int" else "s64"}
+    found: Defines = {f"TIER_{tier.name}": 1, "WITH_CHARGE": 1, "WITH_UNCHARGE": 1}
+    if "alloc_exit" in programs:
+        found["WITH_ALLOC_LATENCY"] = 1
+    return found
+
+
+def _arguments(programs: Mapping[str, Probe]) -> Defines:
+    """Where the BPF side finds each argument, and what differs in type between kernels."""
+    found: Defines = {}
+    for name, probe in programs.items():
+        hook, event = probe.hook, _event_name(name)
+        if hook.mechanism is Mechanism.FUNCTION:
+            found[f"ARGS_{event}"] = len(hook.prototype)
+            found |= {f"ARG_{event}_{a.upper()}": i for a, i in hook.arguments.items()}
+        elif hook.event is Event.KERNEL_TOTAL:
+            is_int = hook.prototype[hook.arguments["val"]] == "int"
+            found["MEMCG_STATE_VAL"] = "s32" if is_int else "s64"
+    return found
+
+
+def _event_name(program: str) -> str:
+    """CHARGE for charge_entry and charge_exit, PUT_UNCHARGE for put_uncharge."""
+    return program.removesuffix("_entry").removesuffix("_exit").upper()

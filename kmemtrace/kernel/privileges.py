@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.syscall import bpf
 
 _CAPABILITIES = {
     "CAP_DAC_READ_SEARCH": 2,
@@ -18,14 +19,6 @@ _CAPABILITIES = {
     "CAP_SYSLOG": 34,
     "CAP_PERFMON": 38,
     "CAP_BPF": 39,
-}
-_BPF_SYSCALL = {
-    "x86_64": 321,
-    "aarch64": 280,
-    "riscv64": 280,
-    "loongarch64": 280,
-    "s390x": 351,
-    "ppc64le": 361,
 }
 _BPF_MAP_CREATE, _BPF_MAP_TYPE_ARRAY = 0, 2
 
@@ -93,16 +86,12 @@ def _holds(held: int, name: str) -> bool:
 
 
 def _try_bpf(seccomp: bool) -> str | None:
-    number = _BPF_SYSCALL.get(platform.machine())
-    if number is None:
-        return None  # the loader will tell
     attributes = (ctypes.c_uint32 * 32)(_BPF_MAP_TYPE_ARRAY, 4, 8, 1)
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(number, _BPF_MAP_CREATE, attributes, ctypes.sizeof(attributes))
+    fd = bpf(_BPF_MAP_CREATE, attributes)
     if fd >= 0:
         os.close(fd)
         return None
-    return _explain(ctypes.get_errno(), seccomp)
+    return _explain(-fd, seccomp)
 
 
 def _explain(error: int, seccomp: bool) -> str:

@@ -1,9 +1,10 @@
 """The JSON document of a Snapshot: the contract of `top --json`."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, Site, Snapshot
+from kmemtrace.model.snapshot import SCHEMA_VERSION, Allocations, Cgroup, Losses, Mismatch, Site, Snapshot
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
@@ -27,7 +28,31 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         doc["preexisting_pages"] = snapshot.preexisting_pages
     if snapshot.own_bytes is not None:
         doc["own_bytes"] = snapshot.own_bytes
+    if snapshot.allocations is not None:
+        doc["allocations"] = [_allocations(a) for a in snapshot.allocations]
+    if snapshot.charge_share is not None:
+        doc["charge_share"] = snapshot.charge_share
     return doc
+
+
+def _allocations(of_order: Allocations) -> dict[str, Any]:
+    return {
+        "accounted": of_order.accounted,
+        "order": of_order.order,
+        "latency": of_order.latency.to_json(),
+    }
+
+
+_OPTIONAL = (
+    "label",
+    "oldest_seconds",
+    "failed_by_errno",
+    "explicit_pages",
+    "reclaim_stalls",
+    "reclaim_stall_seconds",
+    "reparented_to",
+    "kernel_pages_change",
+)
 
 
 def _cgroup(cgroup: Cgroup, page_size: int) -> dict[str, Any]:
@@ -45,12 +70,10 @@ def _cgroup(cgroup: Cgroup, page_size: int) -> dict[str, Any]:
         "latency": {name: h.to_json() for name, h in cgroup.latency.items()},
         "mismatches": dict(cgroup.mismatches),
     }
-    if cgroup.label is not None:
-        doc["label"] = cgroup.label
-    if cgroup.oldest_seconds is not None:
-        doc["oldest_seconds"] = cgroup.oldest_seconds
-    if cgroup.kernel_pages_change is not None:
-        doc["kernel_pages_change"] = cgroup.kernel_pages_change
+    for name in _OPTIONAL:
+        value = getattr(cgroup, name)
+        if value is not None:
+            doc[name] = dict(value) if isinstance(value, Mapping) else value
     return doc
 
 

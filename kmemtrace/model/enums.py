@@ -42,6 +42,8 @@ class Loss(IntEnum):
     HEALED = 5
     UNMATCHED_FREE = 6
     SWEPT = 7
+    STALLED_FULL = 8
+    FAILURES_FULL = 9
 
 
 def c_defines() -> list[str]:

@@ -56,6 +56,17 @@ class Cgroup:
     """Most held first."""
     latency: Mapping[str, Histogram]
     """By "alloc", "charge" and "lifetime"; a key is absent where the tier cannot measure it."""
+    failed_by_errno: Mapping[str, int] | None = None
+    """Failed charges by the error's name; None where the tier does not see results."""
+    explicit_pages: int | None = None
+    """Of those charged, outside the page allocator (thread stacks); None where not seen."""
+    reclaim_stalls: int | None = None
+    """Times that a task of this cgroup had to free memory of a cgroup at its limit, for a charge of
+    any kind; None where the kernel has no hook for it."""
+    reclaim_stall_seconds: float | None = None
+    reparented_to: str | None = None
+    """Path of the cgroup that the kernel counts a removed one's pages to since; None where it was
+    not seen."""
     kernel_pages_change: int | None = None
     """Change of the kernel's own MEMCG_KMEM total (whole pages, slab, per-CPU, stacks) since
     the start, in pages, this cgroup's own without its children's; None where the kernel has no
@@ -65,6 +76,15 @@ class Cgroup:
     @property
     def held_pages(self) -> int:
         return self.charged_pages - self.uncharged_pages
+
+
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """Time inside the page allocator of allocations of one order."""
+
+    accounted: bool
+    order: int
+    latency: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +159,11 @@ class Snapshot:
     maps: Mapping[str, MapFill]
     gone: Gone = Gone()
     mismatches: tuple[Mismatch, ...] = ()
+    allocations: tuple[Allocations, ...] | None = None
+    """Of the whole machine; None where alloc latency is not measured."""
+    charge_share: float | None = None
+    """Part of the accounted allocations' time that their charges took, 0 to 1; None where it is not
+    measured or nothing was charged."""
     preexisting_pages: int | None = None
     """Pages that look charged from before the start (an upper estimate from /proc/kpageflags);
     None until they have been counted, or where they cannot be."""

@@ -8,6 +8,8 @@ from kmemtrace.model.histogram import BUCKETS, SHIFT
 STACK_DEPTH = 20
 LIFE_PATH = 384
 INSPECT_BATCH = 512
+MAX_ORDER = 10
+"""Of the page allocator, in every kernel's default configuration."""
 
 _LEAST_PAGES, _MOST_PAGES = 1 << 16, 1 << 22
 
@@ -25,6 +27,10 @@ class Capacity:
     sites: int = 1 << 15
     stacks: int = 1 << 14
     lives: int = 1 << 13
+    calls: int = 1 << 12
+    """Charges and allocations under way at one time; each waiting task has one."""
+    stalled: int = 1 << 12
+    failures: int = 1 << 12
 
     @classmethod
     def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
@@ -41,7 +47,11 @@ class Capacity:
             "MAX_SITES": self.sites,
             "MAX_STACKS": self.stacks,
             "MAX_LIVES": self.lives,
+            "MAX_CALLS": self.calls,
+            "MAX_STALLED": self.stalled,
+            "MAX_FAILURES": self.failures,
             "STACK_DEPTH": STACK_DEPTH,
+            "MAX_ORDER": MAX_ORDER,
             "LIFE_PATH": LIFE_PATH,
             "INSPECT_BATCH": INSPECT_BATCH,
             "HISTOGRAM_BUCKETS": BUCKETS,

@@ -1,7 +1,10 @@
 """From what was read of the maps to the cgroups of a Snapshot."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from errno import errorcode
+from typing import Any
 
 import numpy as np
 
@@ -24,66 +27,89 @@ class Reading:
     charges: Records
     sites: tuple[Records, Records]
     cgroups: tuple[Records, Records]
+    failures: tuple[Records, Records] | None
+    """Failed charges by cgroup and errno; None where results are not seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sees:
+    """What the hooks of this kernel and tier tell."""
+
+    kernel_total: bool
+    reclaim: bool
+    charge: bool
+    latencies: tuple[str, ...]
+    """Of struct totals, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A cgroup that is shown for the last time, and its keys in the maps by stack and by errno."""
+
+    cgroup: int
+    stacks: list[int]
+    errors: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     cgroups: tuple[Cgroup, ...]
     gone: Gone
-    ended: list[tuple[int, list[int]]]
-    """Cgroups that are shown for the last time, with their stack ids: removed, holding nothing."""
+    ended: list[Ended]
+    """Removed, and holding nothing."""
 
 
 class Ledger:
     """Remembers between snapshots only what the maps cannot tell: names, and sums of what is gone."""
 
     def __init__(
-        self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, *, kernel_total: bool
+        self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees
     ) -> None:
-        """`kernel_total`: whether the kernel's own total per cgroup is hooked."""
-        self._hierarchy, self._paths, self._stacks = hierarchy, paths, stacks
-        self._kernel_total = kernel_total
+        self._hierarchy, self._paths, self._stacks, self._sees = hierarchy, paths, stacks, sees
         self._gone = Gone()
 
     def update(self, reading: Reading, now: float) -> View:
         """The cgroups as of `now` (seconds, CLOCK_MONOTONIC). A cgroup that was removed and holds
         nothing is in one View, the next counts it in `gone`."""
         removed = self._remember(reading.lives)
-        sites = _by_cgroup(reading.sites)
+        sites, failures = _by_cgroup(reading.sites), _failures(reading.failures)
         oldest = _oldest(reading.charges)
         gone, ended, cgroups = self._gone, [], []
         for cgroup_id, totals in zip(*reading.cgroups, strict=True):
             key = int(cgroup_id)
-            mine = sites.get(key, [])
+            mine, errors = sites.get(key, []), failures.get(key, {})
             age = now - oldest[key] / 1e9 if key in oldest else None
-            cgroup = self._cgroup(key, totals, mine, age, key in removed)
+            cgroup = replace(
+                self._cgroup(key, totals, mine, age, removed), **self._seen(totals, errors)
+            )
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
-                ended.append((key, [stack for stack, _ in mine]))
+                ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._paths.forget(key)
         cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
 
-    def _remember(self, lives: tuple[Records, Records]) -> set[int]:
-        """Keeps the paths that the kernel gave, and answers which cgroups were removed."""
-        removed = set()
+    def _remember(self, lives: tuple[Records, Records]) -> dict[int, int]:
+        """Keeps the paths that the kernel gave, and answers which cgroups were removed, each with
+        the id of the one that its pages count to since (0: not seen)."""
+        removed = {}
         for cgroup_id, life in zip(*lives, strict=True):
             # What lies behind the NUL is a longer path's: the buffer is used again and again.
             path = bytes(life["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
             if path:
                 self._paths.remember(int(cgroup_id), path)
             if life["removed"]:
-                removed.add(int(cgroup_id))
+                removed[int(cgroup_id)] = int(life["reparented_to"])
         return removed
 
-    def _never_charged(self, reading: Reading, removed: set[int]) -> list[tuple[int, list[int]]]:
+    def _never_charged(self, reading: Reading, removed: Mapping[int, int]) -> list[Ended]:
         """Removed cgroups of which there is nothing but a name."""
-        idle = removed.difference(int(i) for i in reading.cgroups[0])
+        idle = removed.keys() - {int(i) for i in reading.cgroups[0]}
         for cgroup_id in idle:
             self._paths.forget(cgroup_id)
-        return [(cgroup_id, []) for cgroup_id in idle]
+        return [Ended(cgroup_id, [], []) for cgroup_id in idle]
 
     def _cgroup(
         self,
@@ -91,11 +117,12 @@ class Ledger:
         totals: Records,
         sites: list[tuple[int, Records]],
         age: float | None,
-        removed: bool,
+        removed: Mapping[int, int],
     ) -> Cgroup:
         found = self._paths.resolve(cgroup_id)
         path = found.path or f"(id {cgroup_id})"
-        dead = removed or not found.alive
+        dead = cgroup_id in removed or not found.alive
+        heir = removed.get(cgroup_id)
         held = int(totals["charged"]) - int(totals["uncharged"])
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
@@ -107,9 +134,22 @@ class Ledger:
             failed_charges=int(totals["failed"]),
             oldest_seconds=None if age is None or held <= 0 else max(0.0, age),
             sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
-            latency={"lifetime": _lifetimes(totals)},
-            kernel_pages_change=int(totals["kernel"]) if self._kernel_total else None,
+            latency={name: histogram(totals[name]) for name in self._sees.latencies},
+            reparented_to=self._paths.resolve(heir).path if heir else None,
         )
+
+    def _seen(self, totals: Records, errors: Mapping[int, int]) -> dict[str, Any]:
+        """Fields of Cgroup that only some kernels and tiers can fill."""
+        sees, fields = self._sees, dict[str, Any]()
+        if sees.kernel_total:
+            fields["kernel_pages_change"] = int(totals["kernel"])
+        if sees.reclaim:
+            fields["reclaim_stalls"] = int(totals["stalls"])
+            fields["reclaim_stall_seconds"] = int(totals["stall_ns"]) / 1e9
+        if sees.charge:
+            fields["explicit_pages"] = int(totals["explicit"])
+            fields["failed_by_errno"] = {errorcode.get(e, str(e)): n for e, n in errors.items()}
+        return fields
 
     def _site(self, of_cgroup: tuple[int, Records]) -> Site:
         stack_id, site = of_cgroup
@@ -123,8 +163,9 @@ class Ledger:
         )
 
 
-def _lifetimes(totals: Records) -> Histogram:
-    return Histogram(tuple(int(n) for n in totals["lifetime"]), int(totals["lifetime_ns"]))
+def histogram(latency: Records) -> Histogram:
+    """Of a struct latency."""
+    return Histogram(tuple(int(n) for n in latency["counts"]), int(latency["ns"]))
 
 
 def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[tuple[int, Records]]]:
@@ -132,6 +173,15 @@ def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[tuple[int, Reco
     for key, site in zip(*sites, strict=True):
         mine[int(key["cgroup"])].append((int(key["stack"]), site))
     return mine
+
+
+def _failures(failures: tuple[Records, Records] | None) -> dict[int, dict[int, int]]:
+    """By cgroup and errno."""
+    found: dict[int, dict[int, int]] = defaultdict(dict)
+    if failures is not None:
+        for key, count in zip(*failures, strict=True):
+            found[int(key["cgroup"])][int(key["error"])] = int(count)
+    return found
 
 
 def _oldest(charges: Records) -> dict[int, int]:

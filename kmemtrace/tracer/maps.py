@@ -3,6 +3,9 @@
 import ctypes
 import errno
 import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,29 +23,45 @@ CHARGE = np.dtype(
         ("memcg", "u8"),
         ("cgroup", "u8"),
         ("time", "u8"),
-        ("order", "u4"),
+        ("order", "u2"),
+        ("flags", "u2"),
         ("stack", "i4"),
     ]
 )
-TOTALS = np.dtype(
-    [
-        ("charged", "u8"),
-        ("uncharged", "u8"),
-        ("uncharged_put", "u8"),
-        ("failed", "u8"),
-        ("kernel", "i8"),
-        ("lifetime_ns", "u8"),
-        ("lifetime", "u8", (BUCKETS,)),
-    ]
-)
+LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
 SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
 SITE = np.dtype([("charged", "u8"), ("uncharged", "u8")])
 INSPECTION = np.dtype([("page", "u8"), ("time", "u8"), ("unmarked", "u8")])
 ID = np.dtype("u8")
 
 
+FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
+
+
+def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
+    """struct totals: which latencies it ends with depends on what is compiled."""
+    counts = ("charged", "uncharged", "uncharged_put", "failed", "explicit")
+    fields: list[tuple[str, Any]] = [(name, "u8") for name in counts]
+    fields += [("kernel", "i8"), ("stalls", "u8"), ("stall_ns", "u8")]
+    return np.dtype(fields + [(name, LATENCY) for name in latencies])
+
+
 def life_dtype(path_bytes: int) -> np.dtype[Any]:
-    return np.dtype([("removed", "u8"), ("released", "u8"), ("path", f"S{path_bytes}")])
+    times = [(name, "u8") for name in ("removed", "released", "reparented_to")]
+    return np.dtype([*times, ("path", f"S{path_bytes}")])
+
+
+def possible_cpus() -> int:
+    """How many values an element of a per-CPU map has."""
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    return int(re.split("[-,]", text.strip())[-1]) + 1
+
+
+def sum_of(latencies: Records) -> Records:
+    """One struct latency that adds up those of all CPUs."""
+    total = np.zeros((), LATENCY)
+    total["ns"], total["counts"] = latencies["ns"].sum(), latencies["counts"].sum(axis=0)
+    return total
 
 
 class HashMap:

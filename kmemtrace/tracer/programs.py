@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.hooks import Hook
+from kmemtrace.kernel.attaching import FENTRY, FEXIT, attach_tracing, load_tracing
 from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.model.enums import c_defines
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.sources import probes_folder, program_text
+
+
+_TRACING = {Attachment.FENTRY: FENTRY, Attachment.FEXIT: FEXIT}
+_KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
 
 
 class Programs:
     """The BPF programs of one source file, compiled on creation, attached by attach(). Closing the
     process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel."""
 
-    def __init__(self, source: str, defines: Defines) -> None:
+    def __init__(self, source: str, probes: Mapping[str, Probe], defines: Defines) -> None:
         """Compiles `source`, a file of the probes folder, and makes its maps.
 
         Raises CannotError; what the compiler said is then in a file it names.
@@ -30,38 +35,61 @@ class Programs:
         # The tree of small headers that stands in for the kernel's own.
         os.environ["BCC_KERNEL_SOURCE"] = str(folder)
         flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
+        flags += [f"-DPROGRAM_{name}" for name in probes]
         flags.append("-g0")  # debug information would take a quarter of the time to compile
         with _quiet(source):
             self._bpf: Any = self._bcc.BPF(text=program_text(folder, source).encode(), cflags=flags)
-        self._source = source
+        self._source, self._probes = source, probes
+        self._links: list[int] = []
         self._fds: dict[str, int] = {}
 
-    def attach(self, hooks: Mapping[str, Hook]) -> None:
-        """Loads each function and attaches it to its raw tracepoint.
+    def attach(self) -> None:
+        """Loads each program of the Plan and attaches it to its hook, in the Plan's order.
 
         Raises CannotError where the kernel refuses.
         """
-        for function, hook in hooks.items():
-            self.fd(function)
+        for name, probe in self._probes.items():
+            self.fd(name)
             try:
-                self._bpf.attach_raw_tracepoint(hook.name.encode(), function.encode())
+                self._attach(name, probe)
             except Exception as error:  # BCC raises nothing narrower
                 self.close()
                 raise CannotError(
-                    f"The kernel refused to attach to the tracepoint {hook.name} ({error}). "
+                    f"The kernel refused a {probe.attachment} on {probe.hook.name} ({error}). "
                     "Run `kmemtrace check` for what this kernel offers."
                 ) from error
 
-    def fd(self, function: str) -> int:
-        """The descriptor of a function, loaded now if it was not.
+    def _attach(self, name: str, probe: Probe) -> None:
+        hook, function = probe.hook.name.encode(), name.encode()
+        match probe.attachment:
+            case Attachment.RAW_TRACEPOINT:
+                self._bpf.attach_raw_tracepoint(hook, function)
+            case Attachment.KPROBE:
+                self._bpf.attach_kprobe(event=hook, fn_name=function)
+            case Attachment.KRETPROBE:
+                self._bpf.attach_kretprobe(event=hook, fn_name=function)
+            case Attachment.FENTRY | Attachment.FEXIT:
+                self._links.append(attach_tracing(self.fd(name)))
+
+    def fd(self, name: str) -> int:
+        """The descriptor of a program, loaded now if it was not: one of the Plan's, or one that
+        user space runs.
 
         Raises CannotError as the constructor does, with what the verifier said.
         """
-        if function not in self._fds:
+        if name not in self._fds:
             with _quiet(self._source):
-                loaded = self._bpf.load_func(function.encode(), self._bcc.BPF.RAW_TRACEPOINT)
-            self._fds[function] = int(loaded.fd)
-        return self._fds[function]
+                self._fds[name] = self._load(name)
+        return self._fds[name]
+
+    def _load(self, name: str) -> int:
+        probe, bpf = self._probes.get(name), self._bcc.BPF
+        if probe is not None and probe.attachment in _TRACING:
+            code = self._bpf.dump_func(name.encode())
+            return load_tracing(code, probe.function_id, _TRACING[probe.attachment], name)
+        is_kprobe = probe is not None and probe.attachment in _KPROBES
+        loaded = self._bpf.load_func(name.encode(), bpf.KPROBE if is_kprobe else bpf.RAW_TRACEPOINT)
+        return int(loaded.fd)
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
@@ -84,6 +112,8 @@ class Programs:
         return text.decode(errors="replace")
 
     def close(self) -> None:
+        while self._links:
+            os.close(self._links.pop())
         self._bpf.cleanup()
 
 

@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from itertools import dropwhile
 
 from kmemtrace.model.enums import SiteKind
 
 UNKNOWN = "(unknown)"
 
-# Frames of the tracer and of the allocators themselves: they tell how a page was got, not for what.
+# What a stack begins with because we looked: our program, and the tracepoint that ran it.
+_TRACER = re.compile(
+    r"bpf_prog_[0-9a-f]{16}_|bpf_trampoline_|bpf_trace_run|_*bpf_get_stack|__bpf_|__traceiter_|(__do_)?trace_|perf_trace_"
+)
+
+# Frames of the allocators themselves: they tell how a page was got, not for what.
 _ALLOCATOR = re.compile(
-    r"bpf_trace_run|bpf_prog_|bpf_get_stack|__bpf_|__traceiter_|trace_|perf_trace_|__bpf_trace_"
-    r"|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
+    r"(__)?memcg_kmem_charge(_page)?($|_)|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
     r"|get_free_pages?|get_zeroed_page|alloc_page_interleave|alloc_contig|alloc_skb_with_frags"
     r"|__kmalloc|___kmalloc|kmalloc_|kmalloc$|kvmalloc|__kvmalloc|kvrealloc|krealloc|kmem_cache_"
     r"|vmalloc|__vmalloc|vzalloc|vm_area_alloc|__get_vm_area|alloc_vmap_area|new_slab|___slab_alloc"
@@ -34,7 +39,7 @@ _KINDS = (
         ),
         SiteKind.PAGE_TABLE,
     ),
-    (re.compile(r"alloc_thread_stack|dup_task_struct"), SiteKind.THREAD_STACK),
+    (re.compile(r"alloc_thread_stack|dup_task_struct|memcg_charge_kernel_stack"), SiteKind.THREAD_STACK),
     (re.compile(r"bpf_map|bpf_prog|bpf_ringbuf|(array|htab|prealloc|stack)_map|__sys_bpf|map_create"),
      SiteKind.BPF),
     (re.compile(r"io_uring|io_(mem_alloc|create_region|allocate)|__io_uaddr|__do_sys_io_uring"),
@@ -48,12 +53,19 @@ def function(frame: str) -> str:
     return frame.partition("+")[0].partition(".")[0]
 
 
+def without_tracer(stack: Sequence[str]) -> tuple[str, ...]:
+    """A stack as it would be if nobody looked: it begins inside the allocator."""
+    return tuple(dropwhile(_TRACER.match, stack))
+
+
 def classify(stack: Sequence[str]) -> tuple[SiteKind, str]:
     """Kind and symbol of a stack, innermost frame first: of the first frame outside the
     allocator; its callers decide the kind where that frame alone does not."""
-    callers = [f for f in map(function, stack) if f and not _ALLOCATOR.match(f)]
+    callers = [f for f in map(function, without_tracer(stack)) if f and not _ALLOCATOR.match(f)]
     if not callers:
         return SiteKind.OTHER, UNKNOWN
+    if callers[0] == "copy_process":  # which dup_task_struct was inlined into
+        return SiteKind.THREAD_STACK, callers[0]
     for caller in callers:
         for pattern, kind in _KINDS:
             if pattern.match(caller):

@@ -17,16 +17,16 @@ from kmemtrace.kernel.hooks import Event, Hook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.model.enums import Loss
-from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
+from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.tracer import maps
-from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, STACK_DEPTH, Capacity
-from kmemtrace.tracer.ledger import Ledger, Reading
+from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
+from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.sweep import Sweeper
 
-SOURCE = "tracepoint.bpf.c"
+SOURCE = "kmemtrace.bpf.c"
 
 _LARGE_MAPS = ("tracked", "pages", "cgroups", "sites", "stacks", "lives")
 
@@ -41,6 +41,8 @@ class _Maps:
     sites: maps.HashMap
     lives: maps.HashMap
     losses: maps.ArrayMap
+    failures: maps.HashMap | None
+    allocations: maps.ArrayMap | None
 
 
 class Tracer:
@@ -66,18 +68,20 @@ class Tracer:
         sweeps = version(plan.release) >= _SWEEP_SINCE
         self._programs = Programs(
             SOURCE,
+            plan.programs,
             _defines(plan, hierarchy, capacity, sweeps)
             | ({} if sites else {"WITHOUT_SITES": 1})
             | (subtree or {}),
         )
         self._unseen = _unseen(plan, sweeps=sweeps, sites=sites)
-        self._maps = self._open_maps()
+        sees = _sees(plan)
+        self._maps = self._open_maps(sees)
         stacks = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
         self._ledger = Ledger(
             hierarchy,
             paths,
             Stacks(stacks, self._programs.symbol),
-            kernel_total=isinstance(plan.hooks[Event.KERNEL_TOTAL], Hook),
+            sees,
         )
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
@@ -86,7 +90,7 @@ class Tracer:
         self._preexisting: int | None = None
 
     def start(self) -> None:
-        self._programs.attach(self.plan.programs)
+        self._programs.attach()
         self._started = self._last = time.monotonic()
 
     def close(self) -> None:
@@ -117,14 +121,15 @@ class Tracer:
         if self._sweeper is not None:
             self._sweeper.sweep(reading.pages, reading.charges)
         view = self._ledger.update(reading, now)
-        for cgroup_id, stacks in view.ended:
-            self._forget(cgroup_id, stacks)
+        for ended in view.ended:
+            self._forget(ended)
         self._drop_births(reading)
         if self._preexisting is None and self._looked_charged is not None:
             ours = sum(cgroup.held_pages for cgroup in view.cgroups)
             ours += (self._own_bytes or 0) // _PAGE_SIZE
             self._preexisting = max(0, self._looked_charged - ours)
         interval, self._last = now - self._last, now
+        allocations, charge_share = self._read_allocations()
         return Snapshot(
             time=time.time(),
             host=platform.node(),
@@ -136,20 +141,29 @@ class Tracer:
             gone=view.gone,
             losses=self._losses(),
             maps=self._fill(reading),
+            allocations=allocations,
+            charge_share=charge_share,
             preexisting_pages=self._preexisting,
             own_bytes=self._own_bytes,
             unseen=self._unseen,
         )
 
-    def _open_maps(self) -> _Maps:
+    def _open_maps(self, sees: Sees) -> _Maps:
         fd, room = self._programs.map_fd, self._capacity
-        life = maps.life_dtype(LIFE_PATH)
+        life, totals = maps.life_dtype(LIFE_PATH), maps.totals_dtype(sees.latencies)
+        failures = allocations = None
+        if sees.charge:
+            failures = maps.HashMap(fd("failures"), maps.FAILURE_KEY, maps.ID, room.failures)
+        if "alloc" in sees.latencies:
+            allocations = maps.ArrayMap(fd("allocations"), maps.LATENCY, maps.possible_cpus())
         return _Maps(
             pages=maps.HashMap(fd("pages"), maps.ID, maps.CHARGE, room.pages),
-            cgroups=maps.HashMap(fd("cgroups"), maps.ID, maps.TOTALS, room.cgroups),
+            cgroups=maps.HashMap(fd("cgroups"), maps.ID, totals, room.cgroups),
             sites=maps.HashMap(fd("sites"), maps.SITE_KEY, maps.SITE, room.sites),
             lives=maps.HashMap(fd("lives"), maps.ID, life, room.lives),
             losses=maps.ArrayMap(fd("losses"), np.dtype("u8")),
+            failures=failures,
+            allocations=allocations,
         )
 
     def _make_sweeper(self) -> Sweeper:
@@ -160,15 +174,32 @@ class Tracer:
     def _read(self) -> Reading:
         lives = self._maps.lives.read()
         pages, charges = self._maps.pages.read()
+        failures = None if self._maps.failures is None else self._maps.failures.read()
         # Sums last: a page seen held is then in the sums already.
-        return Reading(lives, pages, charges, self._maps.sites.read(), self._maps.cgroups.read())
+        sites, cgroups = self._maps.sites.read(), self._maps.cgroups.read()
+        return Reading(lives, pages, charges, sites, cgroups, failures)
 
-    def _forget(self, cgroup_id: int, stacks: list[int]) -> None:
+    def _read_allocations(self) -> tuple[tuple[Allocations, ...] | None, float | None]:
+        """Alloc latencies by kind and order, and the part that charges have in the accounted ones."""
+        slots = self._maps.allocations
+        if slots is None:
+            return None, None
+        kinds = [(accounted, order) for accounted in (False, True) for order in range(MAX_ORDER + 1)]
+        found = [Allocations(a, o, histogram(maps.sum_of(slots[i]))) for i, (a, o) in enumerate(kinds)]
+        accounted = sum(f.latency.sum_ns for f in found if f.accounted)
+        charges = int(slots[len(kinds)]["ns"].sum())
+        share = min(1.0, charges / accounted) if accounted else None
+        return tuple(f for f in found if f.latency.count), share
+
+    def _forget(self, ended: Ended) -> None:
         """Takes a cgroup that is gone and holds nothing out of the maps."""
-        for stack in stacks:
-            self._maps.sites.delete((cgroup_id, stack, 0))
-        self._maps.cgroups.delete(cgroup_id)
-        self._maps.lives.delete(cgroup_id)
+        for stack in ended.stacks:
+            self._maps.sites.delete((ended.cgroup, stack, 0))
+        for error in ended.errors:
+            assert self._maps.failures is not None
+            self._maps.failures.delete((ended.cgroup, error, 0))
+        self._maps.cgroups.delete(ended.cgroup)
+        self._maps.lives.delete(ended.cgroup)
 
     def _drop_births(self, reading: Reading) -> None:
         """The names of living cgroups are remembered by now; rmdir will enter them again."""
@@ -187,6 +218,8 @@ class Tracer:
                 "cgroups": lost[Loss.CGROUPS_FULL],
                 "sites": lost[Loss.SITES_FULL],
                 "lives": lost[Loss.LIVES_FULL],
+                "stalled": lost[Loss.STALLED_FULL],
+                "failures": lost[Loss.FAILURES_FULL],
             },
             ring_drops=0,
             healed=lost[Loss.HEALED],
@@ -206,6 +239,17 @@ class Tracer:
 
 
 _PAGE_SIZE = resource.getpagesize()
+
+
+def _sees(plan: Plan) -> Sees:
+    def has(event: Event) -> bool:
+        return isinstance(plan.hooks[event], Hook)
+
+    latencies = ["lifetime"]
+    latencies += ["charge"] if has(Event.CHARGE) else []
+    latencies += ["alloc"] if isinstance(plan.alloc_function, Hook) else []
+    reclaim = has(Event.RECLAIM_BEGIN) and has(Event.RECLAIM_END)
+    return Sees(has(Event.KERNEL_TOTAL), reclaim, has(Event.CHARGE), tuple(latencies))
 
 
 def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool) -> Defines:

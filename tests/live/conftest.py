@@ -9,18 +9,36 @@ import pytest
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.model.enums import Tier
 from kmemtrace.model.snapshot import Cgroup, Losses
 from kmemtrace.tracer.tracer import Tracer
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tracer" in metafunc.fixturenames:
+        tiers = metafunc.config.getoption("--tier") or ["best"]
+        metafunc.parametrize("tracer", tiers, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def tracer() -> Iterator[Tracer]:
-    """One for all live tests: compiling is what takes time. Counts are of a test's own cgroup."""
+def tracer(request: pytest.FixtureRequest) -> Iterator[Tracer]:
+    """One for all live tests of a tier: compiling is what takes time. Counts are of a test's own
+    cgroup."""
     problems = examine()["problems"]
     if problems:
         pytest.skip(f"this kernel or user cannot: {' '.join(problems)}")
-    with make_tracer() as running:
+    tier = None if request.param == "best" else Tier(request.param)
+    with make_tracer(tier) as running:
         yield running
+
+
+@pytest.fixture
+def functions(tracer: Tracer) -> Tier:
+    """The tier, where it probes functions; skips where it does not."""
+    assert tracer.plan.tier is not None
+    if tracer.plan.tier is Tier.TRACEPOINT:
+        pytest.skip("seen by function probes only, and this is the tracepoint tier")
+    return tracer.plan.tier
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +50,8 @@ def hierarchy(tracer: Tracer) -> MemoryHierarchy:
 def make_cgroup(hierarchy: MemoryHierarchy) -> Iterator[Callable[[str], Path]]:
     """Makes memory cgroups, as folders below the mount, and removes what is left of them."""
     made: list[Path] = []
+    if hierarchy.version == 2:
+        (hierarchy.mount / "cgroup.subtree_control").write_text("+memory")
 
     def make(name: str) -> Path:
         folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{name}"

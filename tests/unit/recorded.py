@@ -7,6 +7,8 @@ the version speaks.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kmemtrace.model.enums import Tier
+
 PAGE, MEMCG, CGROUP = "struct page *", "struct mem_cgroup *", "struct cgroup *"
 NODEMASK = "nodemask_t *"
 
@@ -57,6 +59,7 @@ class Recorded:
     fields: Mapping[tuple[str, str], int] = field(default_factory=lambda: _FIELDS)
     enumerators: Mapping[str, int] = field(default_factory=lambda: {"memory_cgrp_id": 4})
     page_size: int = 64
+    refusals: Mapping[Tier, str] = field(default_factory=dict)
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return self.tracepoints.get(name)
@@ -75,6 +78,13 @@ class Recorded:
 
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
         return self.enumerators.get(name)
+
+
+    def function_id(self, name: str) -> int | None:
+        return 1 if name in self.functions else None
+
+    def refusal(self, tier: Tier) -> str | None:
+        return self.refusals.get(tier)
 
 
 def _without_btf(release: str) -> Recorded:

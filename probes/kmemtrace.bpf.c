@@ -1,10 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The tracepoint tier: raw tracepoints only. Raw ones, because a classic
+ * What every tier has: raw tracepoints. Raw ones, because a classic
  * tracepoint's programs share one recursion guard per CPU and so miss more.
+ * The function probes of the other tiers are in functions.h.
  */
 #include "charges.h"
 #include "lives.h"
+#include "functions.h"
+
+/* Without a probe on the charge, a refused one shows only in an accounted allocation that gave
+ * nothing while a limit was reached. */
+static __always_inline void allocated_nothing(u32 order)
+{
+#ifndef WITH_CHARGE
+	u64 memcg = current_memcg();
+	struct totals *totals;
+
+	if (!charge_would_fail(memcg, 1ULL << order) || !in_subtree(memcg))
+		return;
+	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	if (totals)
+		__sync_fetch_and_add(&totals->failed, 1);
+#endif
+}
 
 /*
  * mm_page_alloc(page, order, gfp, migratetype): the charge is inside the
@@ -19,22 +37,20 @@ int page_alloc(struct bpf_raw_tracepoint_args *ctx)
 	if (!accounted && !is_tracked(page))
 		return 0;
 	if (!page) {
-		u64 memcg = current_memcg();
-
-		if (charge_would_fail(memcg, 1ULL << order) && in_subtree(memcg)) {
-			struct totals *totals = totals_of(kernfs_id(cgroup_of(memcg)));
-
-			if (totals)
-				__sync_fetch_and_add(&totals->failed, 1);
-		}
+		allocated_nothing(order);
 		return 0;
 	}
 	if (order > MAX_ORDER)
 		return 0;
+#ifdef WITH_CHARGE
+	/* Its charge opened the record just now, unless that event was missed. */
+	if (accounted && is_tracked(page))
+		return 0;
+#endif
 	if (is_tracked(page)) /* handed out while its record is open: its free was missed */
 		end_charge(page, order, END_HEALED);
 	if (accounted)
-		begin_charge(ctx, page, order);
+		begin_charge(ctx, page, order, 0, STACK_HERE);
 	return 0;
 }
 
@@ -50,12 +66,17 @@ int page_free(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!is_tracked(page))
 		return 0;
+#ifdef WITH_UNCHARGE
+	/* Directly freed: the function that uncharges it comes next, and ends it. */
+	if (is_charged(page))
+		return 0;
+#endif
 	if (order <= MAX_ORDER)
 		end_charge(page, order, END_FREE);
 	return 0;
 }
 
-#ifdef MEMCG_KMEM
+#ifdef PROGRAM_memcg_state
 /* mod_memcg_state(memcg, item, val): val is an int up to 6.18 and arrives
  * zero-extended, a long from 7.2 on. */
 int memcg_state(struct bpf_raw_tracepoint_args *ctx)
@@ -71,6 +92,44 @@ int memcg_state(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 #endif
+
+/*
+ * mm_vmscan_memcg_reclaim_begin and _end: the current task frees memory of a
+ * cgroup at its limit before its charge goes on. Whose memory it frees only
+ * 7.2 tells; who waits is the question here, and is the current task.
+ */
+BPF_HASH(stalled, u64, u64, MAX_STALLED);
+
+int reclaim_begin(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = bpf_get_current_task(), now = bpf_ktime_get_ns();
+
+	if (stalled.update(&task, &now))
+		lose(LOSS_STALLED_FULL, 1);
+	return 0;
+}
+
+int reclaim_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = bpf_get_current_task(), memcg;
+	u64 *begin = stalled.lookup(&task);
+	struct totals *totals;
+	u64 ns;
+
+	if (!begin)
+		return 0;
+	ns = bpf_ktime_get_ns() - *begin;
+	stalled.delete(&task);
+	memcg = current_memcg();
+	if (!in_subtree(memcg))
+		return 0;
+	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	if (!totals)
+		return 0;
+	__sync_fetch_and_add(&totals->stalls, 1);
+	__sync_fetch_and_add(&totals->stall_ns, ns);
+	return 0;
+}
 
 int cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {

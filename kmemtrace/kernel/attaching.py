@@ -1,0 +1,116 @@
+"""Which ways of attaching to a function this kernel really has: tried, not guessed from its
+configuration, because lockdown and hypervisors refuse what was built in."""
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.syscall import bpf
+
+KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
+
+_PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
+_PROG_TYPE_TRACING, FENTRY, FEXIT = 26, 24, 25
+_INSTRUCTION_SIZE = 8
+_RETURN_0 = bytes.fromhex("b700000000000000" "9500000000000000")  # r0 = 0; exit
+_LOG_BYTES = 1 << 20
+
+
+class _Load(ctypes.Structure):
+    """union bpf_attr of BPF_PROG_LOAD, as far as attach_btf_id (5.5)."""
+
+    _fields_ = (
+        ("prog_type", ctypes.c_uint32),
+        ("insn_cnt", ctypes.c_uint32),
+        ("insns", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_name", ctypes.c_char * 16),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("debug_info", ctypes.c_uint64 * 4),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+    )
+
+
+class _Open(ctypes.Structure):
+    """union bpf_attr of BPF_RAW_TRACEPOINT_OPEN, which also attaches fentry."""
+
+    _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+
+
+def kprobe_refusal(pmu: Path = KPROBE_PMU) -> str | None:
+    """Why kprobes cannot be had; None where they can, as far as can be told without setting one."""
+    return None if pmu.exists() else "this kernel has no kprobes (CONFIG_KPROBE_EVENTS)"
+
+
+def fentry_refusal(btf: Btf, function: str) -> str | None:
+    """Why a BPF program cannot be attached to the entry of `function`; None where it can.
+
+    Loads and attaches one that does nothing, for a moment.
+    """
+    if platform.machine() not in ("x86_64", "aarch64", "s390x", "riscv64", "ppc64le", "loongarch64"):
+        return f"fentry does not exist on {platform.machine()}"
+    target = btf.function_id(function)
+    if target is None:
+        return f"the kernel's BTF has no {function} to try it on"
+    return _try(target)
+
+
+@cache
+def _try(target: int) -> str | None:
+    try:
+        program = load_tracing(_RETURN_0, target, FENTRY, "try")
+    except OSError as error:
+        return f"the kernel refuses to load a fentry program ({os.strerror(error.errno or 0)})"
+    try:
+        os.close(attach_tracing(program))
+    except OSError as error:
+        return f"the kernel refuses to attach a fentry program ({os.strerror(error.errno or 0)})"
+    finally:
+        os.close(program)
+    return None
+
+
+def load_tracing(instructions: bytes, target: int, attach_type: int, name: str) -> int:
+    """Loads a program for FENTRY or FEXIT of the function whose BTF id is `target`; a descriptor.
+
+    BCC has its own way, but its names for such programs differ between its versions.
+    Raises OSError with what the verifier said.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    load = _Load(
+        prog_type=_PROG_TYPE_TRACING,
+        insn_cnt=len(instructions) // _INSTRUCTION_SIZE,
+        insns=ctypes.addressof(code),
+        license=ctypes.addressof(licence),
+        prog_name=name[:15].encode(),
+        expected_attach_type=attach_type,
+        attach_btf_id=target,
+    )
+    program = bpf(_PROG_LOAD, load)
+    if program >= 0:
+        return program
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    load.log_level, load.log_size, load.log_buf = 1, _LOG_BYTES, ctypes.addressof(log)
+    again = bpf(_PROG_LOAD, load)
+    if again >= 0:
+        return again
+    raise OSError(-program, f"{name}: {os.strerror(-program)}\n{log.value.decode(errors='replace')}")
+
+
+def attach_tracing(program: int) -> int:
+    """Attaches it; detached when the descriptor that is answered is closed. Raises OSError."""
+    link = bpf(_RAW_TRACEPOINT_OPEN, _Open(prog_fd=program))
+    if link < 0:
+        raise OSError(-link, os.strerror(-link))
+    return link

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Probes on the functions that charge, uncharge and allocate: the fentry and
+ * the kprobe tier. PROGRAM_<name> is defined for each that the Plan attaches,
+ * ARG_<EVENT>_<NAME> is an argument's position, ARGS_<EVENT> their number.
+ */
+#ifndef KMEMTRACE_FUNCTIONS_H
+#define KMEMTRACE_FUNCTIONS_H
+
+#include "charges.h"
+#include "lives.h"
+#include "registers.h"
+
+#if defined(WITH_CHARGE) || defined(WITH_ALLOC_LATENCY)
+struct call {
+	u64 time; /* of its entry */
+	u64 page;
+	u32 gfp;
+	u32 order;
+	s32 stack;
+	u32 pad;
+};
+
+/* LRU: should an exit be missed, its entry makes room by itself. */
+BPF_TABLE("lru_hash", struct call_key, struct call, calls, MAX_CALLS);
+
+/* The entry that belongs to this exit, copied out and forgotten. */
+static __always_inline bool end_call(struct call_key *key, struct call *call)
+{
+	struct call *found = calls.lookup(key);
+
+	if (!found)
+		return false;
+	*call = *found;
+	calls.delete(key);
+	return true;
+}
+#endif
+
+#ifdef WITH_ALLOC_LATENCY
+enum {
+	ALLOC_UNACCOUNTED = 0,
+	ALLOC_ACCOUNTED = MAX_ORDER + 1,
+	ALLOC_CHARGES = 2 * (MAX_ORDER + 1), /* charges inside the allocator, of any order */
+	ALLOC_SLOTS,
+};
+
+BPF_PERCPU_ARRAY(allocations, struct latency, ALLOC_SLOTS);
+
+static __always_inline void count_allocation(u32 slot, u64 ns)
+{
+	struct latency *latency = allocations.lookup(&slot);
+
+	if (latency)
+		count_latency(latency, ns);
+}
+#endif
+
+#ifdef WITH_CHARGE
+struct failure_key {
+	u64 cgroup;
+	s32 error; /* errno, positive */
+	u32 pad;
+};
+
+BPF_HASH(failures, struct failure_key, u64, MAX_FAILURES);
+
+static __always_inline void charge_failed(s32 error)
+{
+	u64 memcg = current_memcg(), one = 1, *count;
+	struct failure_key key = {.error = error};
+	struct totals *totals;
+
+	if (!in_subtree(memcg))
+		return;
+	key.cgroup = kernfs_id(cgroup_of(memcg));
+	totals = totals_of(key.cgroup);
+	if (!totals)
+		return;
+	__sync_fetch_and_add(&totals->failed, 1);
+	count = failures.lookup(&key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else if (failures.insert(&key, &one))
+		lose(LOSS_FAILURES_FULL, 1);
+}
+
+int charge_entry(void *ctx)
+{
+	struct call call = {
+		.time = bpf_ktime_get_ns(),
+		.page = argument(ctx, ARG_CHARGE_PAGE),
+		.gfp = argument(ctx, ARG_CHARGE_GFP),
+		.order = argument(ctx, ARG_CHARGE_ORDER),
+	};
+	struct call_key key = entry_key(ctx, call.page);
+
+	call.stack = STACK_AT_ENTRY(ctx);
+	if (call.order > MAX_ORDER)
+		return 0;
+	if (is_tracked(call.page)) /* charged anew while its record is open */
+		end_charge(call.page, call.order, END_HEALED);
+	calls.update(&key, &call);
+	return 0;
+}
+
+/* Reads the mark that the function has just set: one that returned 0 without it charged nobody
+ * (the root cgroup). */
+int charge_exit(void *ctx)
+{
+	struct call call = {};
+	struct call_key key = exit_key(ctx, argument(ctx, ARG_CHARGE_PAGE));
+	s32 result = result_of(ctx, ARGS_CHARGE);
+	struct totals *totals;
+	u64 ns;
+
+	if (!end_call(&key, &call))
+		return 0;
+	ns = bpf_ktime_get_ns() - call.time;
+	if (result) {
+		charge_failed(-result);
+		return 0;
+	}
+	totals = begin_charge(ctx, call.page, call.order,
+			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack);
+	if (!totals)
+		return 0;
+	count_latency(&totals->charge, ns);
+#ifdef WITH_ALLOC_LATENCY
+	if (call.gfp & GFP_ACCOUNT)
+		count_allocation(ALLOC_CHARGES, ns);
+#endif
+	return 0;
+}
+#endif
+
+#ifdef WITH_UNCHARGE
+int uncharge(void *ctx)
+{
+	u64 page = argument(ctx, ARG_UNCHARGE_PAGE);
+	u32 order = argument(ctx, ARG_UNCHARGE_ORDER);
+
+	if (is_tracked(page) && order <= MAX_ORDER)
+		end_charge(page, order, END_UNCHARGE);
+	return 0;
+}
+#endif
+
+#if defined(PROGRAM_put_uncharge) || defined(PROGRAM_put_uncharge_batch)
+/* A block's order is not told here: its free, just after, ends it. */
+static __always_inline void put_one(u64 page)
+{
+	struct charge *charge;
+
+	if (!is_tracked(page))
+		return;
+	charge = pages.lookup(&page);
+	if (charge && !charge->order && is_charged(page))
+		end_charge(page, 0, END_PUT);
+}
+#endif
+
+#ifdef PROGRAM_put_uncharge
+int put_uncharge(void *ctx)
+{
+	put_one(argument(ctx, ARG_PUT_UNCHARGE_PAGE));
+	return 0;
+}
+#endif
+
+#ifdef PROGRAM_put_uncharge_batch
+#define BATCH_SIZE 31 /* PAGEVEC_SIZE; checked against BTF by the Plan */
+
+int put_uncharge_batch(void *ctx)
+{
+	u64 batch = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH);
+	u32 count = read_u32(batch + OFF_BATCH_NR) & 0xff;
+	u64 folios[BATCH_SIZE] = {};
+
+	bpf_probe_read_kernel(folios, sizeof(folios), (void *)(batch + OFF_BATCH_FOLIOS));
+	UNROLL
+	for (u32 i = 0; i < BATCH_SIZE; i++) {
+		if (i >= count)
+			break;
+		put_one(folios[i]);
+	}
+	return 0;
+}
+#endif
+
+#ifdef PROGRAM_split
+int split(void *ctx)
+{
+	u64 head = argument(ctx, ARG_SPLIT_HEAD);
+	struct charge *charge;
+
+	if (!is_tracked(head))
+		return 0;
+	charge = pages.lookup(&head);
+	if (charge)
+		charge->flags |= CHARGE_SPLIT;
+	return 0;
+}
+#endif
+
+#ifdef PROGRAM_reparent
+int reparent(void *ctx)
+{
+	u64 memcg = argument(ctx, ARG_REPARENT_MEMCG);
+	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
+	u64 parent = read_u64(memcg + OFF_MEMCG_CSS + OFF_CSS_PARENT) - OFF_MEMCG_CSS;
+	struct life *life = life_of(cgroup_of(memcg));
+
+	if (life)
+		life->reparented_to = kernfs_id(cgroup_of(parent));
+	return 0;
+}
+#endif
+
+#ifdef WITH_ALLOC_LATENCY
+int alloc_entry(void *ctx)
+{
+	struct call call = {
+		.time = bpf_ktime_get_ns(),
+		.gfp = argument(ctx, ARG_ALLOC_GFP),
+		.order = argument(ctx, ARG_ALLOC_ORDER),
+	};
+	/* An interrupt's allocation inside a task's has other flags, and so another key. */
+	struct call_key key = entry_key(ctx, (u64)call.gfp << 32 | call.order);
+
+	if (call.order <= MAX_ORDER)
+		calls.update(&key, &call);
+	return 0;
+}
+
+int alloc_exit(void *ctx)
+{
+	u32 gfp = argument(ctx, ARG_ALLOC_GFP), order = argument(ctx, ARG_ALLOC_ORDER);
+	struct call_key key = exit_key(ctx, (u64)gfp << 32 | order);
+	u64 page = result_of(ctx, ARGS_ALLOC);
+	struct charge *charge;
+	struct totals *totals;
+	struct call call = {};
+	u64 ns;
+
+	if (!end_call(&key, &call) || call.order > MAX_ORDER)
+		return 0;
+	ns = bpf_ktime_get_ns() - call.time;
+	if (!(call.gfp & GFP_ACCOUNT)) {
+		count_allocation(ALLOC_UNACCOUNTED + call.order, ns);
+		return 0;
+	}
+	count_allocation(ALLOC_ACCOUNTED + call.order, ns);
+	if (!page || !is_tracked(page))
+		return 0;
+	charge = pages.lookup(&page);
+	totals = charge ? cgroups.lookup(&charge->owner.cgroup) : 0;
+	if (totals)
+		count_latency(&totals->alloc, ns);
+	return 0;
+}
+#endif
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Arguments and results of a probed function, and what tells one call of it
+ * from all others, by fentry or by kprobe.
+ */
+#ifndef KMEMTRACE_REGISTERS_H
+#define KMEMTRACE_REGISTERS_H
+
+#include "memcg.h"
+
+struct call_key {
+	u64 frame;
+	u64 argument;
+};
+
+#ifdef TIER_FENTRY
+/* The context is an array of the arguments, at exit followed by the result. It is read through a
+ * helper because the verifier knows a pointer among them as one, and lets nobody calculate with
+ * it; the helper gives a number. */
+static __always_inline u64 argument(void *ctx, u32 position)
+{
+	return read_u64((u64)ctx + 8 * position);
+}
+
+static __always_inline u64 result_of(void *ctx, u32 arguments)
+{
+	return argument(ctx, arguments);
+}
+
+/* A task is in one call with such an argument at a time; entry and exit both see it. */
+static __always_inline struct call_key entry_key(void *ctx, u64 argument)
+{
+	struct call_key key = {.frame = bpf_get_current_task(), .argument = argument};
+
+	return key;
+}
+
+#define exit_key entry_key
+#define STACK_AT_ENTRY(ctx) STACK_HERE
+#endif
+
+#ifdef TIER_KPROBE
+/* The context is struct pt_regs; offsets in bytes, part of each architecture's interface to user
+ * space (ptrace). */
+#if defined(__x86_64__)
+#define REG_ARGUMENT(i) ((i) == 0 ? 112 : (i) == 1 ? 104 : (i) == 2 ? 96 : 88) /* di si dx cx */
+#define REG_RESULT 80 /* ax */
+#define REG_STACK 152
+#define CALL_PUSHES 8 /* the return address, which is popped again before the exit */
+#elif defined(__aarch64__)
+#define REG_ARGUMENT(i) (8 * (i))
+#define REG_RESULT 0
+#define REG_STACK 248
+#define CALL_PUSHES 0
+#else
+#error "kprobes: this architecture's registers are not known"
+#endif
+
+static __always_inline u64 argument(void *ctx, u32 position)
+{
+	return read_u64((u64)ctx + REG_ARGUMENT(position));
+}
+
+static __always_inline u64 result_of(void *ctx, u32 arguments)
+{
+	return read_u64((u64)ctx + REG_RESULT);
+}
+
+/* Up to 5.x the stack cannot be walked at a kretprobe: the return address is the probe's own. */
+#ifdef WITHOUT_SITES
+#define STACK_AT_ENTRY(ctx) NO_SITE
+#else
+#define STACK_AT_ENTRY(ctx) stack_of(ctx)
+#endif
+
+/* The arguments are gone at the exit, but the stack pointer is back where the call was made: no
+ * two calls that are under way share it. */
+static __always_inline struct call_key entry_key(void *ctx, u64 argument)
+{
+	struct call_key key = {.frame = read_u64((u64)ctx + REG_STACK) + CALL_PUSHES};
+
+	return key;
+}
+
+static __always_inline struct call_key exit_key(void *ctx, u64 argument)
+{
+	struct call_key key = {.frame = read_u64((u64)ctx + REG_STACK)};
+
+	return key;
+}
+#endif
+
+#endif

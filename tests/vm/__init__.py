@@ -1,0 +1,1 @@
+"""The live tests on other kernels: Debian's, each booted under QEMU."""

@@ -1,0 +1,167 @@
+"""Debian's kernels from any of its suites, downloaded and unpacked without installing them.
+
+Everything is kept in one folder of the user's cache, with an apt of its own in it: the machine's apt
+is asked for its mirror and is otherwise left alone.
+"""
+
+import functools
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kmemtrace" / "kernels"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+SERIES = ("5.10", "6.1", "6.12", "6.18", "7.2")
+"""Tested unless others are named; 7.x is the newest 7, whatever it is by then."""
+
+SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports", "sid")
+
+_IMAGE = re.compile(r"^linux-image-(\d+\.\d+(?!\S*-(?:cloud|rt)-)\S*-amd64)$")
+
+
+class NotToBeHadError(Exception):
+    """Why a kernel cannot be tested."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    series: str
+    release: str
+    """As uname -r gives it."""
+    root: Path
+    """Holds lib/modules/<release>."""
+    image: Path
+
+
+def fetch(series: str) -> Kernel:
+    """The newest kernel of a series, from the cache where it is there already.
+
+    Raises NotToBeHadError.
+    """
+    suite, release = _find(series)
+    folder = CACHE / release
+    if not (folder / "complete").exists():
+        _unpack(_download(suite, release, folder), folder, release)
+        (folder / "complete").touch()
+    return Kernel(series, release, folder, _image(folder, release))
+
+
+def _find(series: str) -> tuple[str, str]:
+    """(suite, release) of the newest in any suite."""
+    found, errors = {}, []
+    for suite in SUITES:
+        try:
+            _update(suite)
+            release = newest(series, _apt(suite, "apt-cache", "pkgnames", "linux-image-").split())
+        except NotToBeHadError as error:
+            errors.append(f"{suite}: {error}")
+            continue
+        if release is not None:
+            found[release] = suite
+    if not found:
+        raise NotToBeHadError("; ".join(["no Debian suite has such a kernel", *errors]))
+    release = max(found, key=_numbers)
+    return found[release], release
+
+
+def newest(series: str, packages: Iterable[str]) -> str | None:
+    """The highest release among image packages that belongs to a series; 6.x is any 6."""
+    pattern = re.compile(re.escape(series).replace("x", r"\d+") + r"\D")
+    found = (match[1] for name in packages if (match := _IMAGE.match(name)))
+    return max((r for r in found if pattern.match(r)), key=_numbers, default=None)
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", release))
+
+
+@functools.cache
+def _mirror() -> str:
+    """Where this machine's apt gets Debian from."""
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL)\t$(REPO_URI)", "Created-By: Packages"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for line in listed.stdout.splitlines():
+        origin, _, uri = line.partition("\t")
+        if origin == "Debian Debian":
+            return uri
+    raise NotToBeHadError("this machine's apt knows no Debian mirror")
+
+
+def _options(suite: str) -> list[str]:
+    root = CACHE / "apt" / suite
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "status").touch()
+    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
+    settings = {
+        "Dir::Etc::sourcelist": root / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State::lists": root / "lists",
+        "Dir::State::status": root / "status",
+        "Dir::Cache": root / "cache",
+        "APT::Architecture": "amd64",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::Check-Valid-Until": "false",  # suites that are archived are signed no more
+    }
+    return [f"-o{name}={value}" for name, value in settings.items()]
+
+
+def _apt(suite: str, command: str, *arguments: str, folder: Path | None = None) -> str:
+    done = subprocess.run(
+        [command, "-q", *_options(suite), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise NotToBeHadError(f"{command} {arguments[0]}: {lines[-1] if lines else 'failed'}")
+    return done.stdout
+
+
+@functools.cache
+def _update(suite: str) -> None:
+    _apt(suite, "apt-get", "update", "-oAPT::Update::Error-Mode=any")
+
+
+def _download(suite: str, release: str, folder: Path) -> list[Path]:
+    """The image, and from 7.2 on the packages that it was split into."""
+    image = f"linux-image-{release}"
+    depends = _apt(suite, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
+    parts = re.findall(rf"Depends: (linux-(?:base|binary|modules)-{re.escape(release)})$", depends, re.MULTILINE)
+    packages = folder / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    _apt(suite, "apt-get", "download", image, *parts, folder=packages)
+    return sorted(packages.glob("*.deb"))
+
+
+def _unpack(packages: list[Path], folder: Path, release: str) -> None:
+    for package in packages:
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        package.unlink()
+    modules = folder / "lib" / "modules"
+    merged = folder / "usr" / "lib" / "modules"
+    if merged.exists() and not modules.exists():
+        modules.parent.mkdir(exist_ok=True)
+        modules.symlink_to("../usr/lib/modules")
+    done = subprocess.run(["depmod", "-b", folder, release], check=False, capture_output=True)
+    if done.returncode != 0:
+        raise NotToBeHadError(f"the packages of {release} hold no modules")
+
+
+def _image(folder: Path, release: str) -> Path:
+    for place in (f"boot/vmlinuz-{release}", f"lib/modules/{release}/vmlinuz"):
+        if (folder / place).exists():
+            return folder / place
+    raise NotToBeHadError(f"the package of {release} holds no vmlinuz")
