@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from itertools import dropwhile
 
 from kmemtrace.model.enums import SiteKind
 
 UNKNOWN = "(unknown)"
 
-# Frames of the tracer and of the allocators themselves: they tell how a page was got, not for what.
+# What a stack begins with because we looked: our program, and the tracepoint that ran it.
+_TRACER = re.compile(
+    r"bpf_prog_[0-9a-f]{16}_|bpf_trace_run|_*bpf_get_stack|__bpf_|__traceiter_|(__do_)?trace_|perf_trace_"
+)
+
+# Frames of the allocators themselves: they tell how a page was got, not for what.
 _ALLOCATOR = re.compile(
-    r"bpf_trace_run|bpf_prog_|bpf_get_stack|__bpf_|__traceiter_|trace_|perf_trace_|__bpf_trace_"
-    r"|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
+    r"(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
     r"|get_free_pages?|get_zeroed_page|alloc_page_interleave|alloc_contig|alloc_skb_with_frags"
     r"|__kmalloc|___kmalloc|kmalloc_|kmalloc$|kvmalloc|__kvmalloc|kvrealloc|krealloc|kmem_cache_"
     r"|vmalloc|__vmalloc|vzalloc|vm_area_alloc|__get_vm_area|alloc_vmap_area|new_slab|___slab_alloc"
@@ -48,10 +53,15 @@ def function(frame: str) -> str:
     return frame.partition("+")[0].partition(".")[0]
 
 
+def without_tracer(stack: Sequence[str]) -> tuple[str, ...]:
+    """A stack as it would be if nobody looked: it begins inside the allocator."""
+    return tuple(dropwhile(_TRACER.match, stack))
+
+
 def classify(stack: Sequence[str]) -> tuple[SiteKind, str]:
     """Kind and symbol of a stack, innermost frame first: of the first frame outside the
     allocator; its callers decide the kind where that frame alone does not."""
-    callers = [f for f in map(function, stack) if f and not _ALLOCATOR.match(f)]
+    callers = [f for f in map(function, without_tracer(stack)) if f and not _ALLOCATOR.match(f)]
     if not callers:
         return SiteKind.OTHER, UNKNOWN
     for caller in callers:

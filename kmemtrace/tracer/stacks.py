@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.tracer.maps import ArrayMap
-from kmemtrace.tracer.sites import UNKNOWN, classify
+from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,7 @@ class Stack:
     kind: SiteKind
     symbol: str
     frames: tuple[str, ...]
+    """`function+0xoffset`, innermost first, from the allocator on."""
 
 
 NOT_RECORDED = Stack(SiteKind.OTHER, UNKNOWN, ())
@@ -39,6 +40,6 @@ class Stacks:
             addresses = self._addresses[stack_id]
         except KeyError:
             return NOT_RECORDED
-        frames = tuple(self._symbol(int(a)) for a in addresses if a)
+        frames = without_tracer([self._symbol(int(a)) for a in addresses if a])
         kind, symbol = classify(frames)
         return Stack(kind, symbol, frames)
