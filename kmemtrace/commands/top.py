@@ -74,11 +74,11 @@ def run(options: argparse.Namespace) -> ExitStatus:
     )
     if options.json and view.by is not GroupBy.CGROUP:
         raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, _stop)
     plain = options.batch or options.once or options.json
     if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         return _interactive(options, view)
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGHUP, _stop)
     with open_tracer(options) as tracer:
         previous: Snapshot | None = None
         for snapshot in _frames(tracer, options):
@@ -93,9 +93,9 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
     importing.start()
     with open_tracer(options) as tracer:
         importing.join()
-        from kmemtrace.tui.app import TopApp
+        from kmemtrace.tui.app import TopApp  # noqa: PLC0415 see above
 
-        TopApp(tracer.snapshot, options.interval, view).run_to_end()
+        TopApp(tracer.snapshot, options.interval, view, options.duration).run_to_end()
     return ExitStatus.OK
 
 

@@ -10,12 +10,14 @@ UNKNOWN = "(unknown)"
 
 # What a stack begins with because we looked: our program, and the tracepoint that ran it.
 _TRACER = re.compile(
-    r"bpf_prog_[0-9a-f]{16}_|bpf_trampoline_|bpf_trace_run|_*bpf_get_stack|__bpf_|__traceiter_|(__do_)?trace_|perf_trace_"
+    r"bpf_prog_[0-9a-f]{16}_|bpf_trampoline_|bpf_trace_run|_*bpf_get_stack|__bpf_|__traceiter_"
+    r"|(__do_)?trace_|perf_trace_"
 )
 
 # Frames of the allocators themselves: they tell how a page was got, not for what.
 _ALLOCATOR = re.compile(
-    r"(__)?memcg_kmem_charge(_page)?($|_)|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
+    r"(__)?memcg_kmem_charge(_page)?($|_)"
+    r"|(__)?alloc_(frozen_)?pages?($|_|\.)|__folio_alloc|folio_alloc|___?get_free_pages?|__get_free_pages?"
     r"|get_free_pages?|get_zeroed_page|alloc_page_interleave|alloc_contig|alloc_skb_with_frags"
     r"|__kmalloc|___kmalloc|kmalloc_|kmalloc$|kvmalloc|__kvmalloc|kvrealloc|krealloc|kmem_cache_"
     r"|vmalloc|__vmalloc|vzalloc|vm_area_alloc|__get_vm_area|alloc_vmap_area|new_slab|___slab_alloc"

@@ -53,7 +53,7 @@ def _all(by: GroupBy, latency: str) -> list[Column]:
     prefix = {"charge": "", "alloc": "ALLOC ", "lifetime": "LIFE "}[latency]
     columns = [
         Column(by.value.upper(), 0, 100, _name, SortKey.CGROUP, left=True),
-        Column("STATE", 6, 60, lambda r, _: r.state.value, left=True),
+        Column("STATE", 6, 85, lambda r, _: r.state.value, left=True),
         Column("HELD", 6, 99, lambda r, _: text.size(r.held_bytes), SortKey.HELD),
         Column("CHARGE/s", 8, 95, lambda r, _: text.rate(r.charge_rate), SortKey.CHARGE),
         Column("UNCHARGE/s", 10, 70, lambda r, _: text.rate(r.uncharge_rate), SortKey.UNCHARGE),
@@ -71,7 +71,7 @@ def _all(by: GroupBy, latency: str) -> list[Column]:
     return [c for c in columns if c.heading not in hidden]
 
 
-_LEAST_SITE = 14
+_LEAST_SITE = 15
 
 
 def _least_width(chosen: list[Column]) -> int:

@@ -1,6 +1,8 @@
 """The drill-down: a row's call sites and page lifetimes, then one site's stack."""
 
+import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -22,17 +24,23 @@ _BACK: list[BindingType] = [
     Binding("escape", "app.pop_screen", "back"),
     Binding("backspace", "app.pop_screen", "back"),
 ]
-_WIDTHS = (13, 32, 8, 10, 0)
-_HEADINGS = ("KIND", "SITE", "HELD", "CHARGED", "CGROUP")
+_NUMBERS = ("HELD", "CHARGED")
 _BAR = 40
+_MOST_SITES = 100
+_Place = tuple[str, tuple[str, ...]]
+"""Path of a cgroup and stack: what one call site is known by."""
 
 
 class SitesScreen(Screen[None]):
     """The call sites behind one row, and how long its pages were held. Follows the counting."""
 
     CSS = """
-    #title { height: 2; }
-    #sites { height: 1fr; }
+    #title { height: 2; text-style: bold; }
+    #sites { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    #sites > .datatable--header { color: ansi_default; background: ansi_default; }
+    #sites > .datatable--cursor {
+        color: ansi_default; background: ansi_default; text-style: reverse;
+    }
     #histogram { height: auto; max-height: 50%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [*_BACK]
@@ -42,50 +50,63 @@ class SitesScreen(Screen[None]):
     def __init__(self, by: GroupBy, key: str) -> None:
         super().__init__()
         self._by, self._key = by, key
-        self._sites: list[Site] = []
+        self._sites: list[tuple[str, Site]] = []
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title", markup=False)
-        yield DataTable[Text](id="sites", cursor_type="row")
+        yield DataTable[Text](id="sites", cursor_type="row", cell_padding=0)
         yield VerticalScroll(Static("", id="bars", markup=False), id="histogram")
+        yield Static("Enter stack  Escape back  q quit", id="hints", markup=False)
 
     def on_mount(self) -> None:
-        table = self.query_one("#sites", DataTable)
-        for heading, width in zip(_HEADINGS, _WIDTHS, strict=True):
-            justify = "right" if heading in ("HELD", "CHARGED") else "left"
-            table.add_column(Text(heading, "bold", justify=justify), width=width or None)
-        table.focus()
+        self.query_one("#sites", DataTable).focus()
         self.watch(self.app, "shown", self._show)
+
+    def on_resize(self) -> None:
+        self._show()
 
     def _show(self) -> None:
         snapshot = self.app.shown
         found = None if snapshot is None else detail(snapshot, self._by, self._key)
         title = self.query_one("#title", Static)
         if snapshot is None or found is None:
-            title.update("It holds nothing any more.\nEscape: back")
+            title.update("It holds nothing any more.")
             return
-        title.update(f"{text.printable(found.name)}\nEnter: stack   Escape: back")
+        count = len(found.sites)
+        more = f"{_MOST_SITES} of {count:,} call sites" if count > _MOST_SITES else ""
+        title.update(f"{text.shortened(found.name, self.size.width)}\n{more}")
         self._show_sites(found, snapshot.page_size)
         self.query_one("#bars", Static).update(bars(found.latency, self.size.width))
 
     def _show_sites(self, found: Detail, page_size: int) -> None:
+        """The cursor stays on its site while sites change places."""
         table = self.query_one("#sites", DataTable)
         place = table.cursor_row
-        table.clear()
-        self._sites = [site for _, site in found.sites]
-        for path, site in found.sites:
-            table.add_row(
-                Text(site.kind.value),
-                Text(text.cut(site.symbol, _WIDTHS[1])),
-                Text(text.size(site.held_pages * page_size), justify="right"),
-                Text(text.size(site.charged_pages * page_size), justify="right"),
-                Text(text.shortened(path, 40)),
-            )
-        table.move_cursor(row=place, animate=False)
+        before = _place(self._sites[place]) if place < len(self._sites) else None
+        self._sites = list(found.sites[:_MOST_SITES])
+        widths = self._widths()
+        with self.app.batch_update():
+            table.clear(columns=True)
+            for heading, width in widths.items():
+                shown = heading.rjust(width) if heading in _NUMBERS else heading
+                table.add_column(Text(shown, "bold"), width=width)
+            for path, site in self._sites:
+                table.add_row(*_cells(path, site, page_size, widths))
+            places = list(map(_place, self._sites))
+            table.move_cursor(row=places.index(before) if before in places else place, animate=False)
+
+    def _widths(self) -> dict[str, int]:
+        """Of the columns. Where the row is a cgroup, the title names it."""
+        rest = max(20, self.size.width - 1 - 14 - 8 - 10)
+        if self._by is GroupBy.CGROUP:
+            return {"KIND": 14, "SITE": min(rest, 48), "HELD": 8, "CHARGED": 10}
+        site = min(rest // 2, 36)
+        return {"KIND": 14, "SITE": site, "HELD": 8, "CHARGED": 10, "  CGROUP": rest - site}
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.stop()
-        self.app.push_screen(StackScreen(self._sites[event.cursor_row]))
+        if event.cursor_row < len(self._sites):
+            self.app.push_screen(StackScreen(self._sites[event.cursor_row][1]))
 
 
 class StackScreen(Screen[None]):
@@ -100,13 +121,15 @@ class StackScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         site = self._site
         frames = "\n".join(f"  {text.printable(frame)}" for frame in site.stack)
-        head = f"{site.kind.value}  {site.symbol}   Escape: back\n\n"
+        head = f"{site.symbol}  ({site.kind.value})\n\n"
         nothing = "The stack was not recorded: the stack table had no room for it."
         yield VerticalScroll(Static(head + (frames or nothing), markup=False))
+        yield Static("Escape back  q quit", id="hints", markup=False)
 
 
 def bars(latency: Mapping[str, Histogram], width: int) -> str:
-    """Histograms as bars, one bucket a line, from the first to the last that counts something."""
+    """Histograms as bars, one bucket a line, from the first to the last that counts something; a
+    dot stands for several that do not."""
     return "\n".join(_bars(name, histogram, width) for name, histogram in latency.items())
 
 
@@ -115,9 +138,37 @@ def _bars(name: str, histogram: Histogram, width: int) -> str:
     if not used:
         return f"{name}: nothing has ended yet"
     most, room = max(histogram.counts), max(8, min(_BAR, width - 30))
-    lines = [f"{name}: {histogram.count} ended, mean {text.duration(histogram.sum_ns / 1e9 / histogram.count)}"]
-    for i in range(used[0], used[-1] + 1):
+    mean = histogram.sum_ns / 1e9 / histogram.count
+    lines = [f"{name}: {histogram.count:,} ended, mean {text.duration(mean)}"]
+    for before, i in pairwise([used[0] - 1, *used]):
+        # One empty bucket is shown as such, more of them would only fill the screen.
+        lines += [_line(before + 1, 0, "", room)] if i - before == 2 else []
+        lines += [f"{'.':>11}"] if i - before > 2 else []
         n = histogram.counts[i]
-        bar = "#" * (-(-n * room // most))
-        lines.append(f"  < {text.duration(upper_bound_seconds(i)):>7} {bar:{room}} {n}")
+        lines.append(_line(i, n, "#" * -(-n * room // most), room))
     return "\n".join(lines)
+
+
+def _line(index: int, count: int, bar: str, room: int) -> str:
+    return f"{_bucket(index)} {bar:{room}} {count:,}"
+
+
+def _bucket(index: int) -> str:
+    bound = upper_bound_seconds(index)
+    return f"    {text.duration(bound):>7}" if math.isinf(bound) else f"  < {text.duration(bound):>7}"
+
+
+def _place(found: tuple[str, Site]) -> _Place:
+    path, site = found
+    return path, site.stack
+
+
+def _cells(path: str, site: Site, page_size: int, widths: Mapping[str, int]) -> list[Text]:
+    cells = {
+        "KIND": Text(site.kind.value),
+        "SITE": Text(text.cut(site.symbol, widths["SITE"])),
+        "HELD": Text(text.size(site.held_pages * page_size).rjust(widths["HELD"])),
+        "CHARGED": Text(text.size(site.charged_pages * page_size).rjust(widths["CHARGED"])),
+        "  CGROUP": Text("  " + text.shortened(path, widths.get("  CGROUP", 2) - 2)),
+    }
+    return [cells[heading] for heading in widths]

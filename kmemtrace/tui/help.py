@@ -9,24 +9,28 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 _TEXT = """\
-kmemtrace top                                             Escape: back
+kmemtrace top
 
   arrows, PgUp, PgDn   move
   Enter                a row's call sites, then their stacks
   s, r                 sort by the next column, reverse
   /                    filter; Enter keeps it, Escape clears it
-  space                freeze the table; counting goes on
+  space                freeze the table, or let it go on; counting goes on
   t                    cgroups as a tree
-  d                    removed cgroups that still hold pages
+  d                    only removed cgroups that still hold pages
   m                    mismatches
-  q                    quit; nothing stays in the kernel
+  Escape, Backspace    back
+  q, Ctrl-C            quit; nothing stays in the kernel
 
   HELD       kernel memory charged since the start and not yet uncharged,
              by the cgroup that it was charged to
-  CHARGE/s   pages charged and uncharged a second
+  CHARGE/s   pages charged a second; UNCHARGE/s pages uncharged
   FAIL/s     accounted allocations refused at a limit
   OLDEST     how long the oldest of the held pages has been held
-  LIFE P50   half of the pages that were uncharged had been held shorter
+  LIFE P50   half of the pages that were uncharged had been held shorter;
+             P99: 99 of 100
+  MISMATCH   charges that broke the promise; - where none is judged
+  TOP SITE   the function that most of the held pages were asked for by
   STATE      dead: the cgroup was removed and still holds pages
 
   missed     events skipped since a program of ours was running on that CPU
@@ -45,3 +49,4 @@ class HelpScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll(Static(_TEXT, markup=False))
+        yield Static("arrows scroll  Escape back  q quit", id="hints", markup=False)

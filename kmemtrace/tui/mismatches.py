@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 class MismatchScreen(Screen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace,m", "app.pop_screen", "back")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,backspace,m", "app.pop_screen", "back")]
 
     app: "TopApp"
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll(Static("", id="found", markup=False))
+        yield Static("Escape back  q quit", id="hints", markup=False)
 
     def on_mount(self) -> None:
         self.watch(self.app, "shown", self._show)
@@ -31,7 +30,7 @@ class MismatchScreen(Screen[None]):
     def _show(self) -> None:
         snapshot = self.app.shown
         if snapshot is not None:
-            self.query_one("#found", Static).update("mismatches   Escape: back\n\n" + _text(snapshot))
+            self.query_one("#found", Static).update("mismatches\n\n" + _text(snapshot))
 
 
 def _text(snapshot: Snapshot) -> str:

@@ -5,9 +5,7 @@ from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.tui import columns, summary, text
 
 
-def frame(
-    snapshot: Snapshot, previous: Snapshot | None, view: View, width: int, height: int | None
-) -> str:
+def frame(snapshot: Snapshot, previous: Snapshot | None, view: View, width: int, height: int | None) -> str:
     """A header, the table, and what the tier cannot see; no line longer than `width`.
 
     With a `height`, so many lines at most, the last rows left out and counted.
@@ -15,9 +13,9 @@ def frame(
     table = rows(snapshot, previous, view)
     chosen = columns.columns(width, view.by, latency_shown(snapshot))
     head = [
-        summary.title(snapshot),
-        summary.totals(snapshot, previous),
-        summary.losses(snapshot),
+        summary.title(snapshot, width),
+        summary.totals(snapshot, previous, width),
+        summary.losses(snapshot, width),
         "",
         " ".join(columns.headings(chosen)),
     ]
@@ -34,6 +32,8 @@ def empty(snapshot: Snapshot, view: View) -> str:
     """Why a table has no row."""
     if not snapshot.cgroups:
         return "No page was charged to a memory cgroup since the start."
+    if view.filter and view.dead_only:
+        return f"No removed cgroup that holds pages matches the filter {view.filter!r}."
     if view.filter:
         return f"No row matches the filter {view.filter!r}."
     if view.dead_only:

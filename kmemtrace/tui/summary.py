@@ -1,46 +1,84 @@
-"""The lines above the table: totals, and how far they can be trusted."""
+"""The lines above the table: totals, and how far they can be trusted. None is wider than `width`."""
 
-from kmemtrace.model.snapshot import Losses, Snapshot
+from kmemtrace.model.rows import View
+from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
 from kmemtrace.tui import text
 
 
-def totals(snapshot: Snapshot, previous: Snapshot | None) -> str:
+def title(snapshot: Snapshot, width: int, marks: str = "", frozen: str = "") -> str:
+    """What is watched and how; `frozen` comes first and `marks` last, and both before the rest
+    where there is no room."""
+    parts = [
+        (100, frozen),
+        (50, "kmemtrace"),
+        (60, text.shortened(snapshot.host, 32)),
+        (40, snapshot.kernel),
+        (45, f"{snapshot.tier.value} tier"),
+        (90, marks),
+    ]
+    return text.fitted(parts, width)
+
+
+def marks(view: View) -> str:
+    """What of the view is not to be seen from the table itself."""
+    words = [f"sort {view.sort.value}{' reversed' if view.reverse else ''}"]
+    words += [word for word, on in (("tree", view.tree), ("dead only", view.dead_only)) if on]
+    words += [f"filter {text.cut(view.filter, 32)!r}"] if view.filter else []
+    return f"[{', '.join(words)}]"
+
+
+def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     """Held and rates of the whole machine, since `previous` (None: since the start)."""
     charged = snapshot.charged_pages - (previous.charged_pages if previous else 0)
     uncharged = snapshot.uncharged_pages - (previous.uncharged_pages if previous else 0)
     seconds = snapshot.interval_seconds or 1.0
-    held = text.size(snapshot.held_pages * snapshot.page_size)
-    words = [
-        f"held {held}",
-        f"charge/s {text.rate(max(0, charged) / seconds)}",
-        f"uncharge/s {text.rate(max(0, uncharged) / seconds)}",
-        f"preexisting {_preexisting(snapshot)}",
-        f"own maps {text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)}",
+    own = text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)
+    parts = [
+        (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
+        (90, f"charge/s {text.rate(max(0, charged) / seconds)}"),
+        (80, f"uncharge/s {text.rate(max(0, uncharged) / seconds)}"),
+        (70, f"preexisting {_preexisting(snapshot)}"),
+        (60, f"own maps {own}"),
     ]
-    return "  ".join(words)
+    return text.fitted(parts, width)
 
 
-def losses(snapshot: Snapshot) -> str:
-    """What was missed, always said; the tables' fill."""
-    lost = snapshot.losses
-    fill = "  ".join(
-        f"{name} {100 * m.entries / m.capacity:.0f}%" for name, m in snapshot.maps.items() if m.capacity
-    )
-    return f"{_missed(lost)}  healed {lost.healed}  swept {lost.swept}  |  maps: {fill}"
+def losses(snapshot: Snapshot, width: int) -> str:
+    """What was missed, always said and always whole; the tables' fill, or the fullest's, as far
+    as there is room."""
+    lost = lost_words(snapshot.losses)
+    for fill in _fills(snapshot):
+        line = f"{lost}  |  {fill}"
+        if len(line) <= width:
+            return line
+    return lost
 
 
-def title(snapshot: Snapshot) -> str:
-    return f"kmemtrace  {text.printable(snapshot.host)}  {snapshot.kernel}  {snapshot.tier.value} tier"
+def lost_words(lost: Losses) -> str:
+    full = sum(lost.map_full.values())
+    missed = lost.missed_events - full if lost.recursion_misses is not None else "?"
+    return f"missed {missed}  map full {full}  healed {lost.healed}  swept {lost.swept}"
 
 
 def unseen(snapshot: Snapshot) -> str:
     return f"not seen by the {snapshot.tier.value} tier: {', '.join(snapshot.unseen)}"
 
 
-def _missed(lost: Losses) -> str:
-    full = sum(lost.map_full.values())
-    words = f"missed {lost.missed_events - full if lost.recursion_misses is not None else '?'}"
-    return f"{words}  map full {full}"
+def _fills(snapshot: Snapshot) -> list[str]:
+    """From the longest form to the shortest."""
+    fills = {name: _fill(fill) for name, fill in snapshot.maps.items() if fill.capacity}
+    if not fills:
+        return []
+    fullest = max(fills, key=lambda name: fills[name])
+    return [
+        "maps: " + "  ".join(f"{name} {fill:.0f}%" for name, fill in fills.items()),
+        f"fullest map {fullest} {fills[fullest]:.0f}%",
+        f"{fullest} {fills[fullest]:.0f}%",
+    ]
+
+
+def _fill(fill: MapFill) -> float:
+    return 100 * fill.entries / fill.capacity
 
 
 def _preexisting(snapshot: Snapshot) -> str:

@@ -12,7 +12,7 @@ def size(number: int) -> str:
 
 
 def rate(per_second: float | None) -> str:
-    """"0", "0.4", "12", "1.2k"."""
+    """ "0", "0.4", "12", "1.2k"."""
     if per_second is None:
         return NOTHING
     if 0 < per_second < 0.05:
@@ -21,7 +21,7 @@ def rate(per_second: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """"3.4µs", "12ms", "1.5s", "1m07s", "3h12m", "4d06h"; ">4.9h" from an open bucket."""
+    """ "3.4µs", "12ms", "1.5s", "1m07s", "3h12m", "4d06h"; ">4.9h" from an open bucket."""
     if seconds is None:
         return NOTHING
     if math.isinf(seconds):
@@ -57,6 +57,14 @@ def cut(text: str, width: int) -> str:
     """The beginning of a sentence or symbol."""
     text = printable(text)
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def fitted(parts: list[tuple[int, str]], width: int) -> str:
+    """(worth, words) joined to a line; where there is no room the words of least worth go first."""
+    chosen = [part for part in parts if part[1]]
+    while len(chosen) > 1 and sum(len(words) + 2 for _, words in chosen) - 2 > width:
+        chosen.remove(min(chosen))
+    return cut("  ".join(words for _, words in chosen), width)
 
 
 def _scaled(number: float, base: int, units: tuple[str, ...]) -> str:

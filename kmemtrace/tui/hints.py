@@ -1,0 +1,25 @@
+"""The last line: what the keys do, as far as it fits."""
+
+from kmemtrace.model.rows import View
+from kmemtrace.tui import text
+
+TYPING = "Enter keeps the filter  Escape clears it"
+"""While the filter is typed every other key is a letter of it."""
+
+
+def hints(width: int, view: View, *, frozen: bool) -> str:
+    """What is left out is on the help screen, which is always named."""
+    parts = [
+        (90, "Enter sites"),
+        (80, "s sort"),
+        (40, "r reverse"),
+        (85, "/ filter"),
+        *([(95, "Escape clear")] if view.filter else []),
+        (96, "space go on") if frozen else (70, "space freeze"),
+        (94, "t flat") if view.tree else (60, "t tree"),
+        (94, "d all") if view.dead_only else (65, "d dead"),
+        (30, "m mismatches"),
+        (100, "? help"),
+        (99, "q quit"),
+    ]
+    return text.fitted(parts, width)
