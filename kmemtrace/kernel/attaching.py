@@ -15,7 +15,7 @@ KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
 _PROG_TYPE_TRACING, FENTRY, FEXIT = 26, 24, 25
 _INSTRUCTION_SIZE = 8
-_RETURN_0 = bytes.fromhex("b700000000000000" "9500000000000000")  # r0 = 0; exit
+_RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _LOG_BYTES = 1 << 20
 
 

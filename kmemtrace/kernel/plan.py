@@ -115,7 +115,7 @@ def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool =
 
     Raises CannotError when the forced tier is not to be had.
     """
-    refusals = {tier: _tier_refusal(tier, facts) for tier in (Tier.FENTRY, Tier.KPROBE)}
+    refusals = {tier: _tier_refusal(tier, facts) for tier in _ENTRY}
     if forced is not None and refusals.get(forced) is not None:
         raise CannotError(
             f"This kernel cannot do --tier {forced}: {refusals[forced]}. "
@@ -157,13 +157,14 @@ def _hook(event: Event, facts: Facts, tier: Tier, without: NoHook) -> Hook | NoH
     if event in _FUNCTIONS or event is Event.CHARGE:
         if tier is Tier.TRACEPOINT:
             return without
-        if event is Event.PUT_UNCHARGE_BATCH and _sees_each(choose(Event.PUT_UNCHARGE, Mechanism.FUNCTION, facts)):
+        put = choose(Event.PUT_UNCHARGE, Mechanism.FUNCTION, facts)
+        if event is Event.PUT_UNCHARGE_BATCH and _sees_each_page(put):
             return NoHook("not needed: the hook of the put path sees each page of a batch")
         return choose(event, Mechanism.FUNCTION, facts)
     return choose(event, Mechanism.RAW_TRACEPOINT, facts)
 
 
-def _sees_each(hook: Hook | NoHook) -> bool:
+def _sees_each_page(hook: Hook | NoHook) -> bool:
     return isinstance(hook, Hook) and hook.name.startswith("uncharge_")
 
 

@@ -62,9 +62,7 @@ class View:
 class Ledger:
     """Remembers between snapshots only what the maps cannot tell: names, and sums of what is gone."""
 
-    def __init__(
-        self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees
-    ) -> None:
+    def __init__(self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees) -> None:
         self._hierarchy, self._paths, self._stacks, self._sees = hierarchy, paths, stacks, sees
         self._gone = Gone()
 
@@ -79,9 +77,7 @@ class Ledger:
             key = int(cgroup_id)
             mine, errors = sites.get(key, []), failures.get(key, {})
             age = now - oldest[key] / 1e9 if key in oldest else None
-            cgroup = replace(
-                self._cgroup(key, totals, mine, age, removed), **self._seen(totals, errors)
-            )
+            cgroup = replace(self._cgroup(key, totals, mine, age, removed), **self._seen(totals, errors))
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
                 ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))

@@ -16,7 +16,6 @@ from kmemtrace.model.enums import c_defines
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.sources import probes_folder, program_text
 
-
 _TRACING = {Attachment.FENTRY: FENTRY, Attachment.FEXIT: FEXIT}
 _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
 

@@ -75,7 +75,7 @@ def test_plain_frame_without_a_terminal() -> None:
         (["top", "--once", "--duration", "x"], 2, "--duration"),
         (["top", "--cgroup", "/no/such/cgroup", "--once"], 2, "/no/such/cgroup"),
         (["top", "--cgroup", "/etc", "--once"], 2, "There is no memory cgroup"),
-        (["top", "--tier", "fentry", "--once"], 2, "fentry"),
+        (["top", "--tier", "uprobe", "--once"], 2, "--tier"),
         (["top", "--json", "--by", "site"], 2, "--by"),
         (["nothing"], 2, "nothing"),
         ([], 2, "COMMAND"),

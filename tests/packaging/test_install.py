@@ -15,9 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 def _run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     # A make that runs these tests would pass its own options on to the one that they run.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

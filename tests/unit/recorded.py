@@ -76,9 +76,8 @@ class Recorded:
     def size(self, struct: str) -> int | None:
         return self.page_size if struct == "page" else None
 
-    def enumerator(self, name: str, enum: str | None = None) -> int | None:
+    def enumerator(self, name: str, enum: str | None = None) -> int | None:  # noqa: ARG002
         return self.enumerators.get(name)
-
 
     def function_id(self, name: str) -> int | None:
         return 1 if name in self.functions else None

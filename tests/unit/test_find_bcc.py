@@ -98,9 +98,7 @@ def test_an_unrelated_package_imported_before_is_replaced(tmp_path: Path) -> Non
     assert bcc_version() == "1.2.3"
 
 
-def test_the_current_folder_is_not_searched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_folder_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_binding(tmp_path / "here", "6.6.6"))
     monkeypatch.syspath_prepend("")
     assert bcc_version() != "6.6.6"

@@ -1,6 +1,7 @@
 """Which hook each kernel generation gets, from recorded facts."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.unit.recorded import KERNELS, MEMCG, PAGE
 
 RAW, FUNCTION = Mechanism.RAW_TRACEPOINT, Mechanism.FUNCTION
 
-EXPECTED = [
+EXPECTED: list[tuple[Event, Mechanism, Mapping[str, str | None]]] = [
     # event, mechanism, hook by kernel (None: none)
     (Event.ALLOC, RAW, dict.fromkeys(KERNELS, "mm_page_alloc")),
     (Event.FREE, RAW, dict.fromkeys(KERNELS, "mm_page_free")),

@@ -4,27 +4,77 @@ import dataclasses
 
 import pytest
 
-from kmemtrace.errors import CannotError, UsageError
+from kmemtrace.errors import CannotError
 from kmemtrace.kernel.hooks import Event, NoHook
 from kmemtrace.kernel.layout import defines, gfp_account, page_mark, subtree_defines
 from kmemtrace.kernel.plan import COSTS, make_plan
 from kmemtrace.model.enums import Tier
-from tests.unit.recorded import KERNELS
+from tests.unit.recorded import KERNELS, Recorded
+
+WITH_BTF = ["5.10", "6.1", "6.12", "6.18", "7.2"]
 
 
-@pytest.mark.parametrize("kernel", ["5.10", "6.1", "6.12", "6.18", "7.2"])
+def without_functions(kernel: str) -> Recorded:
+    refusals = {Tier.FENTRY: "fentry is refused", Tier.KPROBE: "there are no kprobes"}
+    return dataclasses.replace(KERNELS[kernel], refusals=refusals)
+
+
+@pytest.mark.parametrize("kernel", WITH_BTF)
 def test_tracepoint_tier_on_every_kernel_with_btf(kernel: str) -> None:
-    plan = make_plan(KERNELS[kernel])
+    plan = make_plan(without_functions(kernel))
     assert plan.tier is Tier.TRACEPOINT
     assert plan.refusal is None
-    assert {"page_alloc", "page_free", "cgroup_mkdir"} <= plan.programs.keys()
+    assert {"page_alloc", "page_free", "cgroup_mkdir", "reclaim_end"} <= plan.programs.keys()
     assert ("memcg_state" in plan.programs) == (kernel in ("6.18", "7.2"))
+    assert "fentry is refused and there are no kprobes" in plan.unseen["charge"]
+
+
+@pytest.mark.parametrize("kernel", WITH_BTF)
+@pytest.mark.parametrize("refused", [(), (Tier.FENTRY,)])
+def test_the_best_tier_is_taken(kernel: str, refused: tuple[Tier, ...]) -> None:
+    plan = make_plan(dataclasses.replace(KERNELS[kernel], refusals=dict.fromkeys(refused, "no")))
+    assert plan.tier is (Tier.KPROBE if refused else Tier.FENTRY)
+    kinds = ("kretprobe", "kprobe") if refused else ("fexit", "fentry")
+    assert plan.attachments(Event.CHARGE) == list(kinds)
+    assert plan.attachments(Event.UNCHARGE) == [kinds[1]]
+    assert plan.defines["WITH_CHARGE"] == 1
+    assert "alloc_exit" not in plan.programs
+
+
+def test_a_forced_tier_is_taken_though_a_better_one_works() -> None:
+    assert make_plan(KERNELS["6.1"], Tier.KPROBE).tier is Tier.KPROBE
+    plan = make_plan(KERNELS["6.1"], Tier.TRACEPOINT)
+    assert plan.tier is Tier.TRACEPOINT
+    assert "--tier tracepoint leaves out" in plan.unseen["charge"]
+
+
+def test_alloc_latency_only_on_request() -> None:
+    assert "--alloc-latency" in make_plan(KERNELS["6.18"]).unseen["alloc latency"]
+    plan = make_plan(KERNELS["6.18"], alloc_latency=True)
+    assert plan.programs["alloc_exit"].hook.name == "__alloc_frozen_pages_noprof"
+    assert "alloc latency" not in plan.unseen
+
+
+def test_what_opens_a_record_is_attached_last() -> None:
+    for tier in Tier:
+        names = list(make_plan(KERNELS["6.18"], tier).programs)
+        assert names[-1] == "page_alloc"
+        if tier is not Tier.TRACEPOINT:
+            assert names.index("uncharge") < names.index("charge_exit") < names.index("charge_entry")
+
+
+def test_a_changed_prototype_of_the_charge_leaves_the_tracepoint_tier() -> None:
+    """A future change of its arguments must not be misread: no function probe at all."""
+    functions = {**KERNELS["7.2"].functions, "__memcg_kmem_charge_page": ("gfp_t", "struct page *", "int")}
+    plan = make_plan(dataclasses.replace(KERNELS["7.2"], functions=functions))
+    assert plan.tier is Tier.TRACEPOINT
+    assert "could be misread" in plan.unseen["charge"]
 
 
 @pytest.mark.parametrize("kernel", ["4.8", "4.19", "5.4"])
 def test_without_btf_the_hooks_are_known_but_nothing_can_be_read(kernel: str) -> None:
     plan = make_plan(KERNELS[kernel])
-    assert plan.programs["page_alloc"].name == "mm_page_alloc"
+    assert plan.programs["page_alloc"].hook.name == "mm_page_alloc"
     assert plan.tier is None
     assert plan.refusal is not None
 
@@ -38,8 +88,8 @@ def test_an_event_without_a_hook_says_why_and_what_it_costs() -> None:
 
 @pytest.mark.parametrize("tier", [Tier.FENTRY, Tier.KPROBE])
 def test_a_forced_tier_that_is_not_there_is_refused(tier: Tier) -> None:
-    with pytest.raises(UsageError, match=tier.value):
-        make_plan(KERNELS["6.18"], tier)
+    with pytest.raises(CannotError, match=tier.value):
+        make_plan(without_functions("6.18"), tier)
 
 
 def test_no_tier_where_an_essential_hook_is_missing() -> None:

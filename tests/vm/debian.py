@@ -139,7 +139,9 @@ def _download(suite: str, release: str, folder: Path) -> list[Path]:
     """The image, and from 7.2 on the packages that it was split into."""
     image = f"linux-image-{release}"
     depends = _apt(suite, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
-    parts = re.findall(rf"Depends: (linux-(?:base|binary|modules)-{re.escape(release)})$", depends, re.MULTILINE)
+    parts = re.findall(
+        rf"Depends: (linux-(?:base|binary|modules)-{re.escape(release)})$", depends, re.MULTILINE
+    )
     packages = folder / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     _apt(suite, "apt-get", "download", image, *parts, folder=packages)
