@@ -1,5 +1,7 @@
 """Snapshots as they come from a busy container host, for the tests of what shows them."""
 
+import zlib
+
 from kmemtrace.cgroups.labels import label
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
@@ -60,7 +62,7 @@ def cgroup(
 ) -> Cgroup:
     """Its pages are those of its sites; its id follows from the path unless given."""
     return Cgroup(
-        key=CgroupKey(0, id or 1 + sum(path.encode())),
+        key=CgroupKey(0, id or 1 + zlib.crc32(path.encode())),
         path=path,
         label=label(path),
         state=CgroupState.DEAD if dead else CgroupState.ONLINE,

@@ -1,0 +1,116 @@
+"""From what the maps hold to cgroups: who is dead, who is gone, and what their sums become."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kmemtrace.cgroups.mounts import MemoryHierarchy
+from kmemtrace.cgroups.paths import CgroupPaths, Resolved
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.tracer import maps
+from kmemtrace.tracer.ledger import Ledger, Reading, Sees
+from kmemtrace.tracer.stacks import NOT_RECORDED, Stack, Stacks
+
+SEES = Sees(kernel_total=True, reclaim=False, charge=True, latencies=("lifetime",))
+LIFE = maps.life_dtype(64)
+
+
+class NoStacks(Stacks):
+    """Stacks that were not recorded."""
+
+    def __init__(self) -> None:
+        """Needs no map."""
+
+    def __getitem__(self, stack_id: int) -> Stack:
+        return NOT_RECORDED
+
+
+A, B = 11, 12
+
+
+class TwoCgroups(CgroupPaths):
+    """/a and /b live; of others only the path is known that the ledger was told."""
+
+    def resolve(self, cgroup_id: int) -> Resolved:
+        living = {A: "/a", B: "/b"}.get(cgroup_id)
+        return Resolved(living or self._names.get(cgroup_id), alive=living is not None)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    hierarchy = MemoryHierarchy(2, 0, tmp_path, "/")
+    with TwoCgroups(hierarchy) as paths:
+        yield Ledger(hierarchy, paths, NoStacks(), SEES)
+
+
+def reading(
+    totals: Mapping[int, Mapping[str, int]],
+    removed: Mapping[int, str] | None = None,
+    charges: Mapping[int, int] | None = None,
+    failures: Mapping[tuple[int, int], int] | None = None,
+) -> Reading:
+    """Totals by cgroup; paths of removed ones; time of each held page by cgroup; failures."""
+    values = np.zeros(len(totals), maps.totals_dtype(SEES.latencies))
+    for value, counts in zip(values, totals.values(), strict=True):
+        for name, count in counts.items():
+            value[name] = count
+    lives = np.zeros(len(removed or {}), LIFE)
+    for life, path in zip(lives, (removed or {}).values(), strict=True):
+        life["removed"], life["path"] = 1, path.encode()
+    held = np.zeros(len(charges or {}), maps.CHARGE)
+    for charge, (cgroup_id, time) in zip(held, (charges or {}).items(), strict=True):
+        charge["cgroup"], charge["time"] = cgroup_id, time
+    failed: Any = np.zeros(len(failures or {}), maps.FAILURE_KEY)
+    for key, (cgroup_id, error) in zip(failed, failures or {}, strict=True):
+        key["cgroup"], key["error"] = cgroup_id, error
+    return Reading(
+        lives=(np.array(list(removed or {}), "u8"), lives),
+        pages=np.arange(len(held), dtype="u8"),
+        charges=held,
+        sites=(np.zeros(0, maps.SITE_KEY), np.zeros(0, maps.SITE)),
+        cgroups=(np.array(list(totals), "u8"), values),
+        failures=(failed, np.array(list((failures or {}).values()), "u8")),
+    )
+
+
+def test_a_living_cgroup(ledger: Ledger) -> None:
+    now = reading({A: {"charged": 7, "uncharged": 4, "kernel": -3, "explicit": 4}}, charges={A: 10**9})
+    (row,) = ledger.update(now, now=5.0).cgroups
+    assert (row.path, row.state, row.held_pages) == ("/a", CgroupState.ONLINE, 3)
+    assert row.oldest_seconds == pytest.approx(4.0)
+    assert (row.kernel_pages_change, row.explicit_pages, row.reclaim_stalls) == (-3, 4, None)
+
+
+def test_failures_have_the_names_of_their_errors(ledger: Ledger) -> None:
+    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), now=1.0).cgroups
+    assert row.failed_by_errno == {"ENOMEM": 7, "EINTR": 2}
+
+
+def test_a_removed_cgroup_is_dead_while_it_holds_pages_and_then_gone(ledger: Ledger) -> None:
+    held = {999_999: {"charged": 1009, "uncharged": 2}}
+    view = ledger.update(reading(held, removed={999_999: "/job"}), now=1.0)
+    assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.DEAD)]
+    assert view.ended == []
+
+    drained = {999_999: {"charged": 1009, "uncharged": 1009, "failed": 3}}
+    view = ledger.update(reading(drained, removed={999_999: "/job"}), now=2.0)
+    assert [e.cgroup for e in view.ended] == [999_999]
+    assert view.gone.charged_pages == 0, "its last row still counts it"
+
+    view = ledger.update(reading({}), now=3.0)
+    assert view.cgroups == ()
+    assert (view.gone.cgroups, view.gone.charged_pages, view.gone.failed_charges) == (1, 1009, 3)
+
+
+def test_a_removed_cgroup_that_was_never_charged_leaves_no_row(ledger: Ledger) -> None:
+    view = ledger.update(reading({}, removed={999_999: "/idle"}), now=1.0)
+    assert view.cgroups == ()
+    assert [e.cgroup for e in view.ended] == [999_999]
+
+
+def test_most_held_come_first(ledger: Ledger) -> None:
+    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), now=1.0)
+    assert [c.path for c in view.cgroups] == ["/b", "/a"]

@@ -1,0 +1,65 @@
+"""Who asked for a page, from stacks as kernels of several generations give them."""
+
+import pytest
+
+from kmemtrace.model.enums import SiteKind
+from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
+
+RAW = [
+    "bpf_prog_8e0e42bc20dc86b1_page_alloc+0x9be",
+    "bpf_trace_run4+0xfc",
+    "__alloc_frozen_pages_noprof+0x26b",
+]
+FEXIT = ["bpf_prog_2b0c99f0a1b2c3d4_charge_exit+0x51", "bpf_trampoline_6442530035+0x9d"]
+FEXIT += ["__memcg_kmem_charge_page+0x5", "__alloc_pages+0x2b1"]
+KPROBE = ["__memcg_kmem_charge_page+0x1", "__alloc_pages+0x2b1"]
+
+
+@pytest.mark.parametrize("begin", [RAW, FEXIT, KPROBE])
+@pytest.mark.parametrize(
+    ("callers", "kind", "symbol"),
+    [
+        (["alloc_pages_noprof+0x4b", "anon_pipe_write+0x18e", "vfs_write+0x2d1"], "pipe", "anon_pipe_write"),
+        (["pipe_write+0x1a3", "new_sync_write+0x11c"], "pipe", "pipe_write"),
+        (
+            ["alloc_skb_with_frags+0x9d", "sock_alloc_send_pskb+0x1e0", "unix_stream_sendmsg+0x2a5"],
+            "unix_socket",
+            "sock_alloc_send_pskb",
+        ),
+        (["pte_alloc_one+0x1c", "__pte_alloc+0x21", "handle_mm_fault+0x9c"], "page_table", "pte_alloc_one"),
+        (["__get_free_pages+0xd", "pgd_alloc+0x26", "mm_init+0x1a0"], "page_table", "pgd_alloc"),
+        (
+            ["memcg_charge_kernel_stack+0x4d", "copy_process+0x5c3"],
+            "thread_stack",
+            "memcg_charge_kernel_stack",
+        ),
+        (["copy_process+0x1d0", "kernel_clone+0x9d"], "thread_stack", "copy_process"),
+        (
+            ["__vmalloc_node_range+0x3b4", "alloc_thread_stack_node+0x1", "copy_process+0x5"],
+            "thread_stack",
+            None,
+        ),
+        (["__vmalloc_node_range_noprof+0x3b4", "kvmalloc_node+0x60", "newary+0x6b"], "vmalloc", "newary"),
+        (["___kmalloc_large_node+0x5b", "__kmalloc_noprof+0x1", "newary+0x6b"], "kmalloc_large", "newary"),
+        (["__vmalloc_node_range+0x3b4", "bpf_map_area_alloc+0x1", "array_map_alloc+0x9"], "bpf", None),
+        (["io_create_region+0x5b", "io_uring_setup+0x1"], "io_uring", "io_create_region"),
+        (["kvm_mmu_topup_memory_cache+0x5", "x+0x1"], "kvm", "kvm_mmu_topup_memory_cache"),
+        (["my_module_alloc.isra.0+0x12 [my]", "ksys+0x1"], "other", "my_module_alloc"),
+    ],
+)
+def test_classify(begin: list[str], callers: list[str], kind: str, symbol: str | None) -> None:
+    found, name = classify(begin + callers)
+    assert found is SiteKind(kind)
+    assert symbol is None or name == symbol
+
+
+def test_a_stack_of_nothing_but_the_allocator_is_unknown() -> None:
+    assert classify(RAW) == (SiteKind.OTHER, UNKNOWN)
+    assert classify([]) == (SiteKind.OTHER, UNKNOWN)
+
+
+@pytest.mark.parametrize("begin", [RAW, FEXIT])
+def test_our_own_frames_are_not_shown(begin: list[str]) -> None:
+    shown = without_tracer([*begin, "pipe_write+0x1"])
+    assert not any(frame.startswith(("bpf_prog", "bpf_tr")) for frame in shown)
+    assert shown[-1] == "pipe_write+0x1"
