@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from kmemtrace.errors import CannotError
 from kmemtrace.kernel.plan import Attachment, Plan
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -47,6 +48,18 @@ def memleak_path() -> str | None:
     return shutil.which("memleak-bpfcc") or shutil.which("memleak", path="/usr/share/bcc/tools")
 
 
+# memleak looks for its tracepoints there; mounted for it alone, where the host has not.
+_WITH_TRACEFS = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/tracing; "
+    "exec \"$@\"",
+    "memleak",
+)
+
+
 @contextmanager
 def memleak(path: str) -> Iterator[None]:
     """bcc's memleak in kernel mode, attached. It is given our small tree of headers and the two
@@ -56,7 +69,7 @@ def memleak(path: str) -> Iterator[None]:
         shutil.copytree(probes_folder(), tree)
         _complete(tree / "include")
         process = subprocess.Popen(
-            [path, "3600"],
+            [*_WITH_TRACEFS, path, "3600"],
             env={**os.environ, "BCC_KERNEL_SOURCE": str(tree), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -66,7 +79,7 @@ def memleak(path: str) -> Iterator[None]:
             assert process.stdout is not None
             line = process.stdout.readline()
             if "Attaching" not in line:
-                raise RuntimeError("memleak did not start; does tracefs lie at /sys/kernel/tracing?")
+                raise CannotError("memleak did not start; run it by itself to see why.")
             yield
         finally:
             process.send_signal(signal.SIGKILL)
