@@ -54,8 +54,7 @@ _WITH_TRACEFS = (
     "--mount",
     "sh",
     "-c",
-    "mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/tracing; "
-    "exec \"$@\"",
+    'mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/tracing; exec "$@"',
     "memleak",
 )
 
