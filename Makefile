@@ -6,6 +6,8 @@
 .NOTPARALLEL:
 
 ARGS ?=
+KERNELS ?=
+TIERS ?=
 PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -14,6 +16,7 @@ UV ?= uv
 # Debian packages: to run, and on top of these for the tests and for the benchmarks.
 RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool stress-ng tmux
+KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools
 
 VENV := .venv
@@ -51,6 +54,10 @@ test: lint pytest ## run linters, type checks and all tests
 pytest: $(VENV)/.dev | test-packages ## run the tests alone
 	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
 		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
+
+.PHONY: test-kernels
+test-kernels: $(VENV)/.dev | kernel-packages ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
+	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run linters and type checks
@@ -93,11 +100,13 @@ clean: ## remove everything that make made in this folder
 	@$(AS_OWNER) rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: run-packages test-packages bench-packages
+.PHONY: run-packages test-packages bench-packages kernel-packages
 run-packages:
 	@scripts/install-packages $(RUN_PACKAGES)
 test-packages:
 	@scripts/install-packages $(TEST_PACKAGES)
+kernel-packages:
+	@scripts/install-packages $(KERNEL_PACKAGES)
 bench-packages:
 	@scripts/install-packages $(BENCH_PACKAGES)
 

@@ -16,6 +16,8 @@ from tests.live.workloads import run_in
 
 MakeCgroup = Callable[[str], Path]
 
+pytestmark = pytest.mark.own_tracer
+
 COMMAND = [sys.executable, "-m", "kmemtrace"]
 # Root without its powers, but for reading a checkout that lies in somebody's home.
 POWERLESS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+dac_override"]

@@ -49,6 +49,7 @@ def test_pages_stolen_from_a_pipe(
     subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
 
 
+@pytest.mark.own_tracer
 def test_a_full_map_is_counted_and_leaves_no_wrong_count(make_cgroup: MakeCgroup) -> None:
     """Room for 512 pages, 1,009 are charged: what is refused is counted, and is not held."""
     folder = make_cgroup("full")

@@ -16,6 +16,8 @@ import pytest
 from kmemtrace.tracer.tracer import Tracer
 from tests.live.test_command import in_kernel
 
+pytestmark = pytest.mark.own_tracer
+
 TOP = f"{sys.executable} -m kmemtrace top --interval 0.5"
 ROOT = Path(__file__).parents[2]
 

@@ -198,20 +198,10 @@ def test_failed_charges(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -
     """7 requests for an array of order 8 in a cgroup limited to 512 KiB: each is refused by its
     charge, which is too large for the kernel to kill anything for."""
     folder = make_cgroup("limit")
-    limit = next(f for f in (folder / "memory.max", folder / "memory.limit_in_bytes") if f.exists())
     watched = watch(folder)
-    limit.write_text(str(512 * 1024))
-    most = Path("/proc/sys/fs/pipe-max-size")
-    before = most.read_text()
-    most.write_text(str(16384 * workloads.PAGE))
-
-    def ask() -> None:
-        assert workloads.resize_pipe(16384, 7) == 7
-
-    try:
-        run_in(folder, ask)
-    finally:
-        most.write_text(before)
+    workloads.set_limit(folder, 512 * 1024)
+    with workloads.largest_pipe(16384):
+        run_in(folder, lambda: workloads.expect_refusals(16384, 7))
     assert watched.row().failed_charges == 7
     assert settled(watched, nothing_held).held_pages <= watched.losses()
 

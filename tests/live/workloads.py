@@ -159,3 +159,46 @@ def resize_pipe(to_pages: int, attempts: int) -> int:
     os.close(reader)
     os.close(writer)
     return refused
+
+
+def expect_refusals(to_pages: int, attempts: int) -> None:
+    assert resize_pipe(to_pages, attempts) == attempts
+
+
+@contextmanager
+def largest_pipe(pages: int) -> Iterator[None]:
+    """Inside, pipes may be as large as that for all users (fs.pipe-max-size)."""
+    most = Path("/proc/sys/fs/pipe-max-size")
+    before = most.read_text()
+    most.write_text(str(pages * PAGE))
+    try:
+        yield
+    finally:
+        most.write_text(before)
+
+
+def set_limit(folder: Path, size: int) -> None:
+    """The cgroup's memory limit in bytes, v1's or v2's."""
+    v2 = folder / "memory.max"
+    (v2 if v2.exists() else folder / "memory.limit_in_bytes").write_text(str(size))
+
+
+def fork_children(count: int) -> None:
+    """So many child processes, one after the other, each ending at once."""
+    for _ in range(count):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def compete_with_page_cache(data: Path, rounds: int) -> None:
+    """Reads a file through and sends messages, in turn: with a limit, the messages' pages have to
+    take the place of the file's."""
+    for _ in range(rounds):
+        with data.open("rb", 0) as file:
+            while file.read(1 << 20):
+                pass
+        for a, b in send_messages(97, 65536):
+            a.close()
+            b.close()

@@ -1,0 +1,109 @@
+"""What only function probes see: results, latencies, charges outside the allocator."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.model.enums import SiteKind, Tier
+from kmemtrace.model.snapshot import Cgroup
+from kmemtrace.tracer.tracer import Tracer
+from tests.live import fuse, workloads
+from tests.live.conftest import Watched
+from tests.live.test_workloads import PIPE_WRITE, at, nothing_held, of_kind, settled
+from tests.live.workloads import run_in
+
+MakeCgroup = Callable[[str], Path]
+Watch = Callable[[Path], Watched]
+
+
+def charges(cgroup: Cgroup) -> int:
+    return cgroup.latency["charge"].count
+
+
+def test_every_charge_is_timed(functions: Tier, make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """4,099 pipe pages, one charge each; with no event missed, as many charges were timed as records
+    were opened, and each record was ended."""
+    folder = make_cgroup("timed")
+    watched = watch(folder)
+    run_in(folder, lambda: workloads.drain_pipes(workloads.fill_pipes(4099)))
+    after = settled(watched, nothing_held)
+    assert at(after, PIPE_WRITE).charged_pages == 4099
+    assert charges(after) >= 4099
+    if watched.losses() == 0:
+        assert charges(after) == after.latency["lifetime"].count
+        assert after.charged_pages == after.uncharged_pages
+
+
+def test_fork_storm(functions: Tier, make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """503 processes, one after the other: 4 pages of kernel stack each, charged outside the
+    allocator, and page tables; all given back, exactly, unless events were missed."""
+    folder = make_cgroup("forks")
+    watched = watch(folder)
+    run_in(folder, lambda: workloads.fork_children(503))
+    after = settled(watched, nothing_held)
+    assert after.explicit_pages == 4 * 503
+    assert of_kind(after, SiteKind.THREAD_STACK).charged_pages == 4 * 503
+    if watched.losses() == 0:
+        assert after.charged_pages == after.uncharged_pages
+    assert after.held_pages <= watched.losses()
+
+
+def test_a_failed_charge_has_its_errno(
+    functions: Tier, tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
+) -> None:
+    """7 arrays that a limit of 512 KiB refuses."""
+    folder = make_cgroup("refused")
+    watched = watch(folder)
+    workloads.set_limit(folder, 512 * 1024)
+    with workloads.largest_pipe(16384):
+        run_in(folder, lambda: workloads.expect_refusals(16384, 7))
+    assert watched.row().failed_by_errno == {"ENOMEM": 7}
+
+
+def test_charges_at_a_limit_show_the_reclaim_stall(
+    functions: Tier, make_cgroup: MakeCgroup, watch: Watch, tmp_path: Path
+) -> None:
+    """Page cache of 24 MiB fills a limit of 12 MiB; charges of up to 8 pages then have to wait while
+    some of it is reclaimed. Their P99 is at least ten times that of the same work without a limit.
+    The file is one of FUSE's, for not every guest has a disk."""
+    if "fuse" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no FUSE, whose files fill the page cache here")
+    with fuse.mounted(tmp_path, 6144) as data:
+        free, _ = _charge_p99(make_cgroup("unlimited"), watch, data)
+        limited = make_cgroup("limited")
+        workloads.set_limit(limited, 12 << 20)
+        stalled, row = _charge_p99(limited, watch, data)
+    assert row.reclaim_stalls
+    assert row.reclaim_stall_seconds
+    assert stalled >= 10 * free
+
+
+def _charge_p99(folder: Path, watch: Watch, data: Path) -> tuple[float, Cgroup]:
+    watched = watch(folder)
+    run_in(folder, lambda: workloads.compete_with_page_cache(data, 4))
+    row = watched.row()
+    p99 = row.latency["charge"].quantile_seconds(0.99)
+    assert p99 is not None
+    return p99, row
+
+
+def test_the_tracer_says_which_cgroup_inherited(
+    functions: Tier, tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
+) -> None:
+    """Where the kernel's reparenting can be probed, a dead cgroup names its heir."""
+    if "reparent" not in tracer.plan.programs:
+        assert "reparent" in tracer.snapshot().unseen
+        return
+    folder, elsewhere = make_cgroup("ancestor"), make_cgroup("refuge")
+    watched = watch(folder)
+    with workloads.held_in(folder, lambda: workloads.fill_pipes(101), leave_to=elsewhere):
+        watched.row()
+        folder.rmdir()
+        deadline = time.monotonic() + 10
+        while watched.row().reparented_to is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        row = watched.row()
+        folder.mkdir()
+    assert row.reparented_to == "/"
