@@ -58,6 +58,7 @@ def examine() -> Part:
         "tier": plan.tier if works and plan is not None else None,
         "problems": problems,
         "events": [] if plan is None else _events(plan),
+        "functions": None if plan is None else plan.unprobed,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
         "cgroups": None if hierarchy is None else _cgroups(hierarchy),
@@ -91,7 +92,7 @@ def _events(plan: Plan) -> list[Part]:
             how = plan.attachments(event) or [hook.mechanism.value]
             row = {"hook": hook.name, "mechanism": " + ".join(how), "why": hook.why}
         else:
-            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event]}
+            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event] if hook.needed else None}
         events.append({"event": event.value, **row})
     return events
 
@@ -104,6 +105,8 @@ def _cgroups(hierarchy: MemoryHierarchy) -> Part:
 def _text(report: Part) -> str:
     lines = [f"kernel      {report['kernel']} ({report['machine']})"]
     lines.append(f"tier        {report['tier'] or 'none'}")
+    if report["functions"]:
+        lines.append(_wrap("functions   ", f"not probed: {report['functions']}"))
     lines.append(f"BTF         {report['btf'] or 'none'}")
     bcc = report["bcc"]
     lines.append(f"BCC         {bcc['version'] + ', ' + bcc['path'] if bcc else 'none'}")
@@ -128,7 +131,8 @@ def _privileges(report: Part) -> str:
 def _event_line(event: Part) -> str:
     if event["hook"]:
         return f"{event['event']:20} {event['mechanism']} {event['hook']}"
-    return _wrap(f"{event['event']:20} ", f"- {event['reason']}; {event['cost']}")
+    cost = f"; {event['cost']}" if event["cost"] else ""
+    return _wrap(f"{event['event']:20} ", f"- {event['reason']}{cost}")
 
 
 def _wrap(heading: str, text: str) -> str:

@@ -21,7 +21,7 @@ class Event(StrEnum):
     CHARGE = "charge"
     UNCHARGE = "uncharge"
     PUT_UNCHARGE = "put-path uncharge"
-    PUT_UNCHARGE_BATCH = "put-path uncharge of a batch"
+    PUT_UNCHARGE_BATCH = "put-path batch"
     SPLIT = "split"
     REPARENT = "reparent"
     KERNEL_TOTAL = "kernel total"
@@ -245,6 +245,8 @@ class NoHook:
     """Why an event has no hook."""
 
     reason: str
+    needed: bool = True
+    """False where another hook sees the event."""
 
 
 def choose(event: Event, mechanism: Mechanism, facts: Facts) -> Hook | NoHook:

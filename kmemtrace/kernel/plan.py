@@ -33,6 +33,7 @@ COSTS: Mapping[Event, str] = {
 """What it costs to have no hook for an event."""
 
 ALLOC_LATENCY = "alloc latency"
+FUNCTIONS = "function probes"
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
 
 
@@ -88,6 +89,8 @@ class Plan:
     hooks: Mapping[Event, Hook | NoHook]
     alloc_function: Hook | NoHook
     """The allocator's own function, whose time is the alloc latency."""
+    unprobed: str | None
+    """Why no function is probed; None where functions are."""
     programs: Mapping[str, Probe]
     """By name of the BPF function, in the order of attaching."""
     defines: Defines
@@ -99,10 +102,12 @@ class Plan:
         unseen = {
             event.value: f"{hook.reason}: {COSTS[event]}"
             for event, hook in self.hooks.items()
-            if isinstance(hook, NoHook)
+            if isinstance(hook, NoHook) and hook.needed
         }
         if isinstance(self.alloc_function, NoHook):
             unseen[ALLOC_LATENCY] = self.alloc_function.reason
+        if self.unprobed is not None:
+            unseen[FUNCTIONS] = self.unprobed
         return unseen
 
     def attachments(self, event: Event) -> list[str]:
@@ -122,9 +127,10 @@ def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool =
             "Leave --tier out, and the best that works is taken."
         )
     tier = forced or next((t for t, refusal in refusals.items() if refusal is None), Tier.TRACEPOINT)
-    without = NoHook(f"seen by function probes only, and {_both(refusals)}")
-    if forced is Tier.TRACEPOINT:
-        without = NoHook("seen by function probes only, which --tier tracepoint leaves out")
+    without = NoHook("seen by function probes only")
+    unprobed = None
+    if tier is Tier.TRACEPOINT:
+        unprobed = "--tier tracepoint leaves them out" if forced else _both(refusals)
     hooks = {event: _hook(event, facts, tier, without) for event in Event}
     alloc = choose(Event.ALLOC, Mechanism.FUNCTION, facts) if tier is not Tier.TRACEPOINT else without
     if not alloc_latency and isinstance(alloc, Hook):
@@ -137,7 +143,8 @@ def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool =
             constants = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
         except CannotError as error:
             refusal = str(error)
-    return Plan(facts.release, None if refusal else tier, hooks, alloc, programs, constants, refusal)
+    tier_or_none = None if refusal else tier
+    return Plan(facts.release, tier_or_none, hooks, alloc, unprobed, programs, constants, refusal)
 
 
 def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
@@ -159,7 +166,7 @@ def _hook(event: Event, facts: Facts, tier: Tier, without: NoHook) -> Hook | NoH
             return without
         put = choose(Event.PUT_UNCHARGE, Mechanism.FUNCTION, facts)
         if event is Event.PUT_UNCHARGE_BATCH and _sees_each_page(put):
-            return NoHook("not needed: the hook of the put path sees each page of a batch")
+            return NoHook("not needed: the hook of the put path sees each page of a batch", needed=False)
         return choose(event, Mechanism.FUNCTION, facts)
     return choose(event, Mechanism.RAW_TRACEPOINT, facts)
 

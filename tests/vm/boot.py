@@ -1,5 +1,6 @@
 """One guest: a kernel under QEMU on this machine's own files, running the live tests to the end."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,25 +36,11 @@ def boot(kernel: Kernel, cgroup_version: int, tiers: list[str]) -> Boot:
     folder.mkdir(parents=True)
     begin = time.monotonic()
     guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), *tiers]
-    command = [
-        _virtme(),
-        "--run",
-        str(kernel.image),
-        "--cpus",
-        "2",
-        "--memory",
-        "3G",
-        "--rw",
-        "--user",
-        "root",
-    ]
-    command += [] if Path("/dev/kvm").exists() else ["--disable-kvm"]
-    command += ["--", " ".join(guest)]
     failure = None
     try:
         # virtme-ng wants a terminal: without one it gives the guest none either.
         subprocess.run(
-            ["script", "-qec", " ".join(_quoted(command)), "/dev/null"],
+            ["script", "-qec", shlex.join(_command(kernel, guest)), "/dev/null"],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=(folder / "console.log").open("w"),
@@ -69,9 +56,15 @@ def boot(kernel: Kernel, cgroup_version: int, tiers: list[str]) -> Boot:
     return Boot(kernel, cgroup_version, folder, time.monotonic() - begin, failure)
 
 
-def _virtme() -> str:
-    return str(Path(sys.executable).with_name("vng"))
-
-
-def _quoted(command: list[str]) -> list[str]:
-    return ["'" + word.replace("'", "'\\''") + "'" for word in command]
+def _command(kernel: Kernel, guest: list[str]) -> list[str]:
+    options = {"--run": str(kernel.image), "--cpus": "2", "--memory": "3G", "--user": "root"}
+    return [
+        str(Path(sys.executable).with_name("vng")),
+        *(word for option in options.items() for word in option),
+        "--rw",
+        # a second time, for the guest to mount with a cache
+        *("--rodir", "/mnt=/"),
+        # always emulated: a virtual machine's /dev/kvm is often there and fails once a guest starts
+        "--disable-kvm",
+        *("--", shlex.join(guest)),
+    ]
