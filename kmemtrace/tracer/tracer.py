@@ -16,7 +16,7 @@ from kmemtrace.kernel.facts import version
 from kmemtrace.kernel.hooks import Event, Hook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
-from kmemtrace.model.enums import Loss
+from kmemtrace.model.enums import Loss, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.tracer import maps
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
@@ -32,6 +32,10 @@ _LARGE_MAPS = ("tracked", "pages", "cgroups", "sites", "stacks", "lives")
 
 _SWEEP_SINCE = (5, 10)
 """BPF_PROG_TEST_RUN of raw tracepoint programs: 1b4d60ec162f."""
+
+
+_KPROBE_MISSES_SINCE = (6, 7)
+"""dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,8 @@ class Tracer:
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}
         misses = {n: i.recursion_misses for n, i in self.infos().items()}
+        if self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE:
+            misses = dict.fromkeys(misses)
         counted = {n: m for n, m in misses.items() if m is not None}
         return Losses(
             recursion_misses=counted if len(counted) == len(misses) else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import fuse, workloads
 from tests.live.conftest import Watched
@@ -22,8 +23,8 @@ Watch = Callable[[Path], Watched]
 def test_pages_stolen_from_a_pipe(
     tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch, tmp_path: Path
 ) -> None:
-    """1,009 pages go from a pipe into the page cache: uncharged without a free. Two sweeps find
-    them and end their records, though the pages live on."""
+    """1,009 pages go from a pipe into the page cache: uncharged without a free. A probe on the put
+    path sees it; else two sweeps find them and end their records, though the pages live on."""
     mount = tmp_path / "mount"
     mount.mkdir()
     if "fuse" not in Path("/proc/filesystems").read_text():
@@ -45,7 +46,11 @@ def test_pages_stolen_from_a_pipe(
         pipe = at(after, PIPE_WRITE)
         assert pipe.charged_pages >= 1009
         assert pipe.held_pages <= 3, "a page or two are the pipe's own"
-        assert tracer.snapshot().losses.swept - before >= 1009
+        swept = tracer.snapshot().losses.swept - before
+        if tracer.plan.tier is Tier.TRACEPOINT:
+            assert swept >= 1009
+        else:
+            assert swept == 0, "a probe on the put path sees each page leave"
     subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
 
 
@@ -78,7 +83,7 @@ def test_a_storm(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
     command = ["stress-ng", *load, "--timeout=20"]
 
     def storm() -> None:
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, cwd="/tmp")  # it writes files
 
     run_in(folder, storm)
     after = settled(watched, nothing_held)

@@ -55,7 +55,9 @@ def nothing_held(cgroup: Cgroup) -> bool:
     return cgroup.held_pages == 0
 
 
-@pytest.mark.parametrize("run", range(20))
+@pytest.mark.parametrize(
+    "run", [pytest.param(i, marks=pytest.mark.repeated) if i >= 3 else i for i in range(20)]
+)
 def test_pipe_pages_to_the_page(run: int, make_cgroup: MakeCgroup, watch: Watch) -> None:
     """4,099 pages written to pipes and read: exactly so many charged, held, and uncharged."""
     folder = make_cgroup(f"pipe{run}")

@@ -193,12 +193,12 @@ def fork_children(count: int) -> None:
 
 
 def compete_with_page_cache(data: Path, rounds: int) -> None:
-    """Reads a file through and sends messages, in turn: with a limit, the messages' pages have to
-    take the place of the file's."""
-    for _ in range(rounds):
-        with data.open("rb", 0) as file:
-            while file.read(1 << 20):
-                pass
-        for a, b in send_messages(97, 65536):
-            a.close()
-            b.close()
+    """Touches every page of a mapped file, twice, and sends messages, in turn: with a limit, the
+    messages' pages have to take the place of the file's, which are mapped and in use."""
+    with data.open("rb", 0) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+        for _ in range(rounds):
+            for at in [*range(0, len(memory), PAGE)] * 2:
+                memory[at]
+            for a, b in send_messages(97, 65536):
+                a.close()
+                b.close()
