@@ -169,7 +169,7 @@ int put_uncharge(void *ctx)
 #endif
 
 #ifdef PROGRAM_put_uncharge_batch
-#define BATCH_SIZE 31 /* PAGEVEC_SIZE; checked against BTF by the Plan */
+#define BATCH_SIZE 31 /* PAGEVEC_SIZE; what a larger batch held more would end when it is freed */
 
 int put_uncharge_batch(void *ctx)
 {

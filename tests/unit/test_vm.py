@@ -1,65 +1,252 @@
-"""What the kernel matrix makes of package lists and of pytest's notes."""
+"""The kernel matrix's pure parts: which kernel is taken, what is told of a guest, and the table."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.vm.boot import Boot
-from tests.vm.debian import Kernel, newest
-from tests.vm.matrix import Case, cases, tables
+from tests.vm import matrix
+from tests.vm.boot import Boot, why_it_ended
+from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
+from tests.vm.matrix import PROCESS, Case
 
+# As `apt-cache pkgnames linux-image-` gives them, in its order.
 PACKAGES = [
-    "linux-image-6.1.0-9-amd64",
-    "linux-image-6.1.0-50-amd64",
-    "linux-image-6.1.0-51-cloud-amd64",
-    "linux-image-6.1.0-52-rt-amd64",
-    "linux-image-6.1.0-50-amd64-dbg",
+    "linux-image-6.12.107+deb13-amd64",
     "linux-image-6.12.117+deb13-amd64",
+    "linux-image-6.12.117+deb13-cloud-amd64",
+    "linux-image-6.12.117+deb13-rt-amd64",
+    "linux-image-6.12.117+deb13-amd64-unsigned",
+    "linux-image-6.9.12-amd64",
+    "linux-image-6.18.9+deb13-amd64",
+    "linux-image-6.18.15+deb13-amd64",
+    "linux-image-6.18.15+deb13-arm64",
+    "linux-image-6.1.0-47-amd64",
+    "linux-image-6.1.0-50-amd64",
+    "linux-image-6.1.0-50-rt-amd64",
     "linux-image-7.2.13+deb14-amd64",
+    "linux-image-7.3.4+deb13-amd64",
     "linux-image-7.10.1+deb14-amd64",
     "linux-image-amd64",
+    "linux-image-amd64-dbg",
 ]
-
-JUNIT = """<testsuites><testsuite>
-<testcase name="test_pipe[fentry-0]" time="1.5"/>
-<testcase name="test_pipe[fentry-1]" time="1.5"><failure message="assert 1 == 2&#10;more"/></testcase>
-<testcase name="test_pipe[kprobe-0]" time="2"/>
-<testcase name="test_total[kprobe]" time="0"><skipped message="no hook"/></testcase>
-</testsuite></testsuites>"""
 
 
 @pytest.mark.parametrize(
-    ("series", "release"),
+    ("series", "found"),
     [
-        ("6.1", "6.1.0-50-amd64"),
-        ("6.12", "6.12.117+deb13-amd64"),
-        ("7.x", "7.10.1+deb14-amd64"),
-        ("7.2", "7.2.13+deb14-amd64"),
-        ("7.1", None),
+        ("5.10", []),
+        ("6.1", ["6.1.0-50-amd64", "6.1.0-47-amd64"]),
+        ("6.12", ["6.12.117+deb13-amd64", "6.12.107+deb13-amd64"]),
+        ("6.18", ["6.18.15+deb13-amd64", "6.18.9+deb13-amd64"]),
+        ("7.x", ["7.10.1+deb14-amd64", "7.3.4+deb13-amd64", "7.2.13+deb14-amd64"]),
     ],
 )
-def test_newest(series: str, release: str | None) -> None:
-    assert newest(series, PACKAGES) == release
+def test_releases_of_a_series(series: str, found: list[str]) -> None:
+    assert releases(series, PACKAGES) == found
 
 
-def test_cases(tmp_path: Path) -> None:
-    (tmp_path / "junit.xml").write_text(JUNIT)
-    assert cases(tmp_path / "junit.xml") == [
-        Case("test_pipe[0]", "fentry", "passed", 1.5, ""),
-        Case("test_pipe[1]", "fentry", "failed", 1.5, "assert 1 == 2"),
-        Case("test_pipe[0]", "kprobe", "passed", 2.0, ""),
-        Case("test_total", "kprobe", "skipped", 0.0, "no hook"),
+def test_any_minor_is_ordered_by_number() -> None:
+    """6.9 is older than 6.12, and 6.18.9 than 6.18.15."""
+    assert [r.split("+")[0].split("-")[0] for r in releases("6.x", PACKAGES)] == [
+        "6.18.15",
+        "6.18.9",
+        "6.12.117",
+        "6.12.107",
+        "6.9.12",
+        "6.1.0",
+        "6.1.0",
     ]
-    assert cases(tmp_path / "nothing.xml") == []
 
 
-def test_a_kernel_that_was_not_tested_never_looks_passed(tmp_path: Path) -> None:
-    (tmp_path / "junit.xml").write_text(JUNIT)
-    kernel = Kernel("6.1", "6.1.0-50-amd64", tmp_path, tmp_path)
-    done, hung = Boot(kernel, 2, tmp_path, 60.0, None), Boot(kernel, 1, tmp_path, 60.0, "it hung")
-    text = tables({done: cases(tmp_path / "junit.xml"), hung: []}, {"9.9": "no such kernel"})
-    assert "| 6.1.0-50-amd64 | v2 | fentry | 1 | 1 | 0 | 3 | 60 |" in text
-    assert "| 6.1.0-50-amd64 | v1 | | not tested: it hung |" in text
-    assert "| 9.9 | | | not tested: no such kernel |" in text
-    assert "| pipe | FAILED + |" in text
-    assert "FAILED 6.1.0-50-amd64 v2 fentry test_pipe[1]: assert 1 == 2" in text
+def test_every_series_is_a_pattern_of_releases() -> None:
+    assert len(SERIES) >= 5
+    assert all(releases(s, [f"linux-image-{s.replace('x', '3')}.1-amd64"]) for s in SERIES)
+
+
+WHOLE = """linux-image-6.18.15+deb13-amd64
+  PreDepends: linux-base
+ |Depends: <dracut>
+  Depends: <linux-initramfs-tool>
+  Depends: <kmod>
+  Depends: <linux-base-6.18.15+deb13-amd64>
+  Conflicts: <linux-image-6.18.15+deb13-amd64-unsigned>
+"""
+SPLIT = """linux-image-7.3.4+deb13-amd64
+  PreDepends: linux-base
+  Depends: <linux-initramfs-tool>
+  Depends: linux-base-7.3.4+deb13-amd64
+  Depends: linux-binary-7.3.4+deb13-amd64
+  Depends: linux-modules-7.3.4+deb13-amd64
+"""
+# Angle brackets: named by the image, in the suite no longer.
+SPLIT_AND_GONE = """linux-image-6.19.14+deb13-amd64
+  Depends: <linux-base-6.19.14+deb13-amd64>
+  Depends: linux-binary-6.19.14+deb13-amd64
+  Depends: <linux-modules-6.19.14+deb13-amd64>
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "depends", "parts"),
+    [
+        ("6.18.15+deb13-amd64", WHOLE, []),
+        (
+            "7.3.4+deb13-amd64",
+            SPLIT,
+            ["linux-binary-7.3.4+deb13-amd64", "linux-modules-7.3.4+deb13-amd64"],
+        ),
+    ],
+)
+def test_parts_of_an_image(release: str, depends: str, parts: list[str]) -> None:
+    assert split_parts(release, depends) == parts
+
+
+def test_an_image_whose_modules_are_gone_cannot_be_had() -> None:
+    with pytest.raises(NotToBeHadError, match=r"but no linux-modules-6\.19\.14\+deb13-amd64"):
+        split_parts("6.19.14+deb13-amd64", SPLIT_AND_GONE)
+
+
+TESTS_LOG = """collecting ... collected 48 items
+tests/live/test_workloads.py::test_pipe[fentry-0] PASSED   [  2%]
+tests/live/test_mending.py::test_a_storm[fentry] """
+
+
+@pytest.mark.parametrize(
+    ("console", "log", "in_time", "says"),
+    [
+        (
+            "[   42.1] Kernel panic - not syncing: Fatal exception\r\n[   42.2] Rebooting\r\n",
+            TESTS_LOG,
+            True,
+            "Kernel panic - not syncing: Fatal exception, during test_a_storm[fentry]",
+        ),
+        ("", TESTS_LOG, False, "ended during test_a_storm[fentry]"),
+        ("", "", False, "ended before the first test"),
+        (
+            "could not open disk image\n\n",
+            None,
+            True,
+            "before the first test; the last on its console: could not open disk image",
+        ),
+        (None, None, True, "console: nothing"),
+    ],
+)
+def test_why_a_guest_ended(
+    console: str | None, log: str | None, in_time: bool, says: str, tmp_path: Path
+) -> None:
+    for name, text in (("console.log", console), ("tests.log", log)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    assert why_it_ended(tmp_path, in_time).endswith(says)
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase name="test_pipe[fentry-0]" time="1.5"/>
+<testcase name="test_pipe[kprobe-3]" time="0.5"><failure message="assert 4098 == 4099&#10;more"/></testcase>
+<testcase name="test_split[70001-tracepoint]" time="0.1"><skipped message="no blocks"/></testcase>
+<testcase name="test_setup[fentry]" time="0.1"><error message=""/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_cases_of_a_report(tmp_path: Path) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text(JUNIT)
+    assert matrix.cases(report) == [
+        Case("test_pipe[0]", "fentry", "passed", 1.5, ""),
+        Case("test_pipe[3]", "kprobe", "failed", 0.5, "assert 4098 == 4099"),
+        Case("test_split[70001]", "tracepoint", "skipped", 0.1, "no blocks"),
+        Case("test_setup", "fentry", "failed", 0.1, ""),
+    ]
+    assert matrix.cases(tmp_path / "nothing.xml") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "output", "reason"),
+    [
+        ("0", "", json.dumps({"tier": "fentry"}), ""),
+        ("4", "no BTF", json.dumps({"tier": None}), "exit status 4: no BTF"),
+        ("0", "", json.dumps({"tier": None}), "it names no tier"),
+        ("0", "a warning", json.dumps({"tier": "fentry"}), "exit status 0: a warning"),
+        ("0", "", "Traceback", "no JSON of ours"),
+    ],
+)
+def test_processes(status: str, stderr: str, output: str, reason: str, tmp_path: Path) -> None:
+    for ending, text in (("status", status), ("stderr", stderr), ("json", output)):
+        (tmp_path / f"top.{ending}").write_text(text)
+    check, top = matrix.processes(tmp_path)
+    assert (check.outcome, check.reason) == ("failed", "it was not run")
+    assert top.outcome == ("failed" if reason else "passed")
+    assert reason in top.reason
+
+
+def test_what_a_kernel_complained_of(tmp_path: Path) -> None:
+    log = tmp_path / "dmesg.log"
+    line = "WARNING: CPU: 1 PID: 7 at mm/memcontrol.c:3061 foo+0x1/0x2"
+    log.write_text(f"[    1.0] {line}\n[    1.0] fine\n[    2.0] {line}\n")
+    assert matrix.complaints(log) == [line]
+    assert matrix.complaints(tmp_path / "none") == []
+
+
+def boot(series: str, folder: Path, failure: str | None = None, cgroup_version: int = 2) -> Boot:
+    release = f"{series}.9-amd64"
+    return Boot(Kernel(series, release, folder, folder), cgroup_version, folder, 321.4, failure)
+
+
+def case(outcome: str, tier: str = "fentry", reason: str = "", test: str = "test_pipe[0]") -> Case:
+    return Case(test, tier, outcome, 2.0, reason)
+
+
+def test_tables(tmp_path: Path) -> None:
+    cannot = "refused: the kernel has no kprobes"
+    results = {
+        boot("6.1", tmp_path): [
+            case("passed"),
+            case("failed", reason="1 == 2", test="test_pipe[1]"),
+            case("skipped", test="test_storm", reason="no stress-ng"),
+            case("skipped", tier="kprobe", reason=cannot),
+            case("skipped", tier="kprobe", reason=cannot, test="test_storm"),
+            case("passed", tier=PROCESS, test="kmemtrace top --json"),
+        ],
+        boot("7.2", tmp_path, "Kernel panic"): [],
+    }
+    text = matrix.tables(results, {"9.9": "no Debian suite has such a kernel"})
+    lines = text.splitlines()
+    assert "| 6.1.9-amd64 | v2 | fentry | 1 | 1 | 1 | 6 | 321 |" in lines
+    assert f"| 6.1.9-amd64 | v2 | kprobe | {cannot} | | | | 321 |" in lines
+    assert "| 7.2.9-amd64 | v2 | | not tested: Kernel panic | | | | 321 |" in lines
+    assert "| 9.9 | | | not tested: no Debian suite has such a kernel | | | | |" in lines
+    assert "| pipe | FAILED - |" in lines
+    assert "- FAILED 6.1.9-amd64 v2 fentry test_pipe[1]: 1 == 2" in lines
+
+
+FIVE = ("5.10", "6.1", "6.12", "6.18", "7.2")
+
+
+@pytest.mark.parametrize(
+    ("series", "missing", "named", "expected"),
+    [
+        (FIVE, [], False, 0),
+        (FIVE, ["7.x"], False, 0),
+        (FIVE, ["7.x"], True, 3),
+        (FIVE[:4], ["7.2"], False, 3),
+        (FIVE[:1], [], True, 0),
+        ((), ["5.10"], True, 3),
+    ],
+)
+def test_status_without_a_failure(
+    series: tuple[str, ...], missing: list[str], named: bool, expected: int, tmp_path: Path
+) -> None:
+    results = {boot(s, tmp_path): [case("passed"), case("skipped")] for s in series}
+    assert matrix.status(results, dict.fromkeys(missing, "gone"), named=named) == expected
+
+
+def test_status_of_failures(tmp_path: Path) -> None:
+    passed = {boot(s, tmp_path): [case("passed")] for s in FIVE}
+    assert matrix.status({**passed, boot("6.13", tmp_path): [case("failed")]}, {}, named=False) == 1
+    never_began = {**passed, boot("6.13", tmp_path / "none", "no qemu"): []}
+    assert matrix.status(never_began, {}, named=False) == 0
+    assert matrix.status(never_began, {}, named=True) == 3
+    (tmp_path / "tests.log").touch()
+    panicked: dict[Boot, list[Case]] = {boot("6.13", tmp_path, "Kernel panic"): []}
+    assert matrix.status({**passed, **panicked}, {}, named=False) == 1

@@ -1,5 +1,6 @@
 """One guest: a kernel under QEMU on this machine's own files, running the live tests to the end."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,10 +23,15 @@ class Boot:
     kernel: Kernel
     cgroup_version: int
     folder: Path
-    """Holds junit.xml, tests.log, check.txt and console.log, as far as it came."""
+    """Holds junit.xml, tests.log, check.txt, dmesg.log and console.log, as far as it came."""
     seconds: float
     failure: str | None
     """Why it did not come to its end; None when it did."""
+
+    @property
+    def began(self) -> bool:
+        """Whether it came as far as running tests."""
+        return (self.folder / "tests.log").exists()
 
 
 def boot(kernel: Kernel, cgroup_version: int, tiers: list[str]) -> Boot:
@@ -36,24 +42,47 @@ def boot(kernel: Kernel, cgroup_version: int, tiers: list[str]) -> Boot:
     folder.mkdir(parents=True)
     begin = time.monotonic()
     guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), *tiers]
-    failure = None
+    in_time = _run(_command(kernel, guest), folder / "console.log")
+    done = (folder / "done").exists()
+    failure = None if done else why_it_ended(folder, in_time)
+    return Boot(kernel, cgroup_version, folder, time.monotonic() - begin, failure)
+
+
+def _run(command: list[str], console: Path) -> bool:
+    """False when it did not end in time, and was ended."""
     try:
         # virtme-ng wants a terminal: without one it gives the guest none either.
         subprocess.run(
-            ["script", "-qec", shlex.join(_command(kernel, guest)), "/dev/null"],
+            ["script", "-qec", shlex.join(command), "/dev/null"],
             check=False,
             stdin=subprocess.DEVNULL,
-            stdout=(folder / "console.log").open("w"),
+            stdout=console.open("w"),
             stderr=subprocess.STDOUT,
             timeout=_SECONDS,
             cwd="/",
             env={"PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"},
         )
     except subprocess.TimeoutExpired:
-        failure = f"the guest did not end within {_SECONDS} s"
-    if failure is None and not (folder / "done").exists():
-        failure = f"the guest ended early; its console is in {folder / 'console.log'}"
-    return Boot(kernel, cgroup_version, folder, time.monotonic() - begin, failure)
+        return False
+    return True
+
+
+def why_it_ended(folder: Path, in_time: bool) -> str:
+    """Of a guest that did not come to its end: a panic, a hang, or why it did not start."""
+    console = _text(folder / "console.log")
+    panic = re.search(r"Kernel panic - not syncing: .*", console)
+    tests = re.findall(r"^tests/live/\S+::(\S+)", _text(folder / "tests.log"), re.MULTILINE)
+    during = f" during {tests[-1]}" if tests else " before the first test"
+    if panic is not None:
+        return f"{panic[0].strip()},{during}"
+    if not in_time:
+        return f"it did not end within {_SECONDS} s: ended{during}"
+    last = next((line.strip() for line in reversed(console.splitlines()) if line.strip()), "nothing")
+    return f"it ended early,{during}; the last on its console: {last}"
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
 
 
 def _command(kernel: Kernel, guest: list[str]) -> list[str]:
@@ -62,6 +91,7 @@ def _command(kernel: Kernel, guest: list[str]) -> list[str]:
         str(Path(sys.executable).with_name("vng")),
         *(word for option in options.items() for word in option),
         "--rw",
+        "--verbose",  # the kernel's own words: a panic is told nowhere else
         # a second time, for the guest to mount with a cache
         *("--rodir", "/mnt=/"),
         # always emulated: a virtual machine's /dev/kvm is often there and fails once a guest starts

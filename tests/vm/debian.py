@@ -7,6 +7,7 @@ is asked for its mirror and is otherwise left alone.
 import functools
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pathlib import Path
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kmemtrace" / "kernels"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-SERIES = ("5.10", "6.1", "6.12", "6.18", "7.2")
-"""Tested unless others are named; 7.x is the newest 7, whatever it is by then."""
+SERIES = ("5.10", "6.1", "6.12", "6.x", "7.2", "7.x")
+"""Tested unless others are named; 7.x is the newest 7 that can be had, whatever it is by then."""
 
 SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports", "sid")
 
@@ -38,41 +39,52 @@ class Kernel:
 
 
 def fetch(series: str) -> Kernel:
-    """The newest kernel of a series, from the cache where it is there already.
+    """The newest kernel of a series that can be had whole, from the cache where it is there already.
 
     Raises NotToBeHadError.
     """
-    suite, release = _find(series)
-    folder = CACHE / release
-    if not (folder / "complete").exists():
-        _unpack(_download(suite, release, folder), folder, release)
-        (folder / "complete").touch()
-    return Kernel(series, release, folder, _image(folder, release))
+    found, errors = _candidates(series)
+    reasons = []
+    for release, suite in found:
+        folder = CACHE / release
+        try:
+            if not (folder / "complete").exists():
+                _unpack(_download(suite, release, folder), folder, release)
+                (folder / "complete").touch()
+            return Kernel(series, release, folder, _image(folder, release))
+        except NotToBeHadError as error:
+            reasons.append(str(error))
+    raise NotToBeHadError("; ".join([_summary(reasons), *errors]))
 
 
-def _find(series: str) -> tuple[str, str]:
-    """(suite, release) of the newest in any suite."""
-    found, errors = {}, []
+def _summary(reasons: list[str]) -> str:
+    """Why the newest of a series cannot be had, and how many older ones neither."""
+    if not reasons:
+        return "no Debian suite has such a kernel"
+    older = len(reasons) - 1
+    return reasons[0] + (f", and {older} older could not be had either" if older else "")
+
+
+def _candidates(series: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """The (release, suite) of a series' kernels, the newest first, and why suites could not be asked."""
+    found: dict[str, str] = {}
+    errors = []
     for suite in SUITES:
         try:
             _update(suite)
-            release = newest(series, _apt(suite, "apt-cache", "pkgnames", "linux-image-").split())
+            packages = _apt(suite, "apt-cache", "pkgnames", "linux-image-").split()
         except NotToBeHadError as error:
             errors.append(f"{suite}: {error}")
             continue
-        if release is not None:
-            found[release] = suite
-    if not found:
-        raise NotToBeHadError("; ".join(["no Debian suite has such a kernel", *errors]))
-    release = max(found, key=_numbers)
-    return found[release], release
+        found |= dict.fromkeys(releases(series, packages), suite)
+    return sorted(found.items(), key=lambda item: _numbers(item[0]), reverse=True), errors
 
 
-def newest(series: str, packages: Iterable[str]) -> str | None:
-    """The highest release among image packages that belongs to a series; 6.x is any 6."""
+def releases(series: str, packages: Iterable[str]) -> list[str]:
+    """The releases among image packages that belong to a series, the newest first; 6.x is any 6."""
     pattern = re.compile(re.escape(series).replace("x", r"\d+") + r"\D")
     found = (match[1] for name in packages if (match := _IMAGE.match(name)))
-    return max((r for r in found if pattern.match(r)), key=_numbers, default=None)
+    return sorted((r for r in found if pattern.match(r)), key=_numbers, reverse=True)
 
 
 def _numbers(release: str) -> tuple[int, ...]:
@@ -82,9 +94,11 @@ def _numbers(release: str) -> tuple[int, ...]:
 @functools.cache
 def _mirror() -> str:
     """Where this machine's apt gets Debian from."""
+    if shutil.which("apt-get") is None:
+        raise NotToBeHadError("there is no apt here to get Debian's kernels with")
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL)\t$(REPO_URI)", "Created-By: Packages"],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
@@ -139,19 +153,33 @@ def _download(suite: str, release: str, folder: Path) -> list[Path]:
     """The image, and from 7.2 on the packages that it was split into."""
     image = f"linux-image-{release}"
     depends = _apt(suite, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
-    parts = re.findall(
-        rf"Depends: (linux-(?:base|binary|modules)-{re.escape(release)})$", depends, re.MULTILINE
-    )
+    parts = split_parts(release, depends)
     packages = folder / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     _apt(suite, "apt-get", "download", image, *parts, folder=packages)
     return sorted(packages.glob("*.deb"))
 
 
+def split_parts(release: str, depends: str) -> list[str]:
+    """The packages that hold the kernel and its modules where the image itself does not, from what
+    `apt-cache depends` says of the image.
+
+    Raises NotToBeHadError where the suite has one of them no longer: it keeps images, which are
+    signed and so come from a source of their own, longer than their modules.
+    """
+    found = re.findall(rf"Depends: (<?)(linux-(?:binary|modules)-{re.escape(release)})\b", depends)
+    for gone, part in found:
+        if gone:
+            raise NotToBeHadError(f"its suite lists linux-image-{release}, but no {part}")
+    return [part for _, part in found]
+
+
 def _unpack(packages: list[Path], folder: Path, release: str) -> None:
     for package in packages:
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        done = subprocess.run(["dpkg-deb", "-x", package, folder], check=False, capture_output=True)
         package.unlink()
+        if done.returncode != 0:
+            raise NotToBeHadError(f"{package.name} cannot be unpacked: {done.stderr.decode().strip()}")
     modules = folder / "lib" / "modules"
     merged = folder / "usr" / "lib" / "modules"
     if merged.exists() and not modules.exists():

@@ -1,11 +1,15 @@
 """The kernel matrix: `make test-kernels`, or python -m tests.vm.matrix [options] [SERIES...].
 
 Downloads Debian's kernels, boots each, runs the live tests there in every tier, and prints a table.
-Exit status 0 when every kernel was tested and nothing failed; 3 when some could not be tested; 1
-when a test failed.
+A kernel that cannot be had is shown as not tested, with the reason.
+
+Exit status 1 when a test failed, or a guest's kernel panicked or hung under the tests; 3 when nothing
+failed, but a kernel that was named could not be tested, or, with none named, fewer than five series
+were; else 0.
 """
 
 import argparse
+import json
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -22,6 +26,11 @@ TIERS = ("fentry", "kprobe", "tracepoint")
 WITH_V1 = ("5.10", "6.1")
 """Distributions of that time still had cgroup v1; later kernels are tested with v2 alone."""
 _AT_A_TIME = 2
+_ENOUGH_SERIES = 5
+_KERNEL_COMPLAINS = re.compile(r"(?:BUG: |WARNING: |Oops: |Call Trace:|blocked for more than).*")
+PROCESS = "process"
+"""In place of a tier: kmemtrace started as its users do, in the tier that it takes by itself."""
+_REFUSED = "refused: "
 
 
 @dataclass(frozen=True)
@@ -38,20 +47,20 @@ class Case:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("series", nargs="*", default=list(SERIES), help=f"default: {' '.join(SERIES)}")
+    parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
-    kernels, missing = _fetch_all(options.series)
+    kernels, missing = _fetch_all(options.series or SERIES)
     wanted = [(k, version) for k in kernels for version in _cgroup_versions(k.series)]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda w: _boot(w[0], w[1], options.tier or list(TIERS)), wanted))
-    results = {b: cases(b.folder / "junit.xml") for b in boots}
+    results = {b: _results(b) for b in boots}
     text = tables(results, missing)
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)
-    return _status(results, missing)
+    return status(results, missing, named=bool(options.series))
 
 
 def _cgroup_versions(series: str) -> tuple[int, ...]:
@@ -59,20 +68,55 @@ def _cgroup_versions(series: str) -> tuple[int, ...]:
 
 
 def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
-    kernels, missing = [], {}
+    """Each kernel once, though two series may name the same, and why others cannot be had."""
+    kernels: dict[str, Kernel] = {}
+    missing = {}
     for one in series:
         try:
-            kernels.append(fetch(one))
+            kernel = fetch(one)
         except NotToBeHadError as error:
             missing[one] = str(error)
-    return kernels, missing
+        else:
+            kernels.setdefault(kernel.release, kernel)
+    return list(kernels.values()), missing
 
 
 def _boot(kernel: Kernel, version: int, tiers: list[str]) -> Boot:
     found = boot(kernel, version, tiers)
-    words = found.failure or f"{len(cases(found.folder / 'junit.xml'))} tests"
+    words = found.failure or f"{len(_results(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
+
+
+def _results(found: Boot) -> list[Case]:
+    if found.failure is not None:
+        return []
+    return [*cases(found.folder / "junit.xml"), *processes(found.folder)]
+
+
+def processes(folder: Path) -> list[Case]:
+    """What `kmemtrace check` and `kmemtrace top` did there, each with its exit status and JSON."""
+    return [
+        Case(f"kmemtrace {name} --json", PROCESS, "failed" if why else "passed", 0.0, why)
+        for name in ("check", "top")
+        for why in [_wrong_with(folder, name)]
+    ]
+
+
+def _wrong_with(folder: Path, name: str) -> str:
+    """Empty when nothing is: exit status 0, nothing on stderr, one JSON object that names its tier."""
+    try:
+        status = (folder / f"{name}.status").read_text().strip()
+        said = (folder / f"{name}.stderr").read_text().strip()
+        output = (folder / f"{name}.json").read_text()
+    except FileNotFoundError:
+        return "it was not run"
+    if status != "0" or said:
+        return f"exit status {status}: {said}"
+    try:
+        return "" if json.loads(output)["tier"] else "it names no tier"
+    except (ValueError, KeyError) as error:
+        return f"no JSON of ours: {error!r}"
 
 
 def cases(junit: Path) -> list[Case]:
@@ -91,7 +135,7 @@ def _case(node: ET.Element) -> Case:
     bad = node.find("error") if bad is None else bad
     outcome = "failed" if bad is not None else "skipped" if skipped is not None else "passed"
     why = bad if bad is not None else skipped
-    reason = "" if why is None else why.attrib.get("message", "").splitlines()[0]
+    reason = next(iter((why.attrib.get("message", "") if why is not None else "").splitlines()), "")
     test = f"{name}[{others}]" if others else name
     return Case(test, tier, outcome, float(node.attrib.get("time", 0)), reason)
 
@@ -112,10 +156,15 @@ def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> st
 def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
     head = f"| {found.kernel.release} | v{found.cgroup_version}"
     if found.failure is not None:
-        return [f"{head} | | not tested: {found.failure} | | | | {found.seconds:.0f} |"]
+        word = "FAILED" if found.began else "not tested"
+        return [f"{head} | | {word}: {found.failure} | | | | {found.seconds:.0f} |"]
     rows = []
     for tier in dict.fromkeys(c.tier for c in of_boot if c.tier):
         mine = [c for c in of_boot if c.tier == tier]
+        refusals = {c.reason for c in mine if c.outcome == "skipped" and c.reason.startswith(_REFUSED)}
+        if len(refusals) == 1 and all(c.reason in refusals for c in mine):
+            rows.append(f"{head} | {tier} | {refusals.pop()} | | | | {found.seconds:.0f} |")
+            continue
         count = Counter(c.outcome for c in mine)
         seconds = sum(c.seconds for c in mine)
         rows.append(
@@ -125,27 +174,27 @@ def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
     return rows
 
 
+_BAD_FIRST = ("failed", "skipped", "passed")
 _SIGNS = {"passed": "+", "failed": "FAILED", "skipped": "-"}
 
 
 def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
     """A row per test function, its parameters added up; a letter per tier."""
-    columns = [b for b in results if b.failure is None]
+    columns = [b for b in results if results[b]]
     series = [f"{b.kernel.series} v{b.cgroup_version}" for b in columns]
     worst: dict[str, dict[tuple[int, str], str]] = defaultdict(dict)
     for at, found in enumerate(columns):
         for case in results[found]:
             name = re.sub(r"\[.*", "", case.test).removeprefix("test_").replace("_", " ")
             key = (at, case.tier)
-            if worst[name].get(key) != "failed":
-                worst[name][key] = case.outcome
+            worst[name][key] = min(worst[name].get(key, case.outcome), case.outcome, key=_BAD_FIRST.index)
     lines = [
         f"| test (fentry, kprobe, tracepoint) | {' | '.join(series)} |",
         "|---" * (len(series) + 1) + "|",
     ]
     for name, outcomes in worst.items():
         cells = [
-            " ".join(_SIGNS[outcomes[at, tier]] for tier in TIERS if (at, tier) in outcomes)
+            " ".join(_SIGNS[outcomes[at, t]] for t in (*TIERS, PROCESS) if (at, t) in outcomes)
             for at in range(len(columns))
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -153,19 +202,32 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
 
 
 def _failures(results: Mapping[Boot, list[Case]]) -> list[str]:
-    return [
-        f"FAILED {found.kernel.release} v{found.cgroup_version} {case.tier} {case.test}: {case.reason}"
-        for found, of_boot in results.items()
-        for case in of_boot
-        if case.outcome == "failed"
-    ]
+    lines = []
+    for found, of_boot in results.items():
+        head = f"{found.kernel.release} v{found.cgroup_version}"
+        lines += [
+            f"- FAILED {head} {case.tier} {case.test}: {case.reason}"
+            for case in of_boot
+            if case.outcome == "failed"
+        ]
+        lines += [f"- {head}: the kernel said: {line}" for line in complaints(found.folder / "dmesg.log")]
+    return lines
 
 
-def _status(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> int:
-    if any(case.outcome == "failed" for of_boot in results.values() for case in of_boot):
+def complaints(log: Path) -> list[str]:
+    """What a kernel that survived the tests had to say against them, each once."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return list(dict.fromkeys(match[0].strip() for match in _KERNEL_COMPLAINS.finditer(text)))
+
+
+def status(results: Mapping[Boot, list[Case]], missing: Mapping[str, str], *, named: bool) -> int:
+    """Of the whole run; `named` when the series were chosen by whoever ran it."""
+    broke = any(b.failure is not None and b.began for b in results)
+    if broke or any(case.outcome == "failed" for of_boot in results.values() for case in of_boot):
         return 1
-    untested = missing or any(b.failure is not None or not found for b, found in results.items())
-    return 3 if untested else 0
+    untested = bool(missing) or any(not of_boot for of_boot in results.values())
+    series = {b.kernel.series for b, of_boot in results.items() if of_boot}
+    return 3 if (untested if named else len(series) < _ENOUGH_SERIES) else 0
 
 
 if __name__ == "__main__":
