@@ -34,8 +34,8 @@ def tracer(request: pytest.FixtureRequest) -> Iterator[Tracer]:
         try:
             running = stack.enter_context(make_tracer(tier))
         except CannotError as error:
-            if tier is None:
-                raise  # examine() found no problem
+            if "cannot do --tier" not in str(error):
+                raise  # a program of ours was not accepted: that is for no test to pass over
             pytest.skip(f"refused: {error}")
         yield running
 
