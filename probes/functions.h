@@ -88,7 +88,6 @@ static __always_inline void charge_failed(s32 error)
 int charge_entry(void *ctx)
 {
 	struct call call = {
-		.time = bpf_ktime_get_ns(),
 		.page = argument(ctx, ARG_CHARGE_PAGE),
 		.gfp = argument(ctx, ARG_CHARGE_GFP),
 		.order = argument(ctx, ARG_CHARGE_ORDER),
@@ -100,6 +99,7 @@ int charge_entry(void *ctx)
 		return 0;
 	if (is_tracked(call.page)) /* charged anew while its record is open */
 		end_charge(call.page, call.order, END_HEALED);
+	call.time = bpf_ktime_get_ns(); /* last: the stack walk is no part of the charge */
 	calls.update(&key, &call);
 	return 0;
 }
@@ -111,12 +111,12 @@ int charge_exit(void *ctx)
 	struct call call = {};
 	struct call_key key = exit_key(ctx, argument(ctx, ARG_CHARGE_PAGE));
 	s32 result = result_of(ctx, ARGS_CHARGE);
+	u64 now = bpf_ktime_get_ns(), ns;
 	struct totals *totals;
-	u64 ns;
 
 	if (!end_call(&key, &call))
 		return 0;
-	ns = bpf_ktime_get_ns() - call.time;
+	ns = now - call.time;
 	if (result) {
 		charge_failed(-result);
 		return 0;
@@ -221,13 +221,13 @@ int reparent(void *ctx)
 int alloc_entry(void *ctx)
 {
 	struct call call = {
-		.time = bpf_ktime_get_ns(),
 		.gfp = argument(ctx, ARG_ALLOC_GFP),
 		.order = argument(ctx, ARG_ALLOC_ORDER),
 	};
 	/* An interrupt's allocation inside a task's has other flags, and so another key. */
 	struct call_key key = entry_key(ctx, (u64)call.gfp << 32 | call.order);
 
+	call.time = bpf_ktime_get_ns();
 	if (call.order <= MAX_ORDER)
 		calls.update(&key, &call);
 	return 0;
@@ -238,14 +238,14 @@ int alloc_exit(void *ctx)
 	u32 gfp = argument(ctx, ARG_ALLOC_GFP), order = argument(ctx, ARG_ALLOC_ORDER);
 	struct call_key key = exit_key(ctx, (u64)gfp << 32 | order);
 	u64 page = result_of(ctx, ARGS_ALLOC);
+	u64 now = bpf_ktime_get_ns(), ns;
 	struct charge *charge;
 	struct totals *totals;
 	struct call call = {};
-	u64 ns;
 
 	if (!end_call(&key, &call) || call.order > MAX_ORDER)
 		return 0;
-	ns = bpf_ktime_get_ns() - call.time;
+	ns = now - call.time;
 	if (!(call.gfp & GFP_ACCOUNT)) {
 		count_allocation(ALLOC_UNACCOUNTED + call.order, ns);
 		return 0;

@@ -165,8 +165,9 @@ class Snapshot:
     """Part of the accounted allocations' time that their charges took, 0 to 1; None where it is not
     measured or nothing was charged."""
     preexisting_pages: int | None = None
-    """Pages that look charged from before the start (an upper estimate from /proc/kpageflags);
-    None until they have been counted, or where they cannot be."""
+    """Pages that look charged from before the start: an upper estimate from /proc/kpageflags, off
+    also by what was charged and uncharged in the seconds that the count took. None until they have
+    been counted, or where they cannot be."""
     own_bytes: int | None = None
     """Kernel memory of the tracer's own maps, charged to the cgroup that it runs in; None where
     the kernel does not tell."""

@@ -2,18 +2,21 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError
 from kmemtrace.model.enums import Tier
 from kmemtrace.model.snapshot import Cgroup, Losses
 from kmemtrace.tracer.tracer import Tracer
+from tests.live.workloads import fill_pipes, held_in, keep_threads
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -22,13 +25,58 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("tracer", tiers, indirect=True, scope="session")
 
 
+@dataclass(frozen=True)
+class Early:
+    """Pages that were charged before any tracer started, held by a process in a cgroup."""
+
+    folder: Path
+    pipe_pages: int
+    threads: int
+    release: Callable[[], None]
+    """Ends the process."""
+
+
 @pytest.fixture(scope="session")
-def tracer(request: pytest.FixtureRequest) -> Iterator[Tracer]:
-    """One for all live tests of a tier: compiling is what takes time. Counts are of a test's own
-    cgroup."""
+def _able() -> None:
     problems = examine()["problems"]
     if problems:
         pytest.skip(f"this kernel or user cannot: {' '.join(problems)}")
+
+
+@pytest.fixture(scope="session")
+def early(request: pytest.FixtureRequest, _able: None) -> Iterator[dict[str, Early]]:
+    """By tier, for each tier's test takes the pages of its own to an end."""
+    found = {}
+    with contextlib.ExitStack() as stack:
+        for tier in request.config.getoption("--tier") or ["best"]:
+            folder = stack.enter_context(_removed_after(new_cgroup(f"early-{tier}")))
+            holder = stack.enter_context(contextlib.ExitStack())
+            holder.enter_context(held_in(folder, lambda: (fill_pipes(2003), keep_threads(101))))
+            found[tier] = Early(folder, 2003, 101, holder.close)
+        yield found
+
+
+def new_cgroup(name: str) -> Path:
+    """A memory cgroup, as a folder below the mount."""
+    hierarchy = memory_hierarchy()
+    if hierarchy.version == 2:
+        (hierarchy.mount / "cgroup.subtree_control").write_text("+memory")
+    folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{name}"
+    folder.mkdir()
+    return folder
+
+
+@contextlib.contextmanager
+def _removed_after(folder: Path) -> Iterator[Path]:
+    yield folder
+    for below in sorted(folder.glob("**/"), reverse=True):
+        below.rmdir()
+
+
+@pytest.fixture(scope="session")
+def tracer(request: pytest.FixtureRequest, early: dict[str, Early]) -> Iterator[Tracer]:
+    """One for all live tests of a tier: compiling is what takes time. Counts are of a test's own
+    cgroup."""
     tier = None if request.param == "best" else Tier(request.param)
     with contextlib.ExitStack() as stack:
         try:
@@ -37,7 +85,15 @@ def tracer(request: pytest.FixtureRequest) -> Iterator[Tracer]:
             if "cannot do --tier" not in str(error):
                 raise  # a program of ours was not accepted: that is for no test to pass over
             pytest.skip(f"refused: {error}")
+        _wait_for_preexisting(running)
         yield running
+
+
+def _wait_for_preexisting(tracer: Tracer) -> None:
+    """The count of what was charged before takes seconds, and is off by what changes meanwhile."""
+    deadline = time.monotonic() + 60
+    while tracer.snapshot().preexisting_pages is None and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 @pytest.fixture
@@ -49,28 +105,11 @@ def functions(tracer: Tracer) -> Tier:
     return tracer.plan.tier
 
 
-@pytest.fixture(scope="session")
-def hierarchy(tracer: Tracer) -> MemoryHierarchy:
-    return memory_hierarchy()
-
-
 @pytest.fixture
-def make_cgroup(hierarchy: MemoryHierarchy) -> Iterator[Callable[[str], Path]]:
-    """Makes memory cgroups, as folders below the mount, and removes what is left of them."""
-    made: list[Path] = []
-    if hierarchy.version == 2:
-        (hierarchy.mount / "cgroup.subtree_control").write_text("+memory")
-
-    def make(name: str) -> Path:
-        folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{name}"
-        folder.mkdir()
-        made.append(folder)
-        return folder
-
-    yield make
-    for folder in made:
-        for below in sorted(folder.glob("**/"), reverse=True):
-            below.rmdir()
+def make_cgroup(tracer: Tracer) -> Iterator[Callable[[str], Path]]:
+    """Makes memory cgroups, and removes what is left of them."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name: stack.enter_context(_removed_after(new_cgroup(name)))
 
 
 class Watched:

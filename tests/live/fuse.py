@@ -72,8 +72,7 @@ def _serve(device: int, size: int) -> None:
 def _move(device: int, reader: int, writer: int, unique: int, length: int) -> None:
     """Answers a READ with pages of the pipe themselves."""
     os.write(writer, _OUT_HEADER.pack(16 + length, 0, unique))
-    for _ in range(length // PAGE):
-        os.write(writer, b"k" * PAGE)
+    os.write(writer, b"k" * length)  # whole pages, so that none goes into the header's page
     libc = ctypes.CDLL(None, use_errno=True)
     moved = libc.splice(reader, None, device, None, ctypes.c_size_t(16 + length), _SPLICE_F_MOVE)
     assert moved == 16 + length, os.strerror(ctypes.get_errno())

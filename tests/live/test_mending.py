@@ -87,7 +87,7 @@ def test_a_storm(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
 
     run_in(folder, storm)
     after = settled(watched, nothing_held)
-    assert after.charged_pages > 100_000
+    assert after.charged_pages > 10_000
     assert after.held_pages <= watched.losses()
     assert after.mismatches == {}
     assert tracer.snapshot().mismatches == ()

@@ -4,6 +4,8 @@ Counts are taken by call site, since the process that does the work is charged f
 too: its page tables, the arrays of its pipes. What is stated for the whole cgroup says so.
 """
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,7 +16,7 @@ from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup, Site
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
-from tests.live.conftest import Watched
+from tests.live.conftest import Early, Watched
 from tests.live.workloads import held_in, run_in
 
 MakeCgroup = Callable[[str], Path]
@@ -22,6 +24,9 @@ Watch = Callable[[Path], Watched]
 
 PIPE_WRITE = ("anon_pipe_write", "pipe_write")
 """6.14 split anon_pipe_write off pipe_write."""
+PIPE_ARRAY = ("pipe_resize_ring", "pipe_set_size", "pipe_fcntl")
+GROWTH = ("arena_vm_fault", "trie_update_elem")
+"""How a BPF map grows by the work of whoever touches it."""
 
 
 def at(cgroup: Cgroup, symbols: Iterable[str]) -> Site:
@@ -33,6 +38,11 @@ def at(cgroup: Cgroup, symbols: Iterable[str]) -> Site:
 
 def of_kind(cgroup: Cgroup, kind: SiteKind) -> Site:
     return _sum([s for s in cgroup.sites if s.kind is kind])
+
+
+def through(cgroup: Cgroup, functions: Iterable[str]) -> Site:
+    """The sum of the call sites that one of these functions led to."""
+    return _sum([s for s in cgroup.sites if {f.partition("+")[0] for f in s.stack} & set(functions)])
 
 
 def _sum(sites: list[Site]) -> Site:
@@ -206,6 +216,109 @@ def test_failed_charges(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -
         run_in(folder, lambda: workloads.expect_refusals(16384, 7))
     assert watched.row().failed_charges == 7
     assert settled(watched, nothing_held).held_pages <= watched.losses()
+
+
+def test_large_arrays(make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """211 arrays of 20,480 bytes: one block of 8 pages each, freed whole."""
+    folder = make_cgroup("arrays")
+    watched = watch(folder)
+    with workloads.largest_pipe(512), held_in(folder, lambda: workloads.pipes_with_arrays(211, 512)):
+        full = at(watched.row(), PIPE_ARRAY)
+        assert (full.charged_pages, full.held_pages) == (8 * 211, 8 * 211)
+    after = settled(watched, nothing_held)
+    assert at(after, PIPE_ARRAY).uncharged_pages == 8 * 211
+    assert after.held_pages <= watched.losses()
+
+
+def test_shared_pages_end_once(make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """211 pages in two pipes at once: closing the one ends nothing, closing the other all."""
+    folder = make_cgroup("shared")
+    watched = watch(folder)
+    with held_in(folder, lambda: workloads.share_pages(211)):
+        shared = at(watched.row(), PIPE_WRITE)
+        assert (shared.charged_pages, shared.held_pages) == (211, 211)
+    after = settled(watched, nothing_held)
+    assert at(after, PIPE_WRITE).uncharged_pages == 211
+    assert after.held_pages <= watched.losses()
+
+
+def test_lent_pages_are_not_kernel_memory(make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """211 pages of a process's own memory in a pipe: charged, but as user memory, and not ours."""
+    folder = make_cgroup("lent")
+    watched = watch(folder)
+    with held_in(folder, lambda: workloads.lend_pages(211)):
+        row = watched.row()
+        assert 0 < row.held_pages < 211, "its page tables and the pipe's array"
+        assert not [s for s in row.sites if s.symbol in PIPE_WRITE]
+    assert settled(watched, nothing_held).held_pages <= watched.losses()
+
+
+def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """A BPF map grows by the work of a task in one cgroup, charged to the one it was made in."""
+    if kernel_version(tracer) < (5, 11):
+        pytest.skip("before 5.11 the kernel charges BPF's memory to no cgroup")
+    creator, toucher = make_cgroup("creator"), make_cgroup("toucher")
+    charged, working = watch(creator), watch(toucher)
+    with held_in(creator, lambda: workloads.touch_anothers_memory(creator, toucher)):
+        remote = through(charged.row(), GROWTH)
+        assert (remote.charged_pages, remote.held_pages) in {(1009, 1009), (844, 844)}
+        row = working.cgroup()
+        assert row is None or through(row, GROWTH).charged_pages == 0
+    after = settled(charged, nothing_held)
+    assert through(after, GROWTH).held_pages == 0
+    assert after.held_pages <= charged.losses()
+    assert after.mismatches == {}
+
+
+def kernel_version(tracer: Tracer) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", tracer.snapshot().kernel)[:2])
+
+
+def test_pages_charged_before_the_start(
+    request: pytest.FixtureRequest, tracer: Tracer, early: dict[str, Early], watch: Watch
+) -> None:
+    """2,003 pipe pages and 101 threads from before the tracer: they are counted as such, and their
+    end, which has no charge to go with, is counted nowhere."""
+    mine = early[request.node.callspec.params["tracer"]]
+    watched = watch(mine.folder)
+    preexisting = tracer.snapshot().preexisting_pages
+    assert preexisting is not None
+    assert preexisting >= mine.pipe_pages
+    unmatched = tracer.snapshot().losses.unmatched_frees
+    mine.release()
+    time.sleep(1.0)
+    row = watched.cgroup()
+    assert row is None or (row.charged_pages < 101 and row.held_pages >= 0)
+    assert row is None or not [s for s in row.sites if s.symbol in PIPE_WRITE]
+    assert tracer.snapshot().losses.unmatched_frees - unmatched <= watched.losses()
+    assert tracer.snapshot().mismatches == ()
+
+
+def test_kernels_own_figure_brackets_what_was_traced(make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """What the kernel's own files say of the cgroup rises by the pages that a workload holds, and by
+    the slab and per-CPU memory that it takes beside."""
+    folder = make_cgroup("figure")
+    watched = watch(folder)
+    before = kernel_pages(folder)
+    if before is None:
+        pytest.skip("memory.stat tells no kernel memory before 5.18")
+    with held_in(folder, lambda: workloads.fill_pipes(4099)):
+        after = kernel_pages(folder)
+        assert after is not None
+        held, rise = watched.row().held_pages, after[0] - before[0]
+        assert held - after[1] <= rise <= held + 1500 + after[1]
+
+
+def kernel_pages(folder: Path) -> tuple[int, int] | None:
+    """The kernel's figure for a cgroup, and by how many pages it may lag."""
+    v1 = folder / "memory.kmem.usage_in_bytes"
+    if v1.exists():
+        return int(v1.read_text()) // workloads.PAGE, 0
+    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    if "kernel" not in stat:
+        return None
+    # Sums of CPUs are brought together when they have changed by more than 64 pages for each CPU.
+    return int(stat["kernel"]) // workloads.PAGE, 64 * (os.cpu_count() or 1)
 
 
 def test_kernels_own_total_brackets_what_was_traced(

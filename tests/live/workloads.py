@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kmemtrace.kernel.syscall import bpf
+
 PAGE = mmap.PAGESIZE
 PIPE_PAGES = 256
 """Pages that a pipe of the largest size open to all can hold (fs.pipe-max-size)."""
@@ -23,7 +25,7 @@ MADV_NOHUGEPAGE = 15
 Pipe = tuple[int, int]
 
 
-def run_in(folder: Path, work: Callable[[], None]) -> None:
+def run_in(folder: Path, work: Callable[[], object]) -> None:
     """Runs `work` to its end in a child in the cgroup `folder`."""
     with held_in(folder, work):
         pass
@@ -193,12 +195,104 @@ def fork_children(count: int) -> None:
 
 
 def compete_with_page_cache(data: Path, rounds: int) -> None:
-    """Touches every page of a mapped file, twice, and sends messages, in turn: with a limit, the
-    messages' pages have to take the place of the file's, which are mapped and in use."""
-    with data.open("rb", 0) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
-        for _ in range(rounds):
-            for at in [*range(0, len(memory), PAGE)] * 2:
-                memory[at]
-            for a, b in send_messages(97, 65536):
-                a.close()
-                b.close()
+    """Reads a whole file and makes 211 arrays of 8 pages, in turn: with a limit, each array's charge
+    has to wait until some of the file's pages are reclaimed."""
+    for _ in range(rounds):
+        with data.open("rb", 0) as file:
+            while file.read(1 << 17):
+                pass
+        for reader, writer in pipes_with_arrays(211, 512):
+            os.close(reader)
+            os.close(writer)
+
+
+def pipes_with_arrays(count: int, slots: int) -> list[Pipe]:
+    """Empty pipes, each with an array of so many slots of 40 bytes: one allocation, of its size
+    rounded up to a power of two."""
+    pipes = [os.pipe() for _ in range(count)]
+    for _, writer in pipes:
+        fcntl.fcntl(writer, F_SETPIPE_SZ, slots * PAGE)
+    return pipes
+
+
+def share_pages(pages: int) -> Pipe:
+    """A pipe that holds pages which were written to another one, closed since (tee(2))."""
+    ((reader, writer),) = fill_pipes(pages)
+    second = os.pipe()
+    fcntl.fcntl(second[1], F_SETPIPE_SZ, PIPE_PAGES * PAGE)
+    libc = ctypes.CDLL(None, use_errno=True)
+    shared = libc.tee(reader, second[1], ctypes.c_size_t(pages * PAGE), 0)
+    assert shared == pages * PAGE, os.strerror(ctypes.get_errno())
+    os.close(writer)
+    os.close(reader)
+    return second
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def lend_pages(pages: int) -> tuple[Pipe, mmap.mmap]:
+    """A pipe that holds pages of this process's own memory (vmsplice(2))."""
+    memory = mmap.mmap(-1, pages * PAGE)
+    memory.write(b"k" * (pages * PAGE))
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, F_SETPIPE_SZ, PIPE_PAGES * PAGE)
+    libc = ctypes.CDLL(None, use_errno=True)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    lent = libc.vmsplice(writer, ctypes.byref(_IoVec(address, pages * PAGE)), ctypes.c_size_t(1), 0)
+    assert lent == pages * PAGE, os.strerror(ctypes.get_errno())
+    return (reader, writer), memory
+
+
+def keep_threads(count: int) -> list[threading.Thread]:
+    """So many threads, which live as long as the process."""
+    forever = threading.Event()
+    threads = [threading.Thread(target=forever.wait, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def touch_anothers_memory(creator: Path, toucher: Path) -> int:
+    """Makes a BPF map in the cgroup `creator` and lets it grow by a task in the cgroup `toucher`:
+    the kernel charges it to its creator's. Answers by how many pages."""
+    join(creator)
+    arena = bpf(_MAP_CREATE, (ctypes.c_uint32 * 5)(_ARENA, 0, 0, 1009, _MMAPABLE))
+    if arena < 0:  # before 6.9
+        return _grow_trie(toucher, 211)
+    join(toucher)
+    memory = mmap.mmap(arena, 1009 * PAGE)
+    for at in range(0, 1009 * PAGE, PAGE):
+        memory[at] = 1
+    return 1009
+
+
+_MAP_CREATE, _MAP_UPDATE = 0, 2
+_LPM_TRIE, _ARENA = 11, 33
+_NO_PREALLOC, _MMAPABLE = 1, 1 << 10
+
+
+class _Update(ctypes.Structure):
+    """union bpf_attr of BPF_MAP_UPDATE_ELEM."""
+
+    _fields_ = (
+        ("map", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+def _grow_trie(toucher: Path, count: int) -> int:
+    """Each value of 12 KiB, with its head, is an allocation of 4 pages."""
+    size = 3 * PAGE
+    trie = bpf(_MAP_CREATE, (ctypes.c_uint32 * 5)(_LPM_TRIE, 8, size, count, _NO_PREALLOC))
+    assert trie >= 0, os.strerror(-trie)
+    join(toucher)
+    value = ctypes.create_string_buffer(size)
+    for number in range(count):
+        key = (ctypes.c_uint32 * 2)(32, number)
+        update = _Update(trie, ctypes.addressof(key), ctypes.addressof(value), 0)
+        assert bpf(_MAP_UPDATE, update) == 0
+    return 4 * count

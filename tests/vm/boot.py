@@ -23,7 +23,7 @@ class Boot:
     kernel: Kernel
     cgroup_version: int
     folder: Path
-    """Holds junit.xml, tests.log, check.txt, dmesg.log and console.log, as far as it came."""
+    """Holds junit.xml, tests.log, check.json, top.json, dmesg.log and console.log, as far as it came."""
     seconds: float
     failure: str | None
     """Why it did not come to its end; None when it did."""
@@ -34,14 +34,14 @@ class Boot:
         return (self.folder / "tests.log").exists()
 
 
-def boot(kernel: Kernel, cgroup_version: int, tiers: list[str]) -> Boot:
-    """Boots, runs the live tests in these tiers, and powers off. Without hardware virtualisation a
+def boot(kernel: Kernel, cgroup_version: int, pytest_arguments: list[str]) -> Boot:
+    """Boots, runs the live tests, and powers off. Without hardware virtualisation a
     guest takes minutes."""
     folder = CACHE / "runs" / f"{kernel.release}-v{cgroup_version}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), *tiers]
+    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), *pytest_arguments]
     in_time = _run(_command(kernel, guest), folder / "console.log")
     done = (folder / "done").exists()
     failure = None if done else why_it_ended(folder, in_time)
@@ -91,6 +91,7 @@ def _command(kernel: Kernel, guest: list[str]) -> list[str]:
         str(Path(sys.executable).with_name("vng")),
         *(word for option in options.items() for word in option),
         "--rw",
+        "--force-9p",  # virtiofs needs a daemon that refuses to serve the root folder here
         "--verbose",  # the kernel's own words: a panic is told nowhere else
         # a second time, for the guest to mount with a cache
         *("--rodir", "/mnt=/"),

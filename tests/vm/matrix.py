@@ -49,12 +49,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
+    parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
     kernels, missing = _fetch_all(options.series or SERIES)
     wanted = [(k, version) for k in kernels for version in _cgroup_versions(k.series)]
+    arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
+    arguments += ["-k", options.only] if options.only else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w[0], w[1], options.tier or list(TIERS)), wanted))
+        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments), wanted))
     results = {b: _results(b) for b in boots}
     text = tables(results, missing)
     print(text)
@@ -81,8 +84,8 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
     return list(kernels.values()), missing
 
 
-def _boot(kernel: Kernel, version: int, tiers: list[str]) -> Boot:
-    found = boot(kernel, version, tiers)
+def _boot(kernel: Kernel, version: int, pytest_arguments: list[str]) -> Boot:
+    found = boot(kernel, version, pytest_arguments)
     words = found.failure or f"{len(_results(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
