@@ -17,7 +17,7 @@ UV ?= uv
 RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool stress-ng tmux
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
-BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools
+BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -75,6 +75,10 @@ format: $(VENV)/.dev ## format Python and C, and fix what ruff can
 .PHONY: bench
 bench: $(VENV)/.project | bench-packages ## run the benchmarks
 	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)
+
+.PHONY: bench-tiers
+bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier's programs
+	@$(AS_ROOT) $(BIN)/python bench/tiers.py $(ARGS)
 
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)

@@ -12,19 +12,18 @@ import argparse
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.tracers import EmptyPrograms, memleak, memleak_path
+from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics
 from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.tracer.program_info import ProgramInfo
 
-_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _PAGES = {"un-accounted": 6 * 32768, "accounted": 64 * 256}
 _EXITS = (
     # name, traffic, program
@@ -107,7 +106,7 @@ def _exit_rounds(
 ) -> dict[tuple[str, str], list[float]]:
     """Nanoseconds a run by (exit, "empty" or "kmemtrace"), one entry a round."""
     costs: dict[tuple[str, str], list[float]] = defaultdict(list)
-    with _run_statistics():
+    with run_statistics():
         for _ in range(rounds):
             for who, tracer in (("empty", empty), ("kmemtrace", make_tracer)):
                 with tracer() as running:
@@ -130,18 +129,6 @@ def _measure(
         if of_kind == kind:
             runs = after[program].runs - before[program].runs
             costs[exit_, who].append((after[program].run_ns - before[program].run_ns) / runs)
-
-
-@contextmanager
-def _run_statistics() -> Iterator[None]:
-    """The kernel's BPF run-time statistics, on while measuring and then as they were: they cost
-    every BPF program of the machine about 20 ns a run."""
-    before = _STATS.read_text()
-    _STATS.write_text("1")
-    try:
-        yield
-    finally:
-        _STATS.write_text(before)
 
 
 def _print_exits(costs: Mapping[tuple[str, str], list[float]], rounds: int) -> None:

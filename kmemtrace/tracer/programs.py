@@ -14,31 +14,30 @@ from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.model.enums import c_defines
 from kmemtrace.tracer.find_bcc import import_bcc
-from kmemtrace.tracer.sources import probes_folder, program_text
+from kmemtrace.tracer.sources import probes_folder
 
 _TRACING = {Attachment.FENTRY: FENTRY, Attachment.FEXIT: FEXIT}
 _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
 
 
 class Programs:
-    """The BPF programs of one source file, compiled on creation, attached by attach(). Closing the
+    """The BPF programs of one source text, compiled on creation, attached by attach(). Closing the
     process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel."""
 
-    def __init__(self, source: str, probes: Mapping[str, Probe], defines: Defines) -> None:
-        """Compiles `source`, a file of the probes folder, and makes its maps.
+    def __init__(self, text: str, probes: Mapping[str, Probe], defines: Defines) -> None:
+        """Compiles `text`, as of program_text(), and makes its maps.
 
         Raises CannotError; what the compiler said is then in a file it names.
         """
         self._bcc = import_bcc()
-        folder = probes_folder()
         # The tree of small headers that stands in for the kernel's own.
-        os.environ["BCC_KERNEL_SOURCE"] = str(folder)
+        os.environ["BCC_KERNEL_SOURCE"] = str(probes_folder())
         flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
         flags += [f"-DPROGRAM_{name}" for name in probes]
         flags.append("-g0")  # debug information would take a quarter of the time to compile
-        with _quiet(source):
-            self._bpf: Any = self._bcc.BPF(text=program_text(folder, source).encode(), cflags=flags)
-        self._source, self._probes = source, probes
+        with _quiet():
+            self._bpf: Any = self._bcc.BPF(text=text.encode(), cflags=flags)
+        self._probes = probes
         self._links: list[int] = []
         self._fds: dict[str, int] = {}
 
@@ -77,7 +76,7 @@ class Programs:
         Raises CannotError as the constructor does, with what the verifier said.
         """
         if name not in self._fds:
-            with _quiet(self._source):
+            with _quiet():
                 self._fds[name] = self._load(name)
         return self._fds[name]
 
@@ -117,7 +116,7 @@ class Programs:
 
 
 @contextmanager
-def _quiet(source: str) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keeps what BCC, clang and the verifier print off the user's screen: into a file, which is
     kept and named only if the work fails. They write to descriptor 2 from C++, so that is what is
     turned aside."""
@@ -132,7 +131,7 @@ def _quiet(source: str) -> Iterator[None]:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"\n{error!r}\n")
         raise CannotError(
-            f"The BPF program {source} was not accepted. The compiler's and the kernel's messages "
+            "A BPF program was not accepted. The compiler's and the kernel's messages "
             f"are in {path}; please report it with them."
         ) from error
     finally:

@@ -17,12 +17,13 @@ def probes_folder() -> Path:
     raise CannotError(f"The BPF sources are missing beside {package}. Install kmemtrace again.")
 
 
-def program_text(folder: Path, name: str) -> str:
-    """The source file `name` with its local headers put in place, each once.
+def program_text(name: str) -> str:
+    """The source file `name` of the probes folder with its local headers put in place, each once.
 
     BCC rewrites map accesses in the main file only, so headers of ours must be part of it. The
     #line directives keep compiler messages true.
     """
+    folder = probes_folder()
     seen: set[str] = set()
 
     def expand(file: str) -> str:

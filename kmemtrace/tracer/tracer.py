@@ -23,6 +23,7 @@ from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.sweep import Sweeper
 
@@ -71,7 +72,7 @@ class Tracer:
         self._tier, self._capacity = plan.tier, capacity
         sweeps = version(plan.release) >= _SWEEP_SINCE
         self._programs = Programs(
-            SOURCE,
+            program_text(SOURCE),
             plan.programs,
             _defines(plan, hierarchy, capacity, sweeps)
             | ({} if sites else {"WITHOUT_SITES": 1})

@@ -34,14 +34,14 @@ class Boot:
         return (self.folder / "tests.log").exists()
 
 
-def boot(kernel: Kernel, cgroup_version: int, pytest_arguments: list[str]) -> Boot:
+def boot(kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, bench: bool) -> Boot:
     """Boots, runs the live tests, and powers off. Without hardware virtualisation a
-    guest takes minutes."""
+    guest takes minutes. With `bench` it also measures what each tier costs."""
     folder = CACHE / "runs" / f"{kernel.release}-v{cgroup_version}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), *pytest_arguments]
+    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), *pytest_arguments]
     in_time = _run(_command(kernel, guest), folder / "console.log")
     done = (folder / "done").exists()
     failure = None if done else why_it_ended(folder, in_time)

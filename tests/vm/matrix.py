@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
+    parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
     kernels, missing = _fetch_all(options.series or SERIES)
@@ -57,9 +58,9 @@ def main() -> int:
     arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
     arguments += ["-k", options.only] if options.only else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments), wanted))
+        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments, options.bench), wanted))
     results = {b: _results(b) for b in boots}
-    text = tables(results, missing)
+    text = tables(results, missing) + "".join(_bench(b) for b in boots)
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)
@@ -84,11 +85,19 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
     return list(kernels.values()), missing
 
 
-def _boot(kernel: Kernel, version: int, pytest_arguments: list[str]) -> Boot:
-    found = boot(kernel, version, pytest_arguments)
+def _boot(kernel: Kernel, version: int, pytest_arguments: list[str], bench: bool) -> Boot:
+    found = boot(kernel, version, pytest_arguments, bench=bench)
     words = found.failure or f"{len(_results(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
+
+
+def _bench(found: Boot) -> str:
+    """What bench/tiers.py printed there; nothing where it was not asked for."""
+    log = found.folder / "bench.txt"
+    if not log.exists():
+        return ""
+    return f"\n{found.kernel.release}, cgroup v{found.cgroup_version}, emulated:\n{log.read_text()}"
 
 
 def _results(found: Boot) -> list[Case]:
