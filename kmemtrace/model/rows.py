@@ -103,12 +103,14 @@ def selected(snapshot: Snapshot, previous: Snapshot | None, view: View) -> Snaps
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What is behind one row: its call sites, most held first, and its page lifetimes."""
+    """What is behind one row: its call sites, most held first, and its latencies."""
 
     name: str
     sites: tuple[tuple[str, Site], ...]
     """(path of the cgroup, site)"""
     latency: Mapping[str, Histogram]
+    cgroups: tuple[Cgroup, ...]
+    """Those that the row adds up; none for a row of call sites."""
 
 
 def detail(snapshot: Snapshot, by: GroupBy, key: str) -> Detail | None:
@@ -123,7 +125,10 @@ def detail(snapshot: Snapshot, by: GroupBy, key: str) -> Detail | None:
         if key == _site_group(cgroup, site, by)
     ]
     sites.sort(key=lambda s: (-s[1].held_pages, -s[1].charged_pages, s[1].symbol))
-    return Detail(sums.name, tuple(sites), sums.latency or {})
+    cgroups: tuple[Cgroup, ...] = ()
+    if by not in (GroupBy.SITE, GroupBy.KIND):
+        cgroups = tuple(c for c in snapshot.cgroups if _group(c, by)[0] == key)
+    return Detail(sums.name, tuple(sites), sums.latency or {}, cgroups)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """The drill-down: a row's call sites and page lifetimes, then one site's stack."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,7 +15,7 @@ from textual.widgets import DataTable, Static
 
 from kmemtrace.model.histogram import Histogram, upper_bound_seconds
 from kmemtrace.model.rows import Detail, GroupBy, detail
-from kmemtrace.model.snapshot import Site
+from kmemtrace.model.snapshot import Cgroup, Site
 from kmemtrace.tui import text
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class SitesScreen(Screen[None]):
             return
         count = len(found.sites)
         more = f"{_MOST_SITES} of {count:,} call sites" if count > _MOST_SITES else ""
-        title.update(f"{text.shortened(found.name, self.size.width)}\n{more}")
+        notes = [(1, n) for n in (more, *facts(found.cgroups)) if n]
+        title.update(f"{text.shortened(found.name, self.size.width)}\n{text.fitted(notes, self.size.width)}")
         self._show_sites(found, snapshot.page_size)
         self.query_one("#bars", Static).update(bars(found.latency, self.size.width))
 
@@ -127,6 +129,23 @@ class StackScreen(Screen[None]):
         yield Static("Escape back  q quit", id="hints", markup=False)
 
 
+def facts(cgroups: Sequence[Cgroup]) -> list[str]:
+    """What a row's columns have no room for; what did not happen, or is not seen, is left out."""
+    errors: Counter[str] = Counter()
+    for cgroup in cgroups:
+        errors.update(cgroup.failed_by_errno or {})
+    stalls = sum(c.reclaim_stalls or 0 for c in cgroups)
+    stalled = sum(c.reclaim_stall_seconds or 0.0 for c in cgroups)
+    explicit = sum(c.explicit_pages or 0 for c in cgroups)
+    heirs = {c.reparented_to for c in cgroups} - {None}
+    return [
+        *(f"{count:,} charges failed with {name}" for name, count in errors.most_common()),
+        *([f"{stalls:,} reclaim stalls, {text.duration(stalled)} in all"] if stalls else []),
+        *([f"{explicit:,} pages charged outside the allocator"] if explicit else []),
+        *(f"counted to {text.printable(str(heir))} since its removal" for heir in heirs),
+    ]
+
+
 def bars(latency: Mapping[str, Histogram], width: int) -> str:
     """Histograms as bars, one bucket a line, from the first to the last that counts something; a
     dot stands for several that do not."""
@@ -135,11 +154,12 @@ def bars(latency: Mapping[str, Histogram], width: int) -> str:
 
 def _bars(name: str, histogram: Histogram, width: int) -> str:
     used = [i for i, n in enumerate(histogram.counts) if n]
+    verb = "ended" if name == "lifetime" else "timed"
     if not used:
-        return f"{name}: nothing has ended yet"
+        return f"{name}: none {verb} yet"
     most, room = max(histogram.counts), max(8, min(_BAR, width - 30))
     mean = histogram.sum_ns / 1e9 / histogram.count
-    lines = [f"{name}: {histogram.count:,} ended, mean {text.duration(mean)}"]
+    lines = [f"{name}: {histogram.count:,} {verb}, mean {text.duration(mean)}"]
     for before, i in pairwise([used[0] - 1, *used]):
         # One empty bucket is shown as such, more of them would only fill the screen.
         lines += [_line(before + 1, 0, "", room)] if i - before == 2 else []

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from kmemtrace.errors import CannotError
+from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.rows import GroupBy, SortKey, View
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.tui.app import TopApp
@@ -312,6 +313,35 @@ def test_drill_down_to_a_stack_and_back(size: tuple[int, int], on_screen: OnScre
         assert screen.lines() == main
 
     on_screen(play, size)
+
+
+def test_the_drill_down_tells_what_the_columns_cannot(on_screen: OnScreen) -> None:
+    def stalled(_: int) -> Snapshot:
+        job = dataclasses.replace(
+            sample.cgroup("/job", (sample.site(10, 3),), failed=8, dead=True),
+            failed_by_errno={"ENOMEM": 7, "EINTR": 1},
+            reclaim_stalls=1013,
+            reclaim_stall_seconds=2.5,
+            explicit_pages=844,
+            reparented_to="/",
+            latency={"charge": Histogram.of([700] * 90 + [5_000_000] * 10)},
+        )
+        return sample.snapshot(job)
+
+    async def play(screen: Screen) -> None:
+        assert "P99" in screen.table()[0]
+        assert "LIFE" not in screen.table()[0]
+        await screen.press("enter")
+        for fact in (
+            "7 charges failed with ENOMEM",
+            "1,013 reclaim stalls, 2.5s in all",
+            "844 pages charged outside the allocator",
+            "counted to / since its removal",
+            "charge: 100 timed",
+        ):
+            assert fact in screen.text()
+
+    on_screen(play, (200, 40), make=stalled)
 
 
 def test_call_sites_follow_the_counting_until_their_cgroup_is_gone(on_screen: OnScreen) -> None:
