@@ -22,6 +22,16 @@ def obstacles(hierarchy: MemoryHierarchy, cmdline: Path = Path("/proc/cmdline"))
     return found
 
 
+def in_root_cgroup(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> bool:
+    """Whether this process is in the root of the memory hierarchy, whose tasks are never charged. In
+    a cgroup namespace its root passes for it."""
+    for line in status.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(",") if hierarchy.version == 1 else controllers == "":
+            return path == "/"
+    return True
+
+
 def _turns_kmem_off(option: str) -> bool:
     name, _, value = option.partition("=")
     return name == "cgroup.memory" and "nokmem" in value.split(",")

@@ -169,8 +169,8 @@ class Snapshot:
     also by what was charged and uncharged in the seconds that the count took. None until they have
     been counted, or where they cannot be."""
     own_bytes: int | None = None
-    """Kernel memory of the tracer's own maps, charged to the cgroup that it runs in; None where
-    the kernel does not tell."""
+    """Kernel memory of the tracer's own maps, charged (from 5.11 on) to the cgroup that it runs in;
+    None where the kernel does not tell."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What this tier cannot see, and why."""
 

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from kmemtrace.cgroups.accounting import in_root_cgroup
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
@@ -115,6 +116,11 @@ class Tracer:
         """
         self._looked_charged = pages
 
+    def _own_charged_bytes(self) -> int:
+        """Of our maps; before 5.11 BPF's memory was charged to nobody."""
+        charged = version(self.plan.release) >= (5, 11) and not in_root_cgroup(self.hierarchy)
+        return (self._own_bytes or 0) if charged else 0
+
     def infos(self) -> dict[str, ProgramInfo]:
         """By program, for those that events run."""
         return {name: program_info(self._programs.fd(name)) for name in self.plan.programs}
@@ -131,7 +137,7 @@ class Tracer:
         self._drop_births(reading)
         if self._preexisting is None and self._looked_charged is not None:
             ours = sum(cgroup.held_pages for cgroup in view.cgroups)
-            ours += (self._own_bytes or 0) // _PAGE_SIZE
+            ours += self._own_charged_bytes() // _PAGE_SIZE
             self._preexisting = max(0, self._looked_charged - ours)
         interval, self._last = now - self._last, now
         allocations, charge_share = self._read_allocations()

@@ -2,11 +2,12 @@
 
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from kmemtrace.cgroups.accounting import obstacles
+from kmemtrace.cgroups.accounting import in_root_cgroup, obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.preexisting import count_preexisting
 from kmemtrace.errors import CannotError
@@ -117,3 +118,22 @@ def test_nothing_is_counted_where_the_kernel_does_not_tell(tmp_path: Path) -> No
     stopped = threading.Event()
     stopped.set()
     assert count_preexisting(stopped, pages(tmp_path, (5, 7, 0))) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "root"),
+    [
+        (2, "0::/\n", True),
+        (2, "0::/user.slice/session.scope\n", False),
+        (2, "4:pids:/deep\n0::/\n", True),
+        (1, "9:cpu,memory:/\n0::/deep\n", True),
+        (1, "9:memory:/a:b\n0::/\n", False),
+        (1, "0::/deep\n", True),
+    ],
+)
+def test_whether_we_run_in_the_root_cgroup(
+    version: Literal[1, 2], lines: str, root: bool, tmp_path: Path
+) -> None:
+    status = tmp_path / "cgroup"
+    status.write_text(lines)
+    assert in_root_cgroup(MemoryHierarchy(version, 0, tmp_path, "/"), status) is root
