@@ -8,7 +8,6 @@
 #define KMEMTRACE_FUNCTIONS_H
 
 #include "charges.h"
-#include "lives.h"
 #include "registers.h"
 
 #if defined(WITH_CHARGE) || defined(WITH_ALLOC_LATENCY)
@@ -199,20 +198,6 @@ int split(void *ctx)
 	charge = pages.lookup(&head);
 	if (charge)
 		charge->flags |= CHARGE_SPLIT;
-	return 0;
-}
-#endif
-
-#ifdef PROGRAM_reparent
-int reparent(void *ctx)
-{
-	u64 memcg = argument(ctx, ARG_REPARENT_MEMCG);
-	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
-	u64 parent = read_u64(memcg + OFF_MEMCG_CSS + OFF_CSS_PARENT) - OFF_MEMCG_CSS;
-	struct life *life = life_of(cgroup_of(memcg));
-
-	if (life)
-		life->reparented_to = kernfs_id(cgroup_of(parent));
 	return 0;
 }
 #endif

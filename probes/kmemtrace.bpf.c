@@ -169,7 +169,9 @@ int cgroup_release(struct bpf_raw_tracepoint_args *ctx)
 struct inspection {
 	u64 page;
 	u64 time; /* of the charge: tells a later charge of the same page apart */
+	u64 cgroup; /* that was charged */
 	u64 unmarked; /* out */
+	u64 counted_to; /* out: the cgroup that it counts to now; 0: not known */
 };
 
 struct inspections {
@@ -178,11 +180,26 @@ struct inspections {
 
 BPF_ARRAY(inspections, struct inspections, 1);
 
-static __always_inline bool is_unmarked(u64 page, u64 time)
+static __always_inline bool is_open(u64 page, u64 time)
 {
 	struct charge *charge = pages.lookup(&page);
 
-	return charge && charge->time == time && !is_charged(page);
+	return charge && charge->time == time;
+}
+
+static __always_inline bool is_unmarked(u64 page, u64 time)
+{
+	return is_open(page, time) && !is_charged(page);
+}
+
+/* Asked again afterwards, whether it is still the same charge: the page can be freed meanwhile. */
+static __always_inline u64 counted_to(u64 page, u64 time)
+{
+	struct owner owner = {};
+
+	if (!is_open(page, time) || !is_charged(page) || !owner_of(page, &owner))
+		return 0;
+	return is_open(page, time) ? owner.cgroup : 0;
 }
 
 int inspect(struct bpf_raw_tracepoint_args *ctx)
@@ -196,6 +213,7 @@ int inspect(struct bpf_raw_tracepoint_args *ctx)
 		struct inspection *look = &batch->looks[i];
 
 		look->unmarked = is_unmarked(look->page, look->time);
+		look->counted_to = counted_to(look->page, look->time);
 	}
 	return 0;
 }

@@ -11,8 +11,6 @@
 struct life {
 	u64 removed; /* CLOCK_MONOTONIC, ns; 0: not yet */
 	u64 released;
-	u64 reparented_to; /* kernfs id of the cgroup that the kernel counts its pages to since; 0:
-			      none */
 	char path[LIFE_PATH];
 };
 

@@ -23,7 +23,6 @@ class Event(StrEnum):
     PUT_UNCHARGE = "put-path uncharge"
     PUT_UNCHARGE_BATCH = "put-path batch"
     SPLIT = "split"
-    REPARENT = "reparent"
     KERNEL_TOTAL = "kernel total"
     RECLAIM_BEGIN = "reclaim stall begin"
     RECLAIM_END = "reclaim stall end"
@@ -163,10 +162,6 @@ HOOKS: tuple[Hook, ...] = (
          (5, 10), (6, 10), "5.12, and 5.10's stable series: called by split_page too (e1baddf8475b); counts pages"),
     _row(Event.SPLIT, "mem_cgroup_split_huge_fixup", (PAGE,), "head",
          (4, 8), (5, 12), "4.8; not called by split_page before e1baddf8475b"),
-    _row(Event.REPARENT, "memcg_reparent_objcgs", (MEMCG, MEMCG), "memcg parent",
-         (5, 10), (7, 0), "5.10: objcgs; static, may be inlined away"),
-    _row(Event.REPARENT, "memcg_reparent_objcgs", (MEMCG,), "memcg",
-         (7, 0), _EVER, "7.x: finds the parent itself"),
     _tracepoint(
         Event.KERNEL_TOTAL,
         "mod_memcg_state",

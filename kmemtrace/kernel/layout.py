@@ -117,7 +117,6 @@ _OPTIONAL = {
     "OFF_MEMCG_MEMSW": ("mem_cgroup", "memsw"),
     "OFF_MEMCG_KMEM": ("mem_cgroup", "kmem"),
     "OFF_TASK_ACTIVE_MEMCG": ("task_struct", "active_memcg"),  # 4.19: remote charges
-    "OFF_CSS_PARENT": ("cgroup_subsys_state", "parent"),  # 4.12
     "OFF_BATCH_NR": ("folio_batch", "nr"),  # 5.16
     "OFF_BATCH_FOLIOS": ("folio_batch", "folios"),
 }

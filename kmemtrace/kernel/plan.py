@@ -22,7 +22,6 @@ COSTS: Mapping[Event, str] = {
     Event.PUT_UNCHARGE: "a page stolen from kmem accounting is found by the next sweep, not at once",
     Event.PUT_UNCHARGE_BATCH: "pages put in batches end when they are freed, just after",
     Event.SPLIT: "a split is noticed when the first part is freed",
-    Event.REPARENT: "when the kernel hands a removed cgroup's pages to its parent is not shown",
     Event.KERNEL_TOTAL: "the kernel's own total per cgroup is not shown beside the traced pages",
     Event.RECLAIM_BEGIN: "reclaim stalls are not measured",
     Event.RECLAIM_END: "reclaim stalls are not measured",
@@ -69,7 +68,6 @@ _TRACEPOINTS = {
     Event.FREE: "page_free",
 }
 _FUNCTIONS = {
-    Event.REPARENT: "reparent",
     Event.SPLIT: "split",
     Event.PUT_UNCHARGE_BATCH: "put_uncharge_batch",
     Event.PUT_UNCHARGE: "put_uncharge",

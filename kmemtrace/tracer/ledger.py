@@ -65,11 +65,14 @@ class Ledger:
     def __init__(self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees) -> None:
         self._hierarchy, self._paths, self._stacks, self._sees = hierarchy, paths, stacks, sees
         self._gone = Gone()
+        self._heirs: dict[int, int] = {}
 
-    def update(self, reading: Reading, now: float) -> View:
+    def update(self, reading: Reading, now: float, heirs: Mapping[int, int]) -> View:
         """The cgroups as of `now` (seconds, CLOCK_MONOTONIC). A cgroup that was removed and holds
-        nothing is in one View, the next counts it in `gone`."""
+        nothing is in one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
+        others count to, as found since the last time."""
         removed = self._remember(reading.lives)
+        self._heirs |= heirs
         sites, failures = _by_cgroup(reading.sites), _failures(reading.failures)
         oldest = _oldest(reading.charges)
         gone, ended, cgroups = self._gone, [], []
@@ -83,26 +86,26 @@ class Ledger:
                 ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._paths.forget(key)
+                self._heirs.pop(key, None)
         cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
 
-    def _remember(self, lives: tuple[Records, Records]) -> dict[int, int]:
-        """Keeps the paths that the kernel gave, and answers which cgroups were removed, each with
-        the id of the one that its pages count to since (0: not seen)."""
-        removed = {}
+    def _remember(self, lives: tuple[Records, Records]) -> set[int]:
+        """Keeps the paths that the kernel gave, and answers which cgroups were removed."""
+        removed = set()
         for cgroup_id, life in zip(*lives, strict=True):
             # What lies behind the NUL is a longer path's: the buffer is used again and again.
             path = bytes(life["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
             if path:
                 self._paths.remember(int(cgroup_id), path)
             if life["removed"]:
-                removed[int(cgroup_id)] = int(life["reparented_to"])
+                removed.add(int(cgroup_id))
         return removed
 
-    def _never_charged(self, reading: Reading, removed: Mapping[int, int]) -> list[Ended]:
+    def _never_charged(self, reading: Reading, removed: set[int]) -> list[Ended]:
         """Removed cgroups of which there is nothing but a name."""
-        idle = removed.keys() - {int(i) for i in reading.cgroups[0]}
+        idle = removed - {int(i) for i in reading.cgroups[0]}
         for cgroup_id in idle:
             self._paths.forget(cgroup_id)
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
@@ -113,12 +116,12 @@ class Ledger:
         totals: Records,
         sites: list[tuple[int, Records]],
         age: float | None,
-        removed: Mapping[int, int],
+        removed: set[int],
     ) -> Cgroup:
         found = self._paths.resolve(cgroup_id)
         path = found.path or f"(id {cgroup_id})"
         dead = cgroup_id in removed or not found.alive
-        heir = removed.get(cgroup_id)
+        heir = self._heirs.get(cgroup_id) if dead else None
         held = int(totals["charged"]) - int(totals["uncharged"])
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),

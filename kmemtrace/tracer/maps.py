@@ -31,7 +31,7 @@ CHARGE = np.dtype(
 LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
 SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
 SITE = np.dtype([("charged", "u8"), ("uncharged", "u8")])
-INSPECTION = np.dtype([("page", "u8"), ("time", "u8"), ("unmarked", "u8")])
+INSPECTION = np.dtype([(name, "u8") for name in ("page", "time", "cgroup", "unmarked", "counted_to")])
 ID = np.dtype("u8")
 
 
@@ -47,7 +47,7 @@ def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
 
 
 def life_dtype(path_bytes: int) -> np.dtype[Any]:
-    times = [(name, "u8") for name in ("removed", "released", "reparented_to")]
+    times = [(name, "u8") for name in ("removed", "released")]
     return np.dtype([*times, ("path", f"S{path_bytes}")])
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,14 @@ class Programs:
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
 
-    def map_bytes(self, names: Iterable[str]) -> int | None:
-        """Kernel memory that these maps take, which is charged to the cgroup that we run in; None
+    def map_bytes(self) -> int | None:
+        """Kernel memory that our maps take, which is charged to the cgroup that we run in; None
         where the kernel does not tell."""
+        lib, module = self._bcc.libbcc.lib, self._bpf.module
         total = 0
-        for name in names:
-            info = Path(f"/proc/self/fdinfo/{self.map_fd(name)}").read_text(encoding="ascii")
+        for number in range(lib.bpf_num_tables(module)):
+            fd = lib.bpf_table_fd_id(module, number)
+            info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
             found = re.search(r"^memlock:\s*(\d+)", info, re.MULTILINE)
             if found is None:
                 return None
@@ -108,6 +110,11 @@ class Programs:
         """`function+0xoffset` of a kernel address; "[unknown]" where kallsyms hides it."""
         text: bytes = self._bcc.BPF.ksym(address, show_offset=True)
         return text.decode(errors="replace")
+
+    def kernel_text(self) -> range:
+        """Addresses of the kernel's own code; all addresses where kallsyms hides them."""
+        begin, end = (self._bcc.BPF.ksymname(name) for name in (b"_stext", b"_etext"))
+        return range(begin, end) if 0 < begin < end else range(1 << 64)
 
     def close(self) -> None:
         while self._links:

@@ -3,6 +3,7 @@ and resolved once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.tracer.maps import ArrayMap
@@ -21,9 +22,10 @@ NOT_RECORDED = Stack(SiteKind.OTHER, UNKNOWN, ())
 
 
 class Stacks:
-    def __init__(self, addresses: ArrayMap, symbol: Callable[[int], str]) -> None:
-        """`symbol` gives `function+0xoffset` of a kernel address."""
-        self._addresses, self._symbol = addresses, symbol
+    def __init__(self, addresses: ArrayMap, symbol: Callable[[int], str], kernel: range) -> None:
+        """`symbol` gives `function+0xoffset` of a kernel address; `kernel` is the kernel's own code,
+        without modules and BPF."""
+        self._addresses, self._symbol, self._kernel = addresses, symbol, kernel
         self._known: dict[int, Stack] = {}
 
     def __getitem__(self, stack_id: int) -> Stack:
@@ -40,6 +42,10 @@ class Stacks:
             addresses = self._addresses[stack_id]
         except KeyError:
             return NOT_RECORDED
-        frames = without_tracer([self._symbol(int(a)) for a in addresses if a])
+        # A stack begins in BPF code, whose names cannot be relied upon: each tracer that attaches to
+        # the same function has the trampoline made anew, where the symbols that were read before it
+        # know something else or nothing (6.1). Who charges is always in the kernel's own code.
+        own = dropwhile(lambda a: a not in self._kernel, (int(a) for a in addresses if a))
+        frames = without_tracer([self._symbol(a) for a in own])
         kind, symbol = classify(frames)
         return Stack(kind, symbol, frames)

@@ -49,14 +49,21 @@ class Sweeper:
         self._next = 0
         self._suspects: set[tuple[int, int]] = set()
 
-    def sweep(self, pages: Records, charges: Records) -> None:
-        """Looks at the next share of these records, and ends those found unmarked in two sweeps."""
-        found: set[tuple[int, int]] = set()
-        for look in self._share(pages, charges):
-            found.update(self._inspect(look))
-        for page, time in found & self._suspects:
+    def sweep(self, pages: Records, charges: Records) -> dict[int, int]:
+        """Looks at the next share of these records, and ends those found unmarked in two sweeps.
+
+        Answers, by charged cgroup, which other one the kernel counts pages of it to now: that of a
+        removed cgroup are handed to its parent (from 5.13 on).
+        """
+        looks = [self._inspect(look) for look in self._share(pages, charges)]
+        found = np.concatenate(looks) if looks else np.zeros(0, INSPECTION)
+        unmarked = found[found["unmarked"] == 1]
+        suspects = {(int(look["page"]), int(look["time"])) for look in unmarked}
+        for page, time in suspects & self._suspects:
             self._run(self._program("sweep"), page, time)
-        self._suspects = found
+        self._suspects = suspects
+        moved = found[(found["counted_to"] != 0) & (found["counted_to"] != found["cgroup"])]
+        return {int(look["cgroup"]): int(look["counted_to"]) for look in moved if look["cgroup"]}
 
     def _share(self, pages: Records, charges: Records) -> list[Records]:
         """Batches of inspections: last sweep's suspects again, then the next of the others."""
@@ -68,20 +75,19 @@ class Sweeper:
             self._next = begin + PAGES_PER_SNAPSHOT
         looks = np.zeros(len(pages[chosen]) + len(self._suspects), INSPECTION)
         for i, (page, time) in enumerate(self._suspects):
-            looks[i] = (page, time, 0)
+            looks[i] = (page, time, 0, 0, 0)
         looks["page"][len(self._suspects) :] = pages[chosen]
         looks["time"][len(self._suspects) :] = charges["time"][chosen]
+        looks["cgroup"][len(self._suspects) :] = charges["cgroup"][chosen]
         return [looks[i : i + INSPECT_BATCH] for i in range(0, len(looks), INSPECT_BATCH)]
 
-    def _inspect(self, looks: Records) -> list[tuple[int, int]]:
-        """Those of up to INSPECT_BATCH records that are unmarked, as (page, time of charge)."""
+    def _inspect(self, looks: Records) -> Records:
+        """Up to INSPECT_BATCH inspections with what the program found filled in."""
         batch = np.zeros(INSPECT_BATCH, INSPECTION)
         batch[: len(looks)] = looks
         self._inspections[0] = batch
         self._run(self._program("inspect"))
-        batch = self._inspections[0]
-        unmarked = batch[: len(looks)][batch["unmarked"][: len(looks)] == 1]
-        return [(int(look["page"]), int(look["time"])) for look in unmarked]
+        return self._inspections[0][: len(looks)]
 
     def _run(self, program: int, *arguments: int) -> None:
         context = (ctypes.c_uint64 * 4)(*arguments)

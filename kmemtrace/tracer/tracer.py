@@ -30,8 +30,6 @@ from kmemtrace.tracer.sweep import Sweeper
 
 SOURCE = "kmemtrace.bpf.c"
 
-_LARGE_MAPS = ("tracked", "pages", "cgroups", "sites", "stacks", "lives")
-
 _SWEEP_SINCE = (5, 10)
 """BPF_PROG_TEST_RUN of raw tracepoint programs: 1b4d60ec162f."""
 
@@ -86,12 +84,12 @@ class Tracer:
         self._ledger = Ledger(
             hierarchy,
             paths,
-            Stacks(stacks, self._programs.symbol),
+            Stacks(stacks, self._programs.symbol, self._programs.kernel_text()),
             sees,
         )
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
-        self._own_bytes = self._programs.map_bytes(_LARGE_MAPS)
+        self._own_bytes = self._programs.map_bytes()
         self._looked_charged: int | None = None
         self._preexisting: int | None = None
 
@@ -129,9 +127,8 @@ class Tracer:
         """Everything known now. Not to be called from two threads at once."""
         now = time.monotonic()
         reading = self._read()
-        if self._sweeper is not None:
-            self._sweeper.sweep(reading.pages, reading.charges)
-        view = self._ledger.update(reading, now)
+        heirs = {} if self._sweeper is None else self._sweeper.sweep(reading.pages, reading.charges)
+        view = self._ledger.update(reading, now, heirs)
         for ended in view.ended:
             self._forget(ended)
         self._drop_births(reading)

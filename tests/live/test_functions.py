@@ -1,6 +1,5 @@
 """What only function probes see: results, latencies, charges outside the allocator."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,26 +87,6 @@ def _charge_p99(folder: Path, watch: Watch, data: Path) -> tuple[float, Cgroup]:
     p99 = row.latency["charge"].quantile_seconds(0.99)
     assert p99 is not None
     return p99, row
-
-
-def test_the_tracer_says_which_cgroup_inherited(
-    functions: Tier, tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
-) -> None:
-    """Where the kernel's reparenting can be probed, a dead cgroup names its heir."""
-    if "reparent" not in tracer.plan.programs:
-        assert "reparent" in tracer.snapshot().unseen
-        return
-    folder, elsewhere = make_cgroup("ancestor"), make_cgroup("refuge")
-    watched = watch(folder)
-    with workloads.held_in(folder, lambda: workloads.fill_pipes(101), leave_to=elsewhere):
-        watched.row()
-        folder.rmdir()
-        deadline = time.monotonic() + 10
-        while watched.row().reparented_to is None and time.monotonic() < deadline:
-            time.sleep(0.2)
-        row = watched.row()
-        folder.mkdir()
-    assert row.reparented_to == "/"
 
 
 def test_allocations_are_timed_on_request(functions: Tier, make_cgroup: MakeCgroup) -> None:

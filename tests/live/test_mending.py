@@ -73,21 +73,21 @@ def test_a_full_map_is_counted_and_leaves_no_wrong_count(make_cgroup: MakeCgroup
 
 
 def test_a_storm(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
-    """20 seconds of pipes, sockets, forks and page faults: what is left held is no more than the
+    """10 seconds of pipes, sockets, forks and page faults: what is left held is no more than the
     losses that were counted explain, and nothing is called a mismatch."""
     if shutil.which("stress-ng") is None:
         pytest.skip("stress-ng is not installed")
     folder = make_cgroup("storm")
     watched = watch(folder)
     load = ("--pipe=2", "--sock=2", "--fork=2", "--vm=2", "--vm-bytes=256M")
-    command = ["stress-ng", *load, "--timeout=20"]
+    command = ["stress-ng", *load, "--timeout=10"]
 
     def storm() -> None:
         subprocess.run(command, check=True, capture_output=True, cwd="/tmp")  # it writes files
 
     run_in(folder, storm)
     after = settled(watched, nothing_held)
-    assert after.charged_pages > 10_000
+    assert after.charged_pages > 1_000
     assert after.held_pages <= watched.losses()
     assert after.mismatches == {}
     assert tracer.snapshot().mismatches == ()

@@ -195,15 +195,15 @@ def fork_children(count: int) -> None:
 
 
 def compete_with_page_cache(data: Path, rounds: int) -> None:
-    """Reads a whole file and makes 211 arrays of 8 pages, in turn: with a limit, each array's charge
-    has to wait until some of the file's pages are reclaimed."""
-    for _ in range(rounds):
-        with data.open("rb", 0) as file:
-            while file.read(1 << 17):
-                pass
-        for reader, writer in pipes_with_arrays(211, 512):
-            os.close(reader)
-            os.close(writer)
+    """Touches every page of a mapped file and makes 211 arrays of 8 pages, in turn: with a limit,
+    each array's charge has to wait until some of the file's pages are unmapped and reclaimed."""
+    with data.open("rb", 0) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+        for _ in range(rounds):
+            for at in range(0, len(memory), PAGE):
+                memory[at]
+            for reader, writer in pipes_with_arrays(211, 512):
+                os.close(reader)
+                os.close(writer)
 
 
 def pipes_with_arrays(count: int, slots: int) -> list[Pipe]:

@@ -62,11 +62,6 @@ EXPECTED: list[tuple[Event, Mechanism, Mapping[str, str | None]]] = [
         },
     ),
     (
-        Event.REPARENT,
-        FUNCTION,
-        {"5.10": "memcg_reparent_objcgs", "6.18": None, "7.2": "memcg_reparent_objcgs"},
-    ),
-    (
         Event.KERNEL_TOTAL,
         RAW,
         {"5.10": None, "6.1": None, "6.12": None, "6.18": "mod_memcg_state", "7.2": "mod_memcg_state"},
