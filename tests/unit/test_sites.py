@@ -1,9 +1,11 @@
 """Who asked for a page, from stacks as kernels of several generations give them."""
 
+import numpy as np
 import pytest
 
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
+from kmemtrace.tracer.stacks import Stacks
 
 RAW = [
     "bpf_prog_8e0e42bc20dc86b1_page_alloc+0x9be",
@@ -63,3 +65,18 @@ def test_our_own_frames_are_not_shown(begin: list[str]) -> None:
     shown = without_tracer([*begin, "pipe_write+0x1"])
     assert not any(frame.startswith(("bpf_prog", "bpf_tr")) for frame in shown)
     assert shown[-1] == "pipe_write+0x1"
+
+
+def test_a_stack_begins_in_the_kernels_own_code() -> None:
+    """What a tracer's own part of it is called cannot be relied upon."""
+    names = {
+        0xFFFFFFFFC0001000: "ftrace_trampoline+0x55",
+        0xFFFFFFFF81000010: "__alloc_pages+0x2b1",
+        0xFFFFFFFF81000020: "pipe_write+0x1a3",
+        0xFFFFFFFFC0002000: "write_hook+0x2",
+    }
+    addresses = np.array([*names, 0, 0], "u8")
+    kernel = range(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
+    stack = Stacks({7: addresses}, names.__getitem__, kernel)[7]  # type: ignore[arg-type]
+    assert stack.frames == ("__alloc_pages+0x2b1", "pipe_write+0x1a3", "write_hook+0x2")
+    assert (stack.kind, stack.symbol) == (SiteKind.PIPE, "pipe_write")
