@@ -22,8 +22,8 @@ from tests.live.workloads import held_in, run_in
 MakeCgroup = Callable[[str], Path]
 Watch = Callable[[Path], Watched]
 
-PIPE_WRITE = ("anon_pipe_write", "pipe_write")
-"""6.14 split anon_pipe_write off pipe_write."""
+PIPE_WRITE = ("anon_pipe_write", "pipe_write", "anon_pipe_prefill_and_lock")
+"""6.14 split anon_pipe_write off pipe_write, 7.3 takes the first pages before it locks the pipe."""
 PIPE_ARRAY = ("pipe_resize_ring", "pipe_set_size", "pipe_fcntl")
 GROWTH = ("arena_vm_fault", "trie_update_elem")
 """How a BPF map grows by the work of whoever touches it."""
@@ -62,7 +62,14 @@ def settled(watched: Watched, is_so: Callable[[Cgroup], bool], seconds: float = 
 
 
 def nothing_held(cgroup: Cgroup) -> bool:
-    return cgroup.held_pages == 0
+    return left(cgroup) == 0
+
+
+def left(cgroup: Cgroup) -> int:
+    """Pages held, but for the page directory of a process that has ended: an idle CPU borrows it
+    until it runs another one (lazy TLB), which can take long."""
+    borrowed = sum(s.held_pages for s in cgroup.sites if "pgd_alloc" in s.symbol)
+    return cgroup.held_pages - min(borrowed, 2 * (os.cpu_count() or 1))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_pipe_pages_to_the_page(run: int, make_cgroup: MakeCgroup, watch: Watch)
     assert (drained.charged_pages, drained.uncharged_pages) == (2 * 4099, 2 * 4099)
     assert after.mismatches == {}
     # The whole cgroup, page tables and all: nothing stays when nothing was missed.
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_unix_socket_buffers(make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -97,7 +104,7 @@ def test_unix_socket_buffers(make_cgroup: MakeCgroup, watch: Watch) -> None:
     after = settled(watched, nothing_held)
     sockets = of_kind(after, SiteKind.UNIX_SOCKET)
     assert sockets.uncharged_pages == sockets.charged_pages
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_page_tables_of_sparse_memory(make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -112,7 +119,7 @@ def test_page_tables_of_sparse_memory(make_cgroup: MakeCgroup, watch: Watch) -> 
         tables = of_kind(watched.row(), SiteKind.PAGE_TABLE).held_pages
         assert 1009 <= tables - alone <= 1009 + 3
     after = settled(watched, nothing_held)
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_short_lived_threads(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -129,7 +136,7 @@ def test_short_lived_threads(tracer: Tracer, make_cgroup: MakeCgroup, watch: Wat
         assert after.explicit_pages == 4 * 211
         assert of_kind(after, SiteKind.THREAD_STACK).uncharged_pages == 4 * 211
     assert 211 <= of_kind(after, SiteKind.PAGE_TABLE).charged_pages <= 2 * 211 + 11
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_removed_cgroup_is_dead_while_its_pages_live(
@@ -155,9 +162,9 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
         folder.mkdir()  # a new cgroup of the same name must not be taken for it
         assert watched.row().state is CgroupState.DEAD
     deadline = time.monotonic() + 10
-    while watched.cgroup() is not None and time.monotonic() < deadline:
+    while (last := watched.cgroup()) is not None and left(last) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert watched.cgroup() is None
+    assert last is None or left(last) == 0
 
 
 def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -199,7 +206,7 @@ def test_split_blocks(semaphores: int, make_cgroup: MakeCgroup, watch: Watch) ->
     after = settled(watched, nothing_held)
     freed = at(after, ("newary",))
     assert (freed.charged_pages, freed.uncharged_pages) == (blocks * 512, blocks * 512)
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def _keep_semaphores(count: int) -> None:
@@ -220,7 +227,7 @@ def test_failed_charges(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -
     with workloads.largest_pipe(16384):
         run_in(folder, lambda: workloads.expect_refusals(16384, 7))
     assert watched.row().failed_charges == 7
-    assert settled(watched, nothing_held).held_pages <= watched.losses()
+    assert left(settled(watched, nothing_held)) <= watched.losses()
 
 
 def test_large_arrays(make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -232,7 +239,7 @@ def test_large_arrays(make_cgroup: MakeCgroup, watch: Watch) -> None:
         assert (full.charged_pages, full.held_pages) == (8 * 211, 8 * 211)
     after = settled(watched, nothing_held)
     assert at(after, PIPE_ARRAY).uncharged_pages == 8 * 211
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_shared_pages_end_once(make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -244,7 +251,7 @@ def test_shared_pages_end_once(make_cgroup: MakeCgroup, watch: Watch) -> None:
         assert (shared.charged_pages, shared.held_pages) == (211, 211)
     after = settled(watched, nothing_held)
     assert at(after, PIPE_WRITE).uncharged_pages == 211
-    assert after.held_pages <= watched.losses()
+    assert left(after) <= watched.losses()
 
 
 def test_lent_pages_are_not_kernel_memory(make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -255,7 +262,7 @@ def test_lent_pages_are_not_kernel_memory(make_cgroup: MakeCgroup, watch: Watch)
         row = watched.row()
         assert 0 < row.held_pages < 211, "its page tables and the pipe's array"
         assert not [s for s in row.sites if s.symbol in PIPE_WRITE]
-    assert settled(watched, nothing_held).held_pages <= watched.losses()
+    assert left(settled(watched, nothing_held)) <= watched.losses()
 
 
 def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -271,7 +278,7 @@ def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch
         assert row is None or through(row, GROWTH).charged_pages == 0
     after = settled(charged, nothing_held)
     assert through(after, GROWTH).held_pages == 0
-    assert after.held_pages <= charged.losses()
+    assert left(after) <= charged.losses()
     assert after.mismatches == {}
 
 

@@ -162,4 +162,20 @@ KERNELS: Mapping[str, Recorded] = {
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
         enumerators=_KMEM_TOTAL,
     ),
+    "7.3": Recorded(
+        "7.3.4+deb13-amd64",
+        tracepoints={
+            **_TRACEPOINTS,
+            "mod_memcg_state": (MEMCG, "int", "long int"),
+            "mm_vmscan_memcg_reclaim_begin": ("gfp_t", "int", MEMCG),
+            "mm_vmscan_memcg_reclaim_end": ("long unsigned int", MEMCG),
+        },
+        functions={
+            **_KMEM,
+            "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK, "unsigned int"),
+            "split_page_memcg": (PAGE, "unsigned int"),
+        },
+        fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
+        enumerators=_KMEM_TOTAL,
+    ),
 }

@@ -26,6 +26,7 @@ EXPECTED: list[tuple[Event, Mechanism, Mapping[str, str | None]]] = [
             "6.12": "__alloc_pages_noprof",
             "6.18": "__alloc_frozen_pages_noprof",
             "7.2": "__alloc_frozen_pages_noprof",
+            "7.3": "__alloc_frozen_pages_noprof",
         },
     ),
     (Event.FREE, FUNCTION, dict.fromkeys(KERNELS)),
