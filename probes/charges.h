@@ -11,6 +11,8 @@
 
 #include "pages.h"
 #include "memcg.h"
+#include "exempt.h"
+#include "unfollowed.h"
 
 struct charge {
 	struct owner owner; /* as of the charge: a later reparenting changes nothing */
@@ -23,6 +25,8 @@ struct charge {
 enum {
 	CHARGE_EXPLICIT = 1, /* asked for outside the page allocator, as for thread stacks */
 	CHARGE_SPLIT = 2, /* its parts may end one by one */
+	CHARGE_FREEING = 4, /* mm_page_free saw it with its mark; its uncharge comes next */
+	CHARGE_REMOTE = 8, /* to another memcg than the task's own (set_active_memcg) */
 };
 
 enum {
@@ -75,14 +79,6 @@ BPF_HASH(sites, struct site_key, struct site, MAX_SITES);
 BPF_TABLE("stacktrace", int, struct stack, stacks, MAX_STACKS);
 BPF_ARRAY(losses, u64, NR_LOSSES);
 BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
-
-enum end {
-	END_FREE, /* by mm_page_free: direct if its mark is still set, else by the put path */
-	END_UNCHARGE, /* direct, by the function that uncharges a page */
-	END_PUT, /* by the put path's function */
-	END_HEALED,
-	END_SWEPT,
-};
 
 static __always_inline void lose(u32 what, u64 count)
 {
@@ -183,13 +179,19 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 	struct site *site;
 	u64 count = 1ULL << order;
 
-	if (!is_charged(page) || !owner_of(page, &charge.owner))
+	if (!is_charged(page) || !owner_of(page, &charge.owner) ||
+	    !in_subtree(charge.owner.memcg)) {
+		end_unfollowed(page);
 		return 0;
-	if (!in_subtree(charge.owner.memcg))
-		return 0;
+	}
+	set_unfollowed(page, true);
 	totals = totals_of(charge.owner.cgroup);
 	if (!totals)
 		return 0;
+	if (active_memcg(bpf_get_current_task())) {
+		charge.flags |= CHARGE_REMOTE;
+		exempt(EXEMPT_REMOTE);
+	}
 	site = site_of(ctx, &charge, stack);
 	charge.time = bpf_ktime_get_ns();
 	if (pages.update(&page, &charge)) {
@@ -197,88 +199,13 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 		return totals;
 	}
 	track(page, order, true);
+	end_unfollowed(page);
 	__sync_fetch_and_add(&totals->charged, count);
 	if (flags & CHARGE_EXPLICIT)
 		__sync_fetch_and_add(&totals->explicit, count);
 	if (site)
 		__sync_fetch_and_add(&site->charged, count);
 	return totals;
-}
-
-/* The record that covers a page: its own, or after a split its block's. */
-static __always_inline u64 record_of(u64 page, struct charge *charge)
-{
-	UNROLL
-	for (u32 order = 0; order <= MAX_ORDER; order++) {
-		u64 head = block_head(page, order);
-		struct charge *found = pages.lookup(&head);
-
-		if (found && found->order >= order) {
-			*charge = *found;
-			return head;
-		}
-	}
-	return 0;
-}
-
-/* A part of a block was freed: what is left becomes blocks of their own, as
- * the buddy allocator would cut them. */
-static __always_inline void keep_rest(u64 page, u32 order, struct charge *charge)
-{
-	u32 whole = charge->order;
-
-	UNROLL
-	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
-		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
-
-		if (cut < order || cut >= whole)
-			continue;
-		charge->order = cut;
-		if (pages.update(&buddy, charge))
-			lose(LOSS_PAGES_FULL, 1);
-	}
-}
-
-static __always_inline void count_end(struct charge *charge, u64 count, bool put)
-{
-	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
-	struct site *site = site_at_end(charge);
-
-	if (site)
-		__sync_fetch_and_add(&site->uncharged, count);
-	if (!totals)
-		return;
-	__sync_fetch_and_add(&totals->uncharged, count);
-	if (put)
-		__sync_fetch_and_add(&totals->uncharged_put, count);
-	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
-}
-
-static __always_inline void end_charge(u64 page, u32 order, enum end end)
-{
-	struct charge charge = {};
-	u64 head = record_of(page, &charge);
-	bool put = end == END_PUT || (end == END_FREE && !is_charged(page));
-	u64 count;
-
-	if (!head) {
-		lose(LOSS_UNMATCHED_FREE, 1);
-		track(page, order, false);
-		return;
-	}
-	if (pages.delete(&head))
-		return; /* another CPU ended it first, and counts it */
-	if (order > charge.order)
-		order = charge.order;
-	track(page, order, false);
-	if (order < charge.order)
-		keep_rest(page, order, &charge);
-	count = 1ULL << order;
-	if (end == END_HEALED)
-		lose(LOSS_HEALED, count);
-	if (end == END_SWEPT)
-		lose(LOSS_SWEPT, count);
-	count_end(&charge, count, put);
 }
 
 #endif

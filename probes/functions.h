@@ -7,7 +7,7 @@
 #ifndef KMEMTRACE_FUNCTIONS_H
 #define KMEMTRACE_FUNCTIONS_H
 
-#include "charges.h"
+#include "ends.h"
 #include "registers.h"
 
 #if defined(WITH_CHARGE) || defined(WITH_ALLOC_LATENCY)
@@ -97,10 +97,24 @@ int charge_entry(void *ctx)
 	if (call.order > MAX_ORDER)
 		return 0;
 	if (is_tracked(call.page)) /* charged anew while its record is open */
-		end_charge(call.page, call.order, END_HEALED);
+		end_charge(ctx, call.page, call.order, END_HEALED);
+	set_unfollowed(call.page, true); /* should the exit be missed */
 	call.time = bpf_ktime_get_ns(); /* last: the stack walk is no part of the charge */
 	calls.update(&key, &call);
 	return 0;
+}
+
+/* The exit of a charge whose entry was not seen: entered before the start, or missed. */
+static __always_inline void unpaired(void *ctx)
+{
+#ifdef TIER_FENTRY
+	u64 page = argument(ctx, ARG_CHARGE_PAGE);
+
+	if (is_charged(page) && !is_tracked(page))
+		set_unfollowed(page, true);
+#else
+	lose(LOSS_UNPAIRED, 1); /* which page it was is not known any more */
+#endif
 }
 
 /* Reads the mark that the function has just set: one that returned 0 without it charged nobody
@@ -113,10 +127,13 @@ int charge_exit(void *ctx)
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct totals *totals;
 
-	if (!end_call(&key, &call))
+	if (!end_call(&key, &call)) {
+		unpaired(ctx);
 		return 0;
+	}
 	ns = now - call.time;
 	if (result) {
+		set_unfollowed(call.page, false);
 		charge_failed(-result);
 		return 0;
 	}
@@ -139,62 +156,149 @@ int uncharge(void *ctx)
 	u64 page = argument(ctx, ARG_UNCHARGE_PAGE);
 	u32 order = argument(ctx, ARG_UNCHARGE_ORDER);
 
-	if (is_tracked(page) && order <= MAX_ORDER)
-		end_charge(page, order, END_UNCHARGE);
+	if (order > MAX_ORDER || !is_charged(page)) /* without its mark the kernel does nothing */
+		return 0;
+	if (is_tracked(page))
+		end_charge(ctx, page, order, END_UNCHARGE);
+#ifdef JUDGE_STRAY_UNCHARGE
+	else
+		judge_stray(ctx, page, order);
+#endif
 	return 0;
 }
 #endif
 
 #if defined(PROGRAM_put_uncharge) || defined(PROGRAM_put_uncharge_batch)
-/* A block's order is not told here: its free, just after, ends it. */
-static __always_inline void put_one(u64 page)
+/* The put path uncharges a compound page whole, of any other block the first page alone. */
+static __always_inline void put_tracked(void *ctx, u64 page)
 {
-	struct charge *charge;
+	bool compound = read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1;
+	struct charge *charge = pages.lookup(&page);
 
-	if (!is_tracked(page))
-		return;
-	charge = pages.lookup(&page);
-	if (charge && !charge->order && is_charged(page))
-		end_charge(page, 0, END_PUT);
+	if (is_charged(page))
+		end_charge(ctx, page, compound && charge ? charge->order : 0, END_PUT);
 }
 #endif
 
 #ifdef PROGRAM_put_uncharge
 int put_uncharge(void *ctx)
 {
-	put_one(argument(ctx, ARG_PUT_UNCHARGE_PAGE));
+	u64 page = argument(ctx, ARG_PUT_UNCHARGE_PAGE);
+
+	if (is_tracked(page))
+		put_tracked(ctx, page);
+#ifdef JUDGE_STRAY_UNCHARGE
+	else if (is_charged(page))
+		judge_stray(ctx, page, 0);
+#endif
 	return 0;
 }
 #endif
 
 #ifdef PROGRAM_put_uncharge_batch
-#define BATCH_SIZE 31 /* PAGEVEC_SIZE; what a larger batch held more would end when it is freed */
+#define BATCH_SIZE 31 /* PAGEVEC_SIZE of 6.10 on, when batches came */
+#define LIST_SIZE 512 /* of a list, before: what one round of release_pages() frees at most */
+
+/* Notes that a page is uncharged: its free, just after, ends its record. To end it here, in a loop,
+ * would take the verifier minutes. Answers the page if its owner is not the one that was charged.
+ */
+static __always_inline u64 note_put(u64 page)
+{
+	struct charge *charge;
+
+	if (!is_tracked(page) || !is_charged(page))
+		return 0;
+	set_unfollowed(page, true);
+	charge = pages.lookup(&page);
+	return !charge || owner_word(page) == charge->owner.objcg ? 0 : page;
+}
+
+#ifdef ARG_PUT_UNCHARGE_BATCH_LIST
+/* Through a map, for the reason given at adopt(). */
+struct walk {
+	u64 next;
+	u64 wrong;
+};
+
+BPF_PERCPU_ARRAY(walks, struct walk, 1);
+
+static __always_inline u64 note_all(void *ctx)
+{
+	u64 list = argument(ctx, ARG_PUT_UNCHARGE_BATCH_LIST);
+	u32 first = 0;
+	volatile struct walk *walk = walks.lookup(&first);
+
+	if (!walk)
+		return 0;
+	walk->next = read_u64(list);
+	walk->wrong = 0;
+	UNROLL
+	for (u32 i = 0; i < LIST_SIZE; i++) {
+		u64 next = walk->next, found;
+
+		if (next == list || !next)
+			return walk->wrong;
+		found = note_put(next - OFF_PAGE_LRU);
+		if (found)
+			walk->wrong = found;
+		walk->next = read_u64(next);
+	}
+	lose(LOSS_BATCH_FULL, 1);
+	return walk->wrong;
+}
+#else
+static __always_inline u64 note_all(void *ctx)
+{
+	u64 folios = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH), wrong = 0;
+	u32 count = read_u32(folios + OFF_BATCH_NR) & 0xff;
+
+	if (count > BATCH_SIZE)
+		lose(LOSS_BATCH_FULL, 1);
+	UNROLL
+	for (u32 i = 0; i < BATCH_SIZE; i++) {
+		u64 found;
+
+		if (i >= count)
+			break;
+		found = note_put(read_u64(folios + OFF_BATCH_FOLIOS + 8 * i));
+		wrong = found ? found : wrong;
+	}
+	return wrong;
+}
+#endif
 
 int put_uncharge_batch(void *ctx)
 {
-	u64 batch = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH);
-	u32 count = read_u32(batch + OFF_BATCH_NR) & 0xff;
-	u64 folios[BATCH_SIZE] = {};
+	u64 wrong = note_all(ctx);
+#ifdef JUDGE_WRONG_CGROUP
+	struct charge *charge = wrong ? pages.lookup(&wrong) : 0;
+	struct charge copy = {};
 
-	bpf_probe_read_kernel(folios, sizeof(folios), (void *)(batch + OFF_BATCH_FOLIOS));
-	UNROLL
-	for (u32 i = 0; i < BATCH_SIZE; i++) {
-		if (i >= count)
-			break;
-		put_one(folios[i]);
+	if (charge) {
+		copy = *charge;
+		report(ctx, MISMATCH_WRONG_CGROUP, wrong, copy.order, &copy, END_PUT);
 	}
+#endif
 	return 0;
 }
 #endif
 
 #ifdef PROGRAM_split
+#ifdef ARG_SPLIT_NR
+#define SPLIT_ORDER(ctx) (bpf_log2l(argument(ctx, ARG_SPLIT_NR)) - 1)
+#else
+#define SPLIT_ORDER(ctx) argument(ctx, ARG_SPLIT_ORDER)
+#endif
+
 int split(void *ctx)
 {
 	u64 head = argument(ctx, ARG_SPLIT_HEAD);
 	struct charge *charge;
 
-	if (!is_tracked(head))
+	if (!is_tracked(head)) {
+		split_unfollowed(head, SPLIT_ORDER(ctx));
 		return 0;
+	}
 	charge = pages.lookup(&head);
 	if (charge)
 		charge->flags |= CHARGE_SPLIT;

@@ -4,7 +4,7 @@
  * tracepoint's programs share one recursion guard per CPU and so miss more.
  * The function probes of the other tiers are in functions.h.
  */
-#include "charges.h"
+#include "ends.h"
 #include "lives.h"
 #include "functions.h"
 
@@ -48,12 +48,17 @@ int page_alloc(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (is_tracked(page)) {
 #ifdef WITH_CHARGE
-		return 0; /* its charge opened the record just now */
-#else
-		end_charge(page, order, END_HEALED); /* its free was missed */
+		if (is_charged(page))
+			return 0; /* its charge opened the record just now */
 #endif
+		end_charge(ctx, page, order, END_HEALED); /* its free was missed */
 	}
-	begin_charge(ctx, page, order, 0, STACK_HERE);
+	if (is_charged(page))
+		begin_charge(ctx, page, order, 0, STACK_HERE);
+#ifdef JUDGE_UNCHARGED_ALLOC
+	else
+		judge_unmarked(ctx, page, order);
+#endif
 	return 0;
 }
 
@@ -71,11 +76,16 @@ int page_free(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 #ifdef WITH_UNCHARGE
 	/* Directly freed: the function that uncharges it comes next, and ends it. */
-	if (is_charged(page))
+	if (is_charged(page)) {
+		struct charge *charge = pages.lookup(&page);
+
+		if (charge)
+			charge->flags |= CHARGE_FREEING;
 		return 0;
+	}
 #endif
 	if (order <= MAX_ORDER)
-		end_charge(page, order, END_FREE);
+		end_charge(ctx, page, order, END_FREE);
 	return 0;
 }
 
@@ -146,6 +156,18 @@ int cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 
 	if (life)
 		life->removed = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* When a process last changed cgroups: what it allocated about then may have been charged, or not,
+ * by where it was before. */
+BPF_TABLE("lru_hash", u64, u64, moves, MAX_MOVES);
+
+int cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 tgid = read_u32(ctx->args[2] + OFF_TASK_TGID), now = bpf_ktime_get_ns();
+
+	moves.update(&tgid, &now);
 	return 0;
 }
 
@@ -224,7 +246,56 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 	u64 page = ctx->args[0];
 
 	if (is_unmarked(page, ctx->args[1]))
-		end_charge(page, MAX_ORDER, END_SWEPT);
+		end_charge(ctx, page, MAX_ORDER, END_SWEPT);
+	return 0;
+}
+
+#ifndef PAGE_MAP_AT
+#define PAGE_MAP_AT 0
+#endif
+
+BPF_ARRAY(page_map, u64, 1);
+
+/* Answers, in page_map, where struct page 0 is; or, without its symbol, where any of them is. */
+int find_page_map(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	u64 *found = page_map.lookup(&first);
+
+	if (!found)
+		return 0;
+#ifdef OFF_TASK_STACK_AREA
+	*found = read_u64(
+		read_u64(read_u64(bpf_get_current_task() + OFF_TASK_STACK_AREA) + OFF_AREA_PAGES));
+#else
+	*found = read_u64(PAGE_MAP_AT);
+#endif
+	return 0;
+}
+
+/*
+ * adopt(first page): of the pages charged before the start, sets the bits. User
+ * space goes through all struct pages with it, once. What lies beyond the
+ * machine's memory cannot be read, and so is not charged. The page goes through
+ * a map because the verifier forgets there what it knows of it: else it would
+ * follow each turn of the loop on its own.
+ */
+int adopt(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	volatile u64 *next = page_map.lookup(&first);
+
+	if (!next)
+		return 0;
+	*next = ctx->args[0];
+	UNROLL
+	for (u32 i = 0; i < ADOPT_BATCH; i++) {
+		u64 page = *next;
+
+		*next = page + (1ULL << STRUCT_PAGE_SHIFT);
+		if (is_charged(page) && !is_tracked(page))
+			set_preexisting(page);
+	}
 	return 0;
 }
 #endif

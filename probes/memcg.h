@@ -54,9 +54,15 @@ static __always_inline u64 cgroup_of(u64 memcg)
 	return read_u64(memcg + OFF_MEMCG_CGROUP);
 }
 
+/* The objcg, or memcg, that a page is charged to. */
+static __always_inline u64 owner_word(u64 page)
+{
+	return read_u64(page + OFF_PAGE_OWNER) & ~7ULL;
+}
+
 static __always_inline bool owner_of(u64 page, struct owner *owner)
 {
-	owner->objcg = read_u64(page + OFF_PAGE_OWNER) & ~7ULL;
+	owner->objcg = owner_word(page);
 #ifdef OFF_OBJCG_MEMCG
 	owner->memcg = read_u64(owner->objcg + OFF_OBJCG_MEMCG);
 #else
@@ -88,18 +94,38 @@ static __always_inline bool in_subtree(u64 memcg)
 #endif
 }
 
+/* Whose memcg the current task's charges go to. */
+static __always_inline u64 charged_task(u64 task)
+{
+#ifdef OFF_MM_OWNER /* before 5.13 (b4e0b68fbd9d): that of the address space's owner */
+	u64 mm = read_u64(task + OFF_TASK_MM);
+	u64 owner = mm ? read_u64(mm + OFF_MM_OWNER) : 0;
+
+	return owner ? owner : task;
+#else
+	return task;
+#endif
+}
+
+static __always_inline u64 active_memcg(u64 task)
+{
+#ifdef OFF_TASK_ACTIVE_MEMCG
+	return read_u64(task + OFF_TASK_ACTIVE_MEMCG); /* set_active_memcg() */
+#else
+	return 0;
+#endif
+}
+
 /* The one that the current task's charges go to. */
 static __always_inline u64 current_memcg(void)
 {
 	u64 task = bpf_get_current_task();
-	u64 css_set = read_u64(task + OFF_TASK_CGROUPS);
-#ifdef OFF_TASK_ACTIVE_MEMCG
-	u64 remote = read_u64(task + OFF_TASK_ACTIVE_MEMCG); /* set_active_memcg() */
+	u64 remote = active_memcg(task);
+	u64 css_set;
 
 	if (remote)
 		return remote;
-#endif
-
+	css_set = read_u64(charged_task(task) + OFF_TASK_CGROUPS);
 	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
 	return read_u64(css_set + OFF_CSS_SET_MEMORY) - OFF_MEMCG_CSS;
 }

@@ -1,5 +1,6 @@
 """Snapshots as they come from a busy container host, for the tests of what shows them."""
 
+import dataclasses
 import zlib
 
 from kmemtrace.cgroups.labels import label
@@ -11,6 +12,7 @@ from kmemtrace.model.snapshot import (
     Gone,
     Losses,
     MapFill,
+    Mismatch,
     Site,
     Snapshot,
 )
@@ -98,7 +100,8 @@ def snapshot(*cgroups: Cgroup, time: float = 1_780_000_000.0) -> Snapshot:
         gone=Gone(cgroups=2, charged_pages=211, uncharged_pages=211),
         preexisting_pages=3011,
         own_bytes=29_360_128,
-        unseen={"charge": "function probes only", "mismatches": "no mismatch class is judged"},
+        exempt={"root": 12_345, "reparented": 17},
+        unseen={"charge": "function probes only", "lost_uncharge": "its end is not seen"},
     )
 
 
@@ -119,3 +122,24 @@ def busy(step: int = 0) -> Snapshot:
         cgroup("/batch/job-17", (site(1009, 0),), dead=True, oldest=91_000.0),
         time=1_780_000_000.0 + 2 * step,
     )
+
+
+def mismatch(**changes: object) -> Mismatch:
+    """A certain one, with both stacks."""
+    found = Mismatch(
+        mismatch_class="wrong_cgroup",
+        confidence="certain",
+        page=0xFFFFEA0004002180,
+        order=0,
+        charged_to=CONTAINER,
+        uncharged_from=NGINX,
+        alloc_stack=PIPE_STACK,
+        free_stack=("free_unref_page+0x1b", "free_pipe_info+0x5d"),
+        comm="nginx",
+        pid=811,
+        time=1_779_999_997.0,
+        first_time=1_779_999_900.0,
+        count=3,
+        events=("charged by its allocation, order 0", "freed, order 0, its mark naming another owner"),
+    )
+    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]

@@ -11,10 +11,11 @@ from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.kernel import btf
-from kmemtrace.kernel.facts import RunningKernel
+from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.plan import COSTS, Plan, make_plan
 from kmemtrace.kernel.privileges import privileges
+from kmemtrace.model.enums import MismatchClass
 from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
 
 Part = dict[str, Any]
@@ -58,6 +59,7 @@ def examine() -> Part:
         "tier": plan.tier if works and plan is not None else None,
         "problems": problems,
         "events": [] if plan is None else _events(plan),
+        "verdicts": {} if plan is None else _verdicts(plan),
         "functions": None if plan is None else plan.unprobed,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
@@ -77,7 +79,14 @@ def _part(find: Any, problems: list[str]) -> Any:
 
 def _plan() -> Plan:
     with btf.Btf() as types:
-        return make_plan(RunningKernel(types))
+        return make_plan(RunningKernel(types), page_frames=_page_frames())
+
+
+def _page_frames() -> int:
+    try:
+        return highest_page_frame()
+    except OSError:  # for root's eyes only
+        return 1
 
 
 def _bcc() -> Part:
@@ -92,9 +101,14 @@ def _events(plan: Plan) -> list[Part]:
             how = plan.attachments(event) or [hook.mechanism.value]
             row = {"hook": hook.name, "mechanism": " + ".join(how), "why": hook.why}
         else:
-            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event] if hook.needed else None}
+            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event]}
         events.append({"event": event.value, **row})
     return events
+
+
+def _verdicts(plan: Plan) -> dict[str, str | None]:
+    """By mismatch class, why it is not judged; None where it is."""
+    return {one.label: plan.unjudged.get(one) for one in MismatchClass}
 
 
 def _cgroups(hierarchy: MemoryHierarchy) -> Part:
@@ -119,6 +133,7 @@ def _text(report: Part) -> str:
         lines += [_wrap("accounting  ", obstacle) for obstacle in cgroups["obstacles"]]
     lines.append("")
     lines += [_event_line(event) for event in report["events"]]
+    lines += _verdict_lines(report["verdicts"])
     lines += ["", *(_wrap("PROBLEM  ", problem) for problem in report["problems"])]
     return "\n".join(lines).rstrip()
 
@@ -131,8 +146,16 @@ def _privileges(report: Part) -> str:
 def _event_line(event: Part) -> str:
     if event["hook"]:
         return f"{event['event']:20} {event['mechanism']} {event['hook']}"
-    cost = f"; {event['cost']}" if event["cost"] else ""
-    return _wrap(f"{event['event']:20} ", f"- {event['reason']}{cost}")
+    return _wrap(f"{event['event']:20} ", f"- {event['reason']}; {event['cost']}")
+
+
+def _verdict_lines(verdicts: dict[str, str | None]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in verdicts.items():
+        reasons.setdefault(why or "", []).append(name)
+    judged = reasons.pop("", [])
+    found = [_wrap("judges               ", ", ".join(judged) or "no mismatch")] if verdicts else []
+    return ["", *found, *(_wrap("does not judge       ", f"{', '.join(n)}: {w}") for w, n in reasons.items())]
 
 
 def _wrap(heading: str, text: str) -> str:

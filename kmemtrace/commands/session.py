@@ -76,9 +76,10 @@ def make_tracer(
     raise_memlock_if_needed()
     with CgroupPaths(hierarchy) as paths, Btf() as btf:
         facts = RunningKernel(btf)
-        plan = make_plan(facts, tier, alloc_latency=alloc_latency)
+        frames = highest_page_frame()
+        plan = make_plan(facts, tier, alloc_latency=alloc_latency, page_frames=frames)
         limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
-        capacity = Capacity.of_machine(highest_page_frame(), max_pages)
+        capacity = Capacity.of_machine(frames, max_pages)
         with Tracer(plan, hierarchy, paths, capacity, limit, sites) as tracer, _counting(tracer):
             yield tracer
 
@@ -91,11 +92,12 @@ def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) ->
 
 @contextmanager
 def _counting(tracer: Tracer) -> Iterator[None]:
-    """Counts, beside the tracing, the pages that were charged before it: after attaching, so that
-    none falls between."""
+    """Finds and counts, beside the tracing, the pages that were charged before it: after attaching,
+    so that none falls between."""
     stop = threading.Event()
 
     def count() -> None:
+        tracer.adopt(stop)
         pages = count_preexisting(stop)
         if pages is not None:
             tracer.set_preexisting(pages)

@@ -2,6 +2,7 @@
 
 import platform
 import re
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,14 @@ class Facts(Protocol):
     @property
     def release(self) -> str:
         """As uname -r gives it."""
+
+    @property
+    def machine(self) -> str:
+        """As uname -m gives it."""
+
+    @property
+    def boot_options(self) -> str:
+        """The kernel's command line."""
 
     @property
     def has_btf(self) -> bool:
@@ -42,6 +51,9 @@ class Facts(Protocol):
     def function_id(self, name: str) -> int | None:
         """BTF id of a function: what a fentry program is attached to."""
 
+    def symbol(self, name: str) -> int | None:
+        """Address of a variable of the kernel; only kernels with CONFIG_KALLSYMS_ALL tell it."""
+
     def refusal(self, tier: Tier) -> str | None:
         """Why the kernel lets nobody probe functions as this tier does; None where it does."""
 
@@ -54,6 +66,8 @@ class RunningKernel:
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
         self.release = platform.release()
+        self.machine = platform.machine()
+        self.boot_options = Path("/proc/cmdline").read_text(encoding="utf-8", errors="replace")
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return _types(self._btf.tracepoint(name))
@@ -76,10 +90,28 @@ class RunningKernel:
     def function_id(self, name: str) -> int | None:
         return self._btf.function_id(name)
 
+    def symbol(self, name: str) -> int | None:
+        return _symbols().get(name)
+
     def refusal(self, tier: Tier) -> str | None:
         if tier is Tier.FENTRY:
             return fentry_refusal(self._btf, "__memcg_kmem_charge_page")
         return kprobe_refusal() if tier is Tier.KPROBE else None
+
+
+_VARIABLES = ("__per_cpu_offset", "__preempt_count", "pcpu_hot", "vmemmap_base")
+
+
+@cache
+def _symbols(table: Path = Path("/proc/kallsyms")) -> dict[str, int]:
+    """Those of the variables that we may ask for which the table has; addresses that it hides are 0."""
+    found = {}
+    with table.open(encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            words = line.split()
+            if len(words) == 3 and words[2] in _VARIABLES and int(words[0], 16):
+                found[words[2]] = int(words[0], 16)
+    return found
 
 
 def _types(parameters: tuple[tuple[str, str], ...] | None) -> tuple[str, ...] | None:

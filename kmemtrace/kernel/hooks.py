@@ -29,6 +29,7 @@ class Event(StrEnum):
     CGROUP_MKDIR = "cgroup mkdir"
     CGROUP_RMDIR = "cgroup rmdir"
     CGROUP_RELEASE = "cgroup release"
+    CGROUP_ATTACH = "cgroup attach"
 
 
 class Mechanism(StrEnum):
@@ -41,13 +42,13 @@ class Mechanism(StrEnum):
 Version = tuple[int, int]
 _EVER: Version = (99, 0)
 
-PAGE, MEMCG, OBJCG, CGROUP = (
+PAGE, MEMCG, CGROUP, TASK = (
     "struct page *",
     "struct mem_cgroup *",
-    "struct obj_cgroup *",
     "struct cgroup *",
+    "struct task_struct *",
 )
-FOLIO_BATCH = "struct folio_batch *"
+FOLIO_BATCH, LIST = "struct folio_batch *", "struct list_head *"
 GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *"
 
 
@@ -143,11 +144,8 @@ HOOKS: tuple[Hook, ...] = (
          (5, 0), (5, 6), "5.0: memcg_kmem_uncharge became an inline wrapper; in 5.10 to 5.12 the name takes (memcg, nr_pages)"),
     _row(Event.UNCHARGE, "memcg_kmem_uncharge", (PAGE, INT), "page order",
          (4, 8), (5, 0), "4.8"),
-    # put path: best the static function that every way passes through, page by page.
-    _row(Event.PUT_UNCHARGE, "uncharge_folio", ("struct folio *", "struct uncharge_gather *"), "page -",
-         (5, 18), _EVER, "5.18: folios; static, so it may be inlined away"),
-    _row(Event.PUT_UNCHARGE, "uncharge_page", (PAGE, "struct uncharge_gather *"), "page -",
-         (4, 12), (5, 18), "4.12: one function for single pages and lists; static"),
+    # put path: the functions that memcontrol.c offers to others. Their calls cannot be inlined, as those
+    # of the static function that they share (uncharge_folio) can be, so no page passes them by.
     _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", ("struct folio *",), "page",
          (5, 16), _EVER, "5.16: takes a folio"),
     _row(Event.PUT_UNCHARGE, "__mem_cgroup_uncharge", (PAGE,), "page",
@@ -156,6 +154,10 @@ HOOKS: tuple[Hook, ...] = (
          (4, 8), (5, 12), "4.8"),
     _row(Event.PUT_UNCHARGE_BATCH, "__mem_cgroup_uncharge_folios", (FOLIO_BATCH,), "batch",
          (6, 10), _EVER, "6.10: batches instead of lists"),
+    _row(Event.PUT_UNCHARGE_BATCH, "__mem_cgroup_uncharge_list", (LIST,), "list",
+         (5, 12), (6, 10), "5.12: mem_cgroup_uncharge_list became an inline wrapper"),
+    _row(Event.PUT_UNCHARGE_BATCH, "mem_cgroup_uncharge_list", (LIST,), "list",
+         (4, 8), (5, 12), "4.8"),
     _row(Event.SPLIT, "split_page_memcg", (PAGE, UINT), "head order",
          (6, 16), _EVER, "6.16: kmem only, takes the order again; the second argument counted pages before 6.10"),
     _row(Event.SPLIT, "split_page_memcg", (PAGE, INT, INT), "head order new_order",
@@ -233,6 +235,14 @@ HOOKS: tuple[Hook, ...] = (
         )
         for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR, Event.CGROUP_RELEASE)
     ),
+    _tracepoint(
+        Event.CGROUP_ATTACH,
+        "cgroup_attach_task",
+        (CGROUP, TEXT, TASK, "bool"),
+        "cgroup path task -",
+        "4.19: gives the path",
+        since=(4, 18),
+    ),
 )
 # fmt: on
 
@@ -242,8 +252,6 @@ class NoHook:
     """Why an event has no hook."""
 
     reason: str
-    needed: bool = True
-    """False where another hook sees the event."""
 
 
 def choose(event: Event, mechanism: Mechanism, facts: Facts) -> Hook | NoHook:

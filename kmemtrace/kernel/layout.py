@@ -11,6 +11,9 @@ GFP_ACCOUNT_BEFORE_5_4 = 0x100000
 GFP_ACCOUNT = 0x400000
 """5.4 moved the bit; kernels whose BTF has no ___GFP_ACCOUNT_BIT (before 6.10) have this value."""
 
+_CHARGES_TASK_SINCE = (5, 13)
+"""b4e0b68fbd9d: before, a page is charged to the memcg of the owner of the task's address space."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageMark:
@@ -64,6 +67,14 @@ def defines(facts: Facts) -> Defines:
         "OFF_KN_ID": ("kernfs_node", "id"),
         "OFF_ROOT_HIERARCHY": ("cgroup_root", "hierarchy_id"),
         "OFF_TASK_CGROUPS": ("task_struct", "cgroups"),
+        "OFF_TASK_FLAGS": ("task_struct", "flags"),
+        "OFF_TASK_MM": ("task_struct", "mm"),
+        "OFF_TASK_TGID": ("task_struct", "tgid"),
+        "OFF_TASK_STACK": ("task_struct", "stack"),
+        "OFF_MEMCG_CSS_FLAGS": ("mem_cgroup", "css.flags"),
+        "OFF_CGROUP_LEVEL": ("cgroup", "level"),
+        "OFF_PAGE_FLAGS": ("page", "flags"),
+        "OFF_PAGE_LRU": ("page", "lru"),
         "OFF_COUNTER_USAGE": ("page_counter", "usage"),
         "OFF_COUNTER_MAX": ("page_counter", "max"),
         "OFF_COUNTER_PARENT": ("page_counter", "parent"),
@@ -85,7 +96,22 @@ def defines(facts: Facts) -> Defines:
         )
     for name, (struct, field) in needed.items():
         found[name] = _offset(facts, struct, field)
-    return found | _optional(facts) | _sizes(facts) | _memory_css(facts)
+    if version(facts.release) < _CHARGES_TASK_SINCE:
+        found["OFF_MM_OWNER"] = _offset(facts, "mm_struct", "owner")
+    return found | _optional(facts) | _sizes(facts) | _memory_css(facts) | preempt_count(facts)
+
+
+def preempt_count(facts: Facts) -> Defines:
+    """Where a CPU's preempt_count lies; nothing where the symbol table does not tell."""
+    offsets = facts.symbol("__per_cpu_offset")
+    count = facts.symbol("__preempt_count")
+    hot = facts.symbol("pcpu_hot")  # 6.2 to 6.14: 64701838bf05
+    if count is None and hot is not None:
+        at = facts.offset("pcpu_hot", "preempt_count")
+        count = None if at is None else hot + at
+    if offsets is None or count is None:
+        return {}
+    return {"PER_CPU_OFFSETS": f"{offsets:#x}ULL", "PREEMPT_COUNT_AT": f"{count:#x}ULL"}
 
 
 def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
@@ -94,7 +120,6 @@ def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
     Raises CannotError on kernels whose cgroups keep no ids of their ancestors (before 5.5).
     """
     at: Defines = {"SUBTREE_ID": f"{cgroup_id}ULL", "SUBTREE_LEVEL": level}
-    at["OFF_CGROUP_LEVEL"] = _offset(facts, "cgroup", "level")
     # 6.1: 7f203bc89eb6 replaced ancestor_ids[] by ancestors[]
     ancestors = facts.offset("cgroup", "ancestors")
     ids = facts.offset("cgroup", "ancestor_ids")
@@ -117,6 +142,7 @@ _OPTIONAL = {
     "OFF_MEMCG_MEMSW": ("mem_cgroup", "memsw"),
     "OFF_MEMCG_KMEM": ("mem_cgroup", "kmem"),
     "OFF_TASK_ACTIVE_MEMCG": ("task_struct", "active_memcg"),  # 4.19: remote charges
+    "OFF_TASK_OBJCG": ("task_struct", "objcg"),  # 6.7: 1aacbd354313
     "OFF_BATCH_NR": ("folio_batch", "nr"),  # 5.16
     "OFF_BATCH_FOLIOS": ("folio_batch", "folios"),
 }
@@ -143,7 +169,10 @@ def _sizes(facts: Facts) -> Defines:
             "64-bit distribution kernel has."
         )
     id_size = facts.field_size("kernfs_node", "id") or 8
-    return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "KN_ID_SIZE": id_size}
+    head = facts.enumerator("PG_head", "pageflags")
+    if head is None:
+        raise CannotError(f"This kernel ({facts.release}) does not tell which page flag marks a head.")
+    return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "KN_ID_SIZE": id_size, "PG_HEAD": head}
 
 
 def _memory_css(facts: Facts) -> Defines:

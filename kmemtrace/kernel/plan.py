@@ -8,8 +8,9 @@ from enum import StrEnum
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
+from kmemtrace.kernel.judged import judged_defines, page_map, unjudged
 from kmemtrace.kernel.layout import Defines, defines
-from kmemtrace.model.enums import Tier
+from kmemtrace.model.enums import MismatchClass, Tier
 
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
 _ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
@@ -19,15 +20,16 @@ COSTS: Mapping[Event, str] = {
     Event.FREE: "nothing can be traced",
     Event.CHARGE: "no charge latency; charges outside the page allocator (thread stacks) are not seen",
     Event.UNCHARGE: "the end of a charge is seen when its page is freed, not when it is uncharged",
-    Event.PUT_UNCHARGE: "a page stolen from kmem accounting is found by the next sweep, not at once",
-    Event.PUT_UNCHARGE_BATCH: "pages put in batches end when they are freed, just after",
-    Event.SPLIT: "a split is noticed when the first part is freed",
+    Event.PUT_UNCHARGE: "pages that are put end when they are freed; a lost uncharge is not noticed",
+    Event.PUT_UNCHARGE_BATCH: "pages put in batches end when they are freed; a lost uncharge is not noticed",
+    Event.SPLIT: "a split is noticed when the first part is freed; a size mismatch is not",
     Event.KERNEL_TOTAL: "the kernel's own total per cgroup is not shown beside the traced pages",
     Event.RECLAIM_BEGIN: "reclaim stalls are not measured",
     Event.RECLAIM_END: "reclaim stalls are not measured",
     Event.CGROUP_MKDIR: "a cgroup that lives only a moment may stay without a name",
     Event.CGROUP_RMDIR: "a removed cgroup is noticed at the next snapshot",
     Event.CGROUP_RELEASE: "nothing that is shown",
+    Event.CGROUP_ATTACH: "an allocation that is not charged while its task changes cgroups may be suspected",
 }
 """What it costs to have no hook for an event."""
 
@@ -62,6 +64,7 @@ _TRACEPOINTS = {
     Event.CGROUP_MKDIR: "cgroup_mkdir",
     Event.CGROUP_RMDIR: "cgroup_rmdir",
     Event.CGROUP_RELEASE: "cgroup_release",
+    Event.CGROUP_ATTACH: "cgroup_attach",
     Event.KERNEL_TOTAL: "memcg_state",
     Event.RECLAIM_END: "reclaim_end",
     Event.RECLAIM_BEGIN: "reclaim_begin",
@@ -89,6 +92,8 @@ class Plan:
     """The allocator's own function, whose time is the alloc latency."""
     unprobed: str | None
     """Why no function is probed; None where functions are."""
+    unjudged: Mapping[MismatchClass, str]
+    """Mismatch classes that cannot be judged here, and why."""
     programs: Mapping[str, Probe]
     """By name of the BPF function, in the order of attaching."""
     defines: Defines
@@ -100,21 +105,24 @@ class Plan:
         unseen = {
             event.value: f"{hook.reason}: {COSTS[event]}"
             for event, hook in self.hooks.items()
-            if isinstance(hook, NoHook) and hook.needed
+            if isinstance(hook, NoHook)
         }
         if isinstance(self.alloc_function, NoHook):
             unseen[ALLOC_LATENCY] = self.alloc_function.reason
         if self.unprobed is not None:
             unseen[FUNCTIONS] = self.unprobed
-        return unseen
+        return unseen | {c.label: reason for c, reason in self.unjudged.items()}
 
     def attachments(self, event: Event) -> list[str]:
         """How the event's hook is attached, e.g. ["fexit", "fentry"]; empty where it has none."""
         return [str(p.attachment) for p in self.programs.values() if p.hook is self.hooks[event]]
 
 
-def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool = False) -> Plan:
-    """The best tier that this kernel allows, or the `forced` one.
+def make_plan(
+    facts: Facts, forced: Tier | None = None, *, alloc_latency: bool = False, page_frames: int = 1
+) -> Plan:
+    """The best tier that this kernel allows, or the `forced` one. `page_frames`: one more than the
+    highest of the machine.
 
     Raises CannotError when the forced tier is not to be had.
     """
@@ -134,15 +142,16 @@ def make_plan(facts: Facts, forced: Tier | None = None, *, alloc_latency: bool =
     if not alloc_latency and isinstance(alloc, Hook):
         alloc = NoHook(NOT_ASKED)
     programs = _programs(hooks, alloc, tier, facts)
-    refusal = _refusal(hooks)
+    refusal, why = _refusal(hooks), unjudged(facts, tier, hooks, page_frames)
     constants: Defines = {}
     if refusal is None:
         try:
             constants = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
+            constants |= judged_defines(why) | page_map(facts, page_frames)
         except CannotError as error:
             refusal = str(error)
     tier_or_none = None if refusal else tier
-    return Plan(facts.release, tier_or_none, hooks, alloc, unprobed, programs, constants, refusal)
+    return Plan(facts.release, tier_or_none, hooks, alloc, unprobed, why, programs, constants, refusal)
 
 
 def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
@@ -162,15 +171,8 @@ def _hook(event: Event, facts: Facts, tier: Tier, without: NoHook) -> Hook | NoH
     if event in _FUNCTIONS or event is Event.CHARGE:
         if tier is Tier.TRACEPOINT:
             return without
-        put = choose(Event.PUT_UNCHARGE, Mechanism.FUNCTION, facts)
-        if event is Event.PUT_UNCHARGE_BATCH and _sees_each_page(put):
-            return NoHook("not needed: the hook of the put path sees each page of a batch", needed=False)
         return choose(event, Mechanism.FUNCTION, facts)
     return choose(event, Mechanism.RAW_TRACEPOINT, facts)
-
-
-def _sees_each_page(hook: Hook | NoHook) -> bool:
-    return isinstance(hook, Hook) and hook.name.startswith("uncharge_")
 
 
 def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:

@@ -19,8 +19,9 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "page_size": snapshot.page_size,
         "cgroups": [_cgroup(c, snapshot.page_size) for c in snapshot.cgroups],
         "gone": dataclasses.asdict(snapshot.gone),
-        "mismatches": [_mismatch(m) for m in snapshot.mismatches],
-        "losses": _losses(snapshot.losses),
+        "mismatches": [mismatch_document(m) for m in snapshot.mismatches],
+        "exempt": dict(snapshot.exempt),
+        "losses": losses_document(snapshot.losses),
         "maps": {n: {"entries": m.entries, "capacity": m.capacity} for n, m in snapshot.maps.items()},
         "unseen": dict(snapshot.unseen),
     }
@@ -87,7 +88,7 @@ def _site(site: Site) -> dict[str, Any]:
     }
 
 
-def _losses(losses: Losses) -> dict[str, Any]:
+def losses_document(losses: Losses) -> dict[str, Any]:
     doc: dict[str, Any] = {
         "map_full": sum(losses.map_full.values()),
         "ring_drops": losses.ring_drops,
@@ -95,6 +96,7 @@ def _losses(losses: Losses) -> dict[str, Any]:
         "swept": losses.swept,
         "unmatched_frees": losses.unmatched_frees,
         "unknown_stacks": losses.unknown_stacks,
+        "unpaired": losses.unpaired,
     }
     if losses.recursion_misses is not None:
         doc["recursion_misses"] = sum(losses.recursion_misses.values())
@@ -102,7 +104,7 @@ def _losses(losses: Losses) -> dict[str, Any]:
     return doc
 
 
-def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
+def mismatch_document(mismatch: Mismatch) -> dict[str, Any]:
     return {
         "class": mismatch.mismatch_class,
         "confidence": mismatch.confidence,
@@ -115,4 +117,8 @@ def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
         "comm": mismatch.comm,
         "pid": mismatch.pid,
         "time": mismatch.time,
+        "first_time": mismatch.first_time,
+        "count": mismatch.count,
+        "missed_events": mismatch.missed_events,
+        "events": list(mismatch.events),
     }

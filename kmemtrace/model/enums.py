@@ -44,8 +44,61 @@ class Loss(IntEnum):
     SWEPT = 7
     STALLED_FULL = 8
     FAILURES_FULL = 9
+    BATCH_FULL = 10
+    UNPAIRED = 11
+
+
+class MismatchClass(IntEnum):
+    """How a charge can break the promise; the C side sees each as MISMATCH_<NAME>.
+
+    `counter_drift` is no page's: the tracer never finds it, `verify` does.
+    """
+
+    UNCHARGED_ALLOC = 0
+    LOST_UNCHARGE = 1
+    STRAY_UNCHARGE = 2
+    SIZE_MISMATCH = 3
+    WRONG_CGROUP = 4
+    COUNTER_DRIFT = 5
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Exemption(IntEnum):
+    """Why what looks like a mismatch was not called one; the C side sees each as EXEMPT_<NAME>."""
+
+    ROOT = 0
+    KERNEL_THREAD = 1
+    INTERRUPT = 2
+    EXITED_TASK = 3
+    OFFLINE = 4
+    MOVED = 5
+    REMOTE = 6
+    REPARENTED = 7
+    PREEXISTING = 8
+    UNFOLLOWED = 9
+    SPLIT = 10
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+class Confidence(StrEnum):
+    CERTAIN = "certain"
+    """No event was missed that could explain it."""
+    SUSPECT = "suspect"
 
 
 def c_defines() -> list[str]:
     """The numberings above as compiler flags, so that C and Python cannot drift apart."""
-    return [f"-DLOSS_{loss.name}={loss.value}" for loss in Loss] + [f"-DNR_LOSSES={len(Loss)}"]
+    families: dict[str, type[IntEnum]] = {
+        "LOSS": Loss,
+        "MISMATCH": MismatchClass,
+        "EXEMPT": Exemption,
+    }
+    flags = [f"-D{prefix}_{m.name}={m.value}" for prefix, family in families.items() for m in family]
+    counts = {"NR_LOSSES": Loss, "NR_MISMATCHES": MismatchClass, "NR_EXEMPTIONS": Exemption}
+    return flags + [f"-D{name}={len(family)}" for name, family in counts.items()]

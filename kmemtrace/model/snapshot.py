@@ -79,6 +79,20 @@ class Cgroup:
 
 
 @dataclass(frozen=True, slots=True)
+class OldPages:
+    """Pages of one cgroup and call site that are held for longer than was asked about."""
+
+    key: CgroupKey
+    path: str
+    state: CgroupState
+    kind: SiteKind
+    symbol: str
+    stack: tuple[str, ...]
+    pages: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Allocations:
     """Time inside the page allocator of allocations of one order."""
 
@@ -99,19 +113,33 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One charge or uncharge that broke the promise, with its evidence."""
+    """Charges or uncharges that broke the promise in the same way, at the same places; the evidence is
+    that of the last one."""
 
     mismatch_class: str
     confidence: str
     page: int
+    """Address of its struct page; 0 where it is no page's (counter_drift)."""
     order: int
+    """As charged."""
     charged_to: str | None
+    """Path of the cgroup; None where none was charged, or its name is not known."""
     uncharged_from: str | None
+    """None where nothing was uncharged."""
     alloc_stack: tuple[str, ...]
     free_stack: tuple[str, ...]
+    """Of the free or uncharge that showed it; empty where it was found otherwise."""
     comm: str
+    """The process that was running then."""
     pid: int
     time: float
+    """Seconds since the epoch, of the last one."""
+    first_time: float = 0.0
+    count: int = 1
+    missed_events: int = 0
+    """Events missed at the time, which could explain it: 0 when it is certain."""
+    events: tuple[str, ...] = ()
+    """What was seen of the page, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +159,8 @@ class Losses:
     unmatched_frees: int
     """Frees of a page marked as tracked for which no record was found."""
     unknown_stacks: int
+    unpaired: int = 0
+    """Ends of charges whose begin was not seen: missed, or under way at the start."""
 
     @property
     def missed_events(self) -> int:
@@ -159,6 +189,11 @@ class Snapshot:
     maps: Mapping[str, MapFill]
     gone: Gone = Gone()
     mismatches: tuple[Mismatch, ...] = ()
+    """Since the start, certain ones first."""
+    exempt: Mapping[str, int] = field(default_factory=dict)
+    """What looked like a mismatch and is legal, by the reason; base pages or blocks."""
+    old: tuple[OldPages, ...] | None = None
+    """Those of removed cgroups first, then most pages first; None where it was not asked for."""
     allocations: tuple[Allocations, ...] | None = None
     """Of the whole machine; None where alloc latency is not measured."""
     charge_share: float | None = None

@@ -1,5 +1,6 @@
 """How much the BPF maps can hold, and what that costs."""
 
+import resource
 from dataclasses import dataclass
 
 from kmemtrace.kernel.layout import Defines
@@ -8,6 +9,9 @@ from kmemtrace.model.histogram import BUCKETS, SHIFT
 STACK_DEPTH = 20
 LIFE_PATH = 384
 INSPECT_BATCH = 512
+ADOPT_BATCH = 512
+FINDINGS_PAGES = 64
+"""Of the ring buffer: room for some 3,000 findings between two snapshots."""
 MAX_ORDER = 10
 """Of the page allocator, in every kernel's default configuration."""
 
@@ -31,6 +35,8 @@ class Capacity:
     """Charges and allocations under way at one time; each waiting task has one."""
     stalled: int = 1 << 12
     failures: int = 1 << 12
+    moves: int = 1 << 12
+    """Processes of which it is remembered when they changed cgroups; the last ones."""
 
     @classmethod
     def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
@@ -50,10 +56,14 @@ class Capacity:
             "MAX_CALLS": self.calls,
             "MAX_STALLED": self.stalled,
             "MAX_FAILURES": self.failures,
+            "MAX_MOVES": self.moves,
             "STACK_DEPTH": STACK_DEPTH,
             "MAX_ORDER": MAX_ORDER,
             "LIFE_PATH": LIFE_PATH,
             "INSPECT_BATCH": INSPECT_BATCH,
+            "ADOPT_BATCH": ADOPT_BATCH,
+            "FINDINGS_PAGES": FINDINGS_PAGES,
+            "PAGE_SIZE": resource.getpagesize(),  # what BCC reckons a ring buffer's size in
             "HISTOGRAM_BUCKETS": BUCKETS,
             "HISTOGRAM_SHIFT": SHIFT,
         }

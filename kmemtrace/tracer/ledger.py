@@ -1,7 +1,7 @@
 """From what was read of the maps to the cgroups of a Snapshot."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from errno import errorcode
 from typing import Any
@@ -13,7 +13,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
-from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, Site
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, OldPages, Site
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.stacks import Stacks
 
@@ -66,11 +66,22 @@ class Ledger:
         self._hierarchy, self._paths, self._stacks, self._sees = hierarchy, paths, stacks, sees
         self._gone = Gone()
         self._heirs: dict[int, int] = {}
+        self._forgotten: list[int] = []
 
-    def update(self, reading: Reading, now: float, heirs: Mapping[int, int]) -> View:
+    def update(
+        self,
+        reading: Reading,
+        now: float,
+        heirs: Mapping[int, int],
+        mismatches: Mapping[int, Mapping[str, int]],
+    ) -> View:
         """The cgroups as of `now` (seconds, CLOCK_MONOTONIC). A cgroup that was removed and holds
         nothing is in one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
-        others count to, as found since the last time."""
+        others count to, as found since the last time. `mismatches`: by cgroup and class."""
+        # One update late: a finding of the same moment still has to be named.
+        for cgroup_id in self._forgotten:
+            self._paths.forget(cgroup_id)
+        self._forgotten = []
         removed = self._remember(reading.lives)
         self._heirs |= heirs
         sites, failures = _by_cgroup(reading.sites), _failures(reading.failures)
@@ -80,16 +91,44 @@ class Ledger:
             key = int(cgroup_id)
             mine, errors = sites.get(key, []), failures.get(key, {})
             age = now - oldest[key] / 1e9 if key in oldest else None
-            cgroup = replace(self._cgroup(key, totals, mine, age, removed), **self._seen(totals, errors))
+            cgroup = replace(
+                self._cgroup(key, totals, mine, age, removed),
+                mismatches=dict(mismatches.get(key, {})),
+                **self._seen(totals, errors),
+            )
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
                 ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
-                self._paths.forget(key)
+                self._forgotten.append(key)
                 self._heirs.pop(key, None)
         cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
+
+    def old(self, charges: Records, cgroups: Iterable[Cgroup], before_ns: int, now: float) -> list[OldPages]:
+        """Of these records, those charged before `before_ns` (CLOCK_MONOTONIC), by cgroup and stack."""
+        known = {cgroup.key.id: cgroup for cgroup in cgroups}
+        sums: dict[tuple[int, int], list[int]] = {}
+        aged = charges[charges["time"] < before_ns]
+        for cgroup_id, stack, order, charged in zip(
+            *(aged[name].tolist() for name in ("cgroup", "stack", "order", "time")), strict=True
+        ):
+            found = sums.setdefault((cgroup_id, stack), [0, charged])
+            found[0] += 1 << order
+            found[1] = min(found[1], charged)
+        old = [
+            self._old(known[cgroup_id], stack, pages, now - oldest / 1e9)
+            for (cgroup_id, stack), (pages, oldest) in sums.items()
+            if cgroup_id in known
+        ]
+        return sorted(old, key=lambda o: (o.state is not CgroupState.DEAD, -o.pages, o.path, o.symbol))
+
+    def _old(self, cgroup: Cgroup, stack_id: int, pages: int, oldest: float) -> OldPages:
+        stack = self._stacks[stack_id]
+        return OldPages(
+            cgroup.key, cgroup.path, cgroup.state, stack.kind, stack.symbol, stack.frames, pages, oldest
+        )
 
     def _remember(self, lives: tuple[Records, Records]) -> set[int]:
         """Keeps the paths that the kernel gave, and answers which cgroups were removed."""
@@ -106,8 +145,7 @@ class Ledger:
     def _never_charged(self, reading: Reading, removed: set[int]) -> list[Ended]:
         """Removed cgroups of which there is nothing but a name."""
         idle = removed - {int(i) for i in reading.cgroups[0]}
-        for cgroup_id in idle:
-            self._paths.forget(cgroup_id)
+        self._forgotten += idle
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
 
     def _cgroup(

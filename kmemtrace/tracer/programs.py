@@ -1,9 +1,10 @@
 """Compiles, loads and attaches the BPF programs with BCC, without kernel headers."""
 
+import ctypes
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,22 @@ class Programs:
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
+
+    def ring(self, name: str) -> Callable[[], list[bytes]]:
+        """A function that takes what a ring buffer of ours holds out of it."""
+        taken: list[bytes] = []
+
+        def take(_context: object, data: int, size: int) -> None:
+            taken.append(ctypes.string_at(data, size))
+
+        self._bpf[name.encode()].open_ring_buffer(take)
+
+        def drain() -> list[bytes]:
+            taken.clear()
+            self._bpf.ring_buffer_consume()
+            return list(taken)
+
+        return drain
 
     def map_bytes(self) -> int | None:
         """Kernel memory that our maps take, which is charged to the cgroup that we run in; None

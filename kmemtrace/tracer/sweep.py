@@ -5,39 +5,16 @@ whose free was missed. Neither leaves an event, so nothing per event could find 
 the page tells, and is looked at here, a share of the held pages at each snapshot.
 """
 
-import ctypes
 from collections.abc import Callable
 
 import numpy as np
 
-from kmemtrace.kernel.libbpf import libbpf
+from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import INSPECT_BATCH
 from kmemtrace.tracer.maps import INSPECTION, ArrayMap, Records
 
 PAGES_PER_SNAPSHOT = 64 * INSPECT_BATCH
 """Bounds the work of a snapshot: 64 system calls, about 5 ms. More held pages take more snapshots."""
-
-
-class _TestRunOpts(ctypes.Structure):
-    """struct bpf_test_run_opts of libbpf, which checks `size`."""
-
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("data_in", ctypes.c_void_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("context_in", ctypes.c_void_p),
-        ("context_out", ctypes.c_void_p),
-        ("context_size_in", ctypes.c_uint32),
-        ("context_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    )
 
 
 class Sweeper:
@@ -49,8 +26,10 @@ class Sweeper:
         self._next = 0
         self._suspects: set[tuple[int, int]] = set()
 
-    def sweep(self, pages: Records, charges: Records) -> dict[int, int]:
-        """Looks at the next share of these records, and ends those found unmarked in two sweeps.
+    def sweep(self, pages: Records, charges: Records, may_end: Callable[[int], bool]) -> dict[int, int]:
+        """Looks at the next share of these records, and ends those found unmarked in two sweeps, where
+        `may_end` agrees, told when it was charged (ns, CLOCK_MONOTONIC): where every uncharge is seen,
+        and none can have been missed since, the page's free is waited for, which tells more.
 
         Answers, by charged cgroup, which other one the kernel counts pages of it to now: that of a
         removed cgroup are handed to its parent (from 5.13 on).
@@ -60,7 +39,8 @@ class Sweeper:
         unmarked = found[found["unmarked"] == 1]
         suspects = {(int(look["page"]), int(look["time"])) for look in unmarked}
         for page, time in suspects & self._suspects:
-            self._run(self._program("sweep"), page, time)
+            if may_end(time):
+                test_run(self._program("sweep"), page, time)
         self._suspects = suspects
         moved = found[(found["counted_to"] != 0) & (found["counted_to"] != found["cgroup"])]
         return {int(look["cgroup"]): int(look["counted_to"]) for look in moved if look["cgroup"]}
@@ -86,15 +66,5 @@ class Sweeper:
         batch = np.zeros(INSPECT_BATCH, INSPECTION)
         batch[: len(looks)] = looks
         self._inspections[0] = batch
-        self._run(self._program("inspect"))
+        test_run(self._program("inspect"))
         return self._inspections[0][: len(looks)]
-
-    def _run(self, program: int, *arguments: int) -> None:
-        context = (ctypes.c_uint64 * 4)(*arguments)
-        options = _TestRunOpts(
-            size=ctypes.sizeof(_TestRunOpts),
-            context_in=ctypes.addressof(context),
-            context_size_in=ctypes.sizeof(context),
-        )
-        if libbpf().bpf_prog_test_run_opts(program, ctypes.byref(options)) != 0:
-            raise OSError(ctypes.get_errno(), "the sweep program could not be run")

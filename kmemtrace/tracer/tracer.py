@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import Self
 
 import numpy as np
@@ -13,26 +14,44 @@ from kmemtrace.cgroups.accounting import in_root_cgroup
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
+from kmemtrace.kernel import hooks
 from kmemtrace.kernel.facts import version
-from kmemtrace.kernel.hooks import Event, Hook
+from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
-from kmemtrace.model.enums import Loss, Tier
+from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.tracer import maps
+from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
+from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.sweep import Sweeper
+from kmemtrace.tracer.verdicts import FINDING, Sight, Verdicts
 
 SOURCE = "kmemtrace.bpf.c"
 
 _SWEEP_SINCE = (5, 10)
 """BPF_PROG_TEST_RUN of raw tracepoint programs: 1b4d60ec162f."""
 
+
+PAGE_PROGRAMS = frozenset(
+    (
+        "page_alloc",
+        "page_free",
+        "charge_entry",
+        "charge_exit",
+        "uncharge",
+        "put_uncharge",
+        "put_uncharge_batch",
+        "split",
+    )
+)
+"""Those that open, change and end records: only their misses can explain a finding away."""
 
 _KPROBE_MISSES_SINCE = (6, 7)
 """dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
@@ -45,8 +64,11 @@ class _Maps:
     sites: maps.HashMap
     lives: maps.HashMap
     losses: maps.ArrayMap
+    moves: maps.HashMap
+    exempted: maps.ArrayMap
     failures: maps.HashMap | None
     allocations: maps.ArrayMap | None
+    findings_seen: maps.ArrayMap | None
 
 
 class Tracer:
@@ -79,14 +101,15 @@ class Tracer:
         )
         self._unseen = _unseen(plan, sweeps=sweeps, sites=sites)
         sees = _sees(plan)
+        self._judges = "WITH_VERDICTS" in plan.defines
         self._maps = self._open_maps(sees)
-        stacks = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
-        self._ledger = Ledger(
-            hierarchy,
-            paths,
-            Stacks(stacks, self._programs.symbol, self._programs.kernel_text()),
-            sees,
-        )
+        addresses = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
+        stacks = Stacks(addresses, self._programs.symbol, self._programs.kernel_text())
+        self._ledger = Ledger(hierarchy, paths, stacks, sees)
+        self._findings = self._programs.ring("findings") if self._judges else None
+        self._verdicts = Verdicts(stacks, lambda cgroup_id: paths.resolve(cgroup_id).path)
+        self._missed = Missed()
+        self._scanned_at: float | None = None
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
         self._own_bytes = self._programs.map_bytes()
@@ -114,6 +137,22 @@ class Tracer:
         """
         self._looked_charged = pages
 
+    def adopt(self, stop: Event) -> None:
+        """Looks for the pages that were charged before the start, where stray uncharges can be judged:
+        before they are all known, none is."""
+        if MismatchClass.STRAY_UNCHARGE in self.plan.unjudged:
+            return
+        fd = self._programs.map_fd
+        adoption = Adoption(
+            self._programs.fd,
+            maps.ArrayMap(fd("page_map"), maps.ID),
+            maps.ArrayMap(fd("scanned"), maps.ID),
+            by_symbol="PAGE_MAP_AT" in self.plan.defines,
+        )
+        page_struct = 1 << int(self.plan.defines["STRUCT_PAGE_SHIFT"])
+        if adoption.scan(self._capacity.page_frames, page_struct, stop):
+            self._scanned_at = time.monotonic()
+
     def _own_charged_bytes(self) -> int:
         """Of our maps; before 5.11 BPF's memory was charged to nobody."""
         charged = version(self.plan.release) >= (5, 11) and not in_root_cgroup(self.hierarchy)
@@ -123,12 +162,17 @@ class Tracer:
         """By program, for those that events run."""
         return {name: program_info(self._programs.fd(name)) for name in self.plan.programs}
 
-    def snapshot(self) -> Snapshot:
-        """Everything known now. Not to be called from two threads at once."""
+    def snapshot(self, older_than: float | None = None) -> Snapshot:
+        """Everything known now; with `older_than` also which pages are held for longer than so many
+        seconds. Not to be called from two threads at once."""
         now = time.monotonic()
         reading = self._read()
-        heirs = {} if self._sweeper is None else self._sweeper.sweep(reading.pages, reading.charges)
-        view = self._ledger.update(reading, now, heirs)
+        heirs: Mapping[int, int] = {}
+        if self._sweeper is not None:
+            heirs = self._sweeper.sweep(reading.pages, reading.charges, self._may_have_missed)
+        losses = self._losses()
+        self._judge(losses)
+        view = self._ledger.update(reading, now, heirs, self._verdicts.by_cgroup)
         for ended in view.ended:
             self._forget(ended)
         self._drop_births(reading)
@@ -136,6 +180,9 @@ class Tracer:
             ours = sum(cgroup.held_pages for cgroup in view.cgroups)
             ours += self._own_charged_bytes() // _PAGE_SIZE
             self._preexisting = max(0, self._looked_charged - ours)
+        old = None
+        if older_than is not None:
+            old = tuple(self._ledger.old(reading.charges, view.cgroups, int((now - older_than) * 1e9), now))
         interval, self._last = now - self._last, now
         allocations, charge_share = self._read_allocations()
         return Snapshot(
@@ -147,8 +194,11 @@ class Tracer:
             page_size=_PAGE_SIZE,
             cgroups=view.cgroups,
             gone=view.gone,
-            losses=self._losses(),
+            losses=losses,
+            mismatches=self._verdicts.mismatches,
+            exempt=self._exempt(),
             maps=self._fill(reading),
+            old=old,
             allocations=allocations,
             charge_share=charge_share,
             preexisting_pages=self._preexisting,
@@ -156,10 +206,52 @@ class Tracer:
             unseen=self._unseen,
         )
 
+    def _may_have_missed(self, since_ns: int) -> bool:
+        """Whether the uncharge of a page that was charged then can have been missed."""
+        if self._tier is Tier.TRACEPOINT or self._uncounted():
+            return True
+        return self._missed.between(since_ns / 1e9, time.monotonic()) > 0
+
+    def _uncounted(self) -> bool:
+        return self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE
+
+    def _judge(self, losses: Losses) -> None:
+        """Takes in what was found since the last time. Losses are read after the findings: one that
+        explains a finding is then among them."""
+        if self._findings is None:
+            return
+        found = [np.frombuffer(data, FINDING, 1)[0] for data in self._findings()]
+        of_pages = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
+        self._missed.note(time.monotonic(), of_pages + losses.map_full["batches"] + losses.unpaired)
+        moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
+        self._verdicts.take(found, moves, self._missed, Sight(self._uncounted(), self._scanned_at))
+
+    def _exempt(self) -> dict[str, int]:
+        here = self._verdicts.exempted()
+        counts = {e: int(self._maps.exempted[e.value].sum()) + here.get(e, 0) for e in Exemption}
+        return {e.label: n for e, n in counts.items() if n}
+
+    def _ring_drops(self) -> int:
+        """Findings that were counted, and whose evidence was not kept."""
+        if self._maps.findings_seen is None:
+            return 0
+        seen = sum(int(self._maps.findings_seen[c.value][0]) for c in MismatchClass)
+        return max(0, seen - self._verdicts.received) + self._verdicts.unkept
+
+    def _misses(self) -> dict[str, int] | None:
+        """By program, how often it was skipped; None where the kernel does not tell."""
+        misses = {n: i.recursion_misses for n, i in self.infos().items()}
+        if self._uncounted():
+            return None
+        counted = {n: m for n, m in misses.items() if m is not None}
+        return counted if len(counted) == len(misses) else None
+
     def _open_maps(self, sees: Sees) -> _Maps:
         fd, room = self._programs.map_fd, self._capacity
         life, totals = maps.life_dtype(LIFE_PATH), maps.totals_dtype(sees.latencies)
-        failures = allocations = None
+        failures = allocations = findings_seen = None
+        if self._judges:
+            findings_seen = maps.ArrayMap(fd("findings_seen"), maps.ID)
         if sees.charge:
             failures = maps.HashMap(fd("failures"), maps.FAILURE_KEY, maps.ID, room.failures)
         if "alloc" in sees.latencies:
@@ -170,8 +262,11 @@ class Tracer:
             sites=maps.HashMap(fd("sites"), maps.SITE_KEY, maps.SITE, room.sites),
             lives=maps.HashMap(fd("lives"), maps.ID, life, room.lives),
             losses=maps.ArrayMap(fd("losses"), np.dtype("u8")),
+            moves=maps.HashMap(fd("moves"), maps.ID, maps.ID, room.moves),
+            exempted=maps.ArrayMap(fd("exempted"), maps.ID, maps.possible_cpus()),
             failures=failures,
             allocations=allocations,
+            findings_seen=findings_seen,
         )
 
     def _make_sweeper(self) -> Sweeper:
@@ -217,12 +312,8 @@ class Tracer:
 
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}
-        misses = {n: i.recursion_misses for n, i in self.infos().items()}
-        if self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE:
-            misses = dict.fromkeys(misses)
-        counted = {n: m for n, m in misses.items() if m is not None}
         return Losses(
-            recursion_misses=counted if len(counted) == len(misses) else None,
+            recursion_misses=self._misses(),
             map_full={
                 "pages": lost[Loss.PAGES_FULL],
                 "cgroups": lost[Loss.CGROUPS_FULL],
@@ -230,8 +321,10 @@ class Tracer:
                 "lives": lost[Loss.LIVES_FULL],
                 "stalled": lost[Loss.STALLED_FULL],
                 "failures": lost[Loss.FAILURES_FULL],
+                "batches": lost[Loss.BATCH_FULL],
             },
-            ring_drops=0,
+            unpaired=lost[Loss.UNPAIRED],
+            ring_drops=self._ring_drops(),
             healed=lost[Loss.HEALED],
             swept=lost[Loss.SWEPT],
             unmatched_frees=lost[Loss.UNMATCHED_FREE],
@@ -252,14 +345,14 @@ _PAGE_SIZE = resource.getpagesize()
 
 
 def _sees(plan: Plan) -> Sees:
-    def has(event: Event) -> bool:
+    def has(event: hooks.Event) -> bool:
         return isinstance(plan.hooks[event], Hook)
 
     latencies = ["lifetime"]
-    latencies += ["charge"] if has(Event.CHARGE) else []
+    latencies += ["charge"] if has(hooks.Event.CHARGE) else []
     latencies += ["alloc"] if isinstance(plan.alloc_function, Hook) else []
-    reclaim = has(Event.RECLAIM_BEGIN) and has(Event.RECLAIM_END)
-    return Sees(has(Event.KERNEL_TOTAL), reclaim, has(Event.CHARGE), tuple(latencies))
+    reclaim = has(hooks.Event.RECLAIM_BEGIN) and has(hooks.Event.RECLAIM_END)
+    return Sees(has(hooks.Event.KERNEL_TOTAL), reclaim, has(hooks.Event.CHARGE), tuple(latencies))
 
 
 def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool) -> Defines:
@@ -277,10 +370,9 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps:
 
 
 def _unseen(plan: Plan, *, sweeps: bool, sites: bool) -> dict[str, str]:
-    unseen = {
-        **plan.unseen,
-        "mismatches": "this version judges no mismatch class: it counts, and says what it missed",
-    }
+    unseen = dict(plan.unseen)
+    if len(plan.unjudged) == len(MismatchClass):
+        unseen["mismatches"] = next(iter(plan.unjudged.values()))
     if not sites:
         unseen["sites"] = "call sites are not recorded (--no-sites)"
     if not sweeps:

@@ -13,7 +13,7 @@ import pytest
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
-from tests.live.workloads import run_in
+from tests.live.workloads import held_in, run_in
 
 MakeCgroup = Callable[[str], Path]
 
@@ -63,6 +63,24 @@ def test_repeated_frames_are_one_object_a_line() -> None:
     assert [f["time"] for f in frames] == sorted(f["time"] for f in frames)
 
 
+def test_leaks_folded(make_cgroup: MakeCgroup) -> None:
+    """What a process holds that began while they were looked for."""
+    folder = make_cgroup("leaking")
+    command = [*COMMAND, "leaks", "--older-than=1s", "--duration=9s", "--folded"]
+    before = in_kernel()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as leaks:
+        while not any(kind == "link" for kind, _ in in_kernel() - before):
+            time.sleep(0.1)
+        time.sleep(1)  # it attaches one program after the other
+        with held_in(folder, lambda: workloads.fill_pipes(1009)):
+            assert leaks.stdout is not None
+            lines = leaks.stdout.read().splitlines()
+        assert leaks.wait() == 0
+    mine = [line for line in lines if f"{folder.name};" in line and "pipe_write" in line]
+    assert len(mine) == 1
+    assert mine[0].endswith(" 1009")
+
+
 def test_plain_frame_without_a_terminal() -> None:
     done = kmemtrace("top", "--once", "--duration", "0.5")
     assert done.returncode == 0
@@ -80,6 +98,12 @@ def test_plain_frame_without_a_terminal() -> None:
         (["top", "--cgroup", "/etc", "--once"], 2, "There is no memory cgroup"),
         (["top", "--tier", "uprobe", "--once"], 2, "--tier"),
         (["top", "--json", "--by", "site"], 2, "--by"),
+        (["verify"], 2, "either a command after -- or --duration"),
+        (["verify", "--", "no-such-command"], 2, "not a command that can be run"),
+        (["verify", "--duration=1", "--junit=/nowhere/at/all.xml"], 2, "no folder /nowhere/at"),
+        (["leaks", "--older-than=5s", "--duration=5s"], 2, "must be longer than"),
+        (["leaks", "--older-than=5 weeks"], 2, "no age"),
+        (["leaks", "--folded", "--no-sites"], 2, "--no-sites"),
         (["nothing"], 2, "nothing"),
         ([], 2, "COMMAND"),
     ],

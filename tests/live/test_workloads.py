@@ -145,7 +145,7 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
     """A pipe holds 1,009 pages of a cgroup that is removed: it shows as dead, under its name, with
     the one that the kernel counts them to since, until the pipe is closed."""
     folder, elsewhere = make_cgroup("removed"), make_cgroup("elsewhere")
-    watched = watch(folder)
+    watched, legal = watch(folder), exempt(tracer, "reparented")
     with held_in(folder, lambda: workloads.fill_pipes(1009), leave_to=elsewhere):
         assert watched.row().state is CgroupState.ONLINE
         folder.rmdir()
@@ -165,6 +165,14 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
     while (last := watched.cgroup()) is not None and left(last) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert last is None or left(last) == 0
+    if heir and tracer.plan.tier is not Tier.TRACEPOINT:  # which sees no owner after the put path
+        assert exempt(tracer, "reparented") - legal >= 1009
+    assert tracer.snapshot().mismatches == ()
+
+
+def exempt(tracer: Tracer, why: str) -> int:
+    """How often something was found to be legal for that reason."""
+    return tracer.snapshot().exempt.get(why, 0)
 
 
 def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
@@ -182,8 +190,9 @@ def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgro
 
 
 @pytest.mark.parametrize("semaphores", [70001, 163001])
-def test_split_blocks(semaphores: int, make_cgroup: MakeCgroup, watch: Watch) -> None:
-    """Blocks of 512 pages, charged whole, split by vmalloc and freed one page at a time."""
+def test_split_blocks(semaphores: int, tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """Blocks of 512 pages, charged whole, split by vmalloc and freed one page at a time: legal."""
+    legal = exempt(tracer, "split")
     limits = Path("/proc/sys/kernel/sem")
     before = limits.read_text()
     limits.write_text("200000 32000000 500 128")
@@ -207,6 +216,8 @@ def test_split_blocks(semaphores: int, make_cgroup: MakeCgroup, watch: Watch) ->
     freed = at(after, ("newary",))
     assert (freed.charged_pages, freed.uncharged_pages) == (blocks * 512, blocks * 512)
     assert left(after) <= watched.losses()
+    assert exempt(tracer, "split") - legal >= blocks
+    assert tracer.snapshot().mismatches == ()
 
 
 def _keep_semaphores(count: int) -> None:
@@ -270,16 +281,39 @@ def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch
     if kernel_version(tracer) < (5, 11):
         pytest.skip("before 5.11 the kernel charges BPF's memory to no cgroup")
     creator, toucher = make_cgroup("creator"), make_cgroup("toucher")
+    legal = exempt(tracer, "remote")
     charged, working = watch(creator), watch(toucher)
     with held_in(creator, lambda: workloads.touch_anothers_memory(creator, toucher)):
         remote = through(charged.row(), GROWTH)
         assert (remote.charged_pages, remote.held_pages) in {(1009, 1009), (844, 844)}
         row = working.cgroup()
         assert row is None or through(row, GROWTH).charged_pages == 0
+        assert exempt(tracer, "remote") - legal >= 211
     after = settled(charged, nothing_held)
-    assert through(after, GROWTH).held_pages == 0
+    assert through(after, GROWTH).held_pages <= charged.losses()
     assert left(after) <= charged.losses()
     assert after.mismatches == {}
+
+
+def test_old_pages_of_a_removed_cgroup_come_first(
+    tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
+) -> None:
+    """Of 1,009 pipe pages in a cgroup that is then removed, and 211 younger ones in another."""
+    removed, living = make_cgroup("old"), make_cgroup("young")
+    with held_in(removed, lambda: workloads.fill_pipes(1009), leave_to=living):
+        identifier = removed.stat().st_ino
+        removed.rmdir()
+        time.sleep(2.0)
+        with held_in(living, lambda: workloads.fill_pipes(211)):
+            old = tracer.snapshot(older_than=1.5).old or ()
+        removed.mkdir()  # for the fixture to remove
+    mine = [o for o in old if o.key.id == identifier and o.symbol.endswith("pipe_write")]
+    assert [(o.pages, o.state) for o in mine] == [(1009, CgroupState.DEAD)]
+    assert 1.5 < mine[0].oldest_seconds < 30
+    assert all(any("pipe_write" in frame for frame in o.stack) for o in mine)
+    states = [o.state for o in old]
+    assert states == sorted(states, key=[CgroupState.DEAD, CgroupState.ONLINE].index)
+    assert not any(o.path.endswith(living.name) and o.symbol.endswith("pipe_write") for o in old)
 
 
 def kernel_version(tracer: Tracer) -> tuple[int, ...]:
@@ -297,8 +331,11 @@ def test_pages_charged_before_the_start(
     assert preexisting is not None
     assert preexisting >= mine.pipe_pages
     unmatched = tracer.snapshot().losses.unmatched_frees
+    legal = exempt(tracer, "preexisting")
     mine.release()
     time.sleep(1.0)
+    if tracer.plan.tier is not Tier.TRACEPOINT:
+        assert exempt(tracer, "preexisting") - legal >= mine.pipe_pages
     row = watched.cgroup()
     assert row is None or (row.charged_pages < 101 and row.held_pages >= 0)
     assert row is None or not [s for s in row.sites if s.symbol in PIPE_WRITE]

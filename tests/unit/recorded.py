@@ -20,11 +20,17 @@ _TRACEPOINTS: Mapping[str, tuple[str, ...]] = {
     "cgroup_mkdir": (CGROUP, "char *"),
     "cgroup_rmdir": (CGROUP, "char *"),
     "cgroup_release": (CGROUP, "char *"),
+    "cgroup_attach_task": (CGROUP, "char *", "struct task_struct *", "bool"),
 }
 
 _KMEM: Mapping[str, tuple[str, ...]] = {
     "__memcg_kmem_charge_page": (PAGE, "gfp_t", "int"),
     "__memcg_kmem_uncharge_page": (PAGE, "int"),
+}
+
+_PUT: Mapping[str, tuple[str, ...]] = {
+    "__mem_cgroup_uncharge": ("struct folio *",),
+    "__mem_cgroup_uncharge_folios": ("struct folio_batch *",),
 }
 
 # Offsets are not those of a real build: the tests ask which field is used, not where it lies.
@@ -39,6 +45,14 @@ _FIELDS: Mapping[tuple[str, str], int] = {
     ("cgroup_root", "hierarchy_id"): 56,
     ("task_struct", "cgroups"): 64,
     ("css_set", "subsys"): 72,
+    ("task_struct", "flags"): 65,
+    ("task_struct", "mm"): 66,
+    ("task_struct", "tgid"): 70,
+    ("task_struct", "stack"): 67,
+    ("mm_struct", "owner"): 68,
+    ("mem_cgroup", "css.flags"): 69,
+    ("page", "flags"): 0,
+    ("page", "lru"): 8,
     ("page_counter", "usage"): 80,
     ("page_counter", "max"): 88,
     ("page_counter", "parent"): 96,
@@ -46,6 +60,10 @@ _FIELDS: Mapping[tuple[str, str], int] = {
 _OBJCG = {("page", "memcg_data"): 104, ("obj_cgroup", "memcg"): 112}
 _PAGE_TYPE = {("page", "page_type"): 120, ("page", "mem_cgroup"): 128}
 _IDS, _ANCESTORS = {("cgroup", "ancestor_ids"): 136}, {("cgroup", "ancestors"): 144}
+
+
+_ENUMERATORS = {"memory_cgrp_id": 4, "PG_head": 16}
+_SYMBOLS = {"__per_cpu_offset": 1 << 20, "__preempt_count": 1 << 10, "vmemmap_base": 1 << 21}
 
 
 @dataclass(frozen=True)
@@ -57,9 +75,12 @@ class Recorded:
     tracepoints: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _TRACEPOINTS)
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fields: Mapping[tuple[str, str], int] = field(default_factory=lambda: _FIELDS)
-    enumerators: Mapping[str, int] = field(default_factory=lambda: {"memory_cgrp_id": 4})
+    enumerators: Mapping[str, int] = field(default_factory=lambda: _ENUMERATORS)
     page_size: int = 64
     refusals: Mapping[Tier, str] = field(default_factory=dict)
+    symbols: Mapping[str, int] = field(default_factory=lambda: _SYMBOLS)
+    machine: str = "x86_64"
+    boot_options: str = ""
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return self.tracepoints.get(name)
@@ -82,6 +103,9 @@ class Recorded:
     def function_id(self, name: str) -> int | None:
         return 1 if name in self.functions else None
 
+    def symbol(self, name: str) -> int | None:
+        return self.symbols.get(name)
+
     def refusal(self, tier: Tier) -> str | None:
         return self.refusals.get(tier)
 
@@ -91,7 +115,7 @@ def _without_btf(release: str) -> Recorded:
 
 
 _STATE_INT = {"mod_memcg_state": (MEMCG, "int", "int")}
-_KMEM_TOTAL = {"memory_cgrp_id": 4, "MEMCG_KMEM": 55, "___GFP_ACCOUNT_BIT": 22}
+_KMEM_TOTAL = {**_ENUMERATORS, "MEMCG_KMEM": 55, "___GFP_ACCOUNT_BIT": 22}
 
 KERNELS: Mapping[str, Recorded] = {
     "4.8": _without_btf("4.8.17"),
@@ -106,6 +130,7 @@ KERNELS: Mapping[str, Recorded] = {
             "__memcg_kmem_charge": (MEMCG, "gfp_t", "unsigned int"),
             "__memcg_kmem_uncharge": (MEMCG, "unsigned int"),
             "mem_cgroup_uncharge": (PAGE,),
+            "mem_cgroup_uncharge_list": ("struct list_head *",),
             "split_page_memcg": (PAGE, "unsigned int"),
         },
         fields={**_FIELDS, **_PAGE_TYPE, **_IDS},
@@ -116,10 +141,11 @@ KERNELS: Mapping[str, Recorded] = {
             **_KMEM,
             "__alloc_pages": ("gfp_t", "unsigned int", "int", NODEMASK),
             "__mem_cgroup_uncharge": ("struct folio *",),
+            "__mem_cgroup_uncharge_list": ("struct list_head *",),
             "split_page_memcg": (PAGE, "unsigned int"),
         },
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
-        enumerators={"memory_cgrp_id": 4, "MEMCG_KMEM": 48},
+        enumerators={**_ENUMERATORS, "MEMCG_KMEM": 48},
     ),
     "6.12": Recorded(
         "6.12.43+deb13-amd64",
@@ -127,7 +153,7 @@ KERNELS: Mapping[str, Recorded] = {
             **_KMEM,
             "__alloc_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
             "uncharge_folio": ("struct folio *", "struct uncharge_gather *"),
-            "__mem_cgroup_uncharge": ("struct folio *",),
+            **_PUT,
             "split_page_memcg": (PAGE, "int", "int"),
         },
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
@@ -141,6 +167,7 @@ KERNELS: Mapping[str, Recorded] = {
             "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
             "__alloc_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
             "uncharge_folio": ("struct folio *", "struct uncharge_gather *"),
+            **_PUT,
             "split_page_memcg": (PAGE, "unsigned int"),
         },
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
@@ -157,6 +184,7 @@ KERNELS: Mapping[str, Recorded] = {
         functions={
             **_KMEM,
             "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK),
+            **_PUT,
             "split_page_memcg": (PAGE, "unsigned int"),
         },
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},
@@ -173,6 +201,7 @@ KERNELS: Mapping[str, Recorded] = {
         functions={
             **_KMEM,
             "__alloc_frozen_pages_noprof": ("gfp_t", "unsigned int", "int", NODEMASK, "unsigned int"),
+            **_PUT,
             "split_page_memcg": (PAGE, "unsigned int"),
         },
         fields={**_FIELDS, **_OBJCG, **_ANCESTORS},

@@ -78,7 +78,7 @@ def reading(
 
 def test_a_living_cgroup(ledger: Ledger) -> None:
     now = reading({A: {"charged": 7, "uncharged": 4, "kernel": -3, "explicit": 4}}, charges={A: 10**9})
-    (row,) = ledger.update(now, 5.0, {}).cgroups
+    (row,) = ledger.update(now, 5.0, {}, {}).cgroups
     assert (row.path, row.state, row.held_pages) == ("/a", CgroupState.ONLINE, 3)
     assert row.oldest_seconds == pytest.approx(4.0)
     assert (row.kernel_pages_change, row.explicit_pages, row.reclaim_stalls) == (-3, 4, None)
@@ -86,40 +86,42 @@ def test_a_living_cgroup(ledger: Ledger) -> None:
 
 def test_a_removed_cgroup_names_its_heir_while_it_holds_pages(ledger: Ledger) -> None:
     held = {999_999: {"charged": 9, "uncharged": 2}, A: {"charged": 1}}
-    (dead, live) = ledger.update(reading(held, removed={999_999: "/a/job"}), 1.0, {999_999: A, A: B}).cgroups
+    (dead, live) = ledger.update(
+        reading(held, removed={999_999: "/a/job"}), 1.0, {999_999: A, A: B}, {}
+    ).cgroups
     assert (dead.path, dead.reparented_to) == ("/a/job", "/a")
     assert live.reparented_to is None
-    (dead, _) = ledger.update(reading(held, removed={999_999: "/a/job"}), 2.0, {}).cgroups
+    (dead, _) = ledger.update(reading(held, removed={999_999: "/a/job"}), 2.0, {}, {}).cgroups
     assert dead.reparented_to == "/a", "not each snapshot looks at each page"
 
 
 def test_failures_have_the_names_of_their_errors(ledger: Ledger) -> None:
-    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), 1.0, {}).cgroups
+    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), 1.0, {}, {}).cgroups
     assert row.failed_by_errno == {"ENOMEM": 7, "EINTR": 2}
 
 
 def test_a_removed_cgroup_is_dead_while_it_holds_pages_and_then_gone(ledger: Ledger) -> None:
     held = {999_999: {"charged": 1009, "uncharged": 2}}
-    view = ledger.update(reading(held, removed={999_999: "/job"}), 1.0, {})
+    view = ledger.update(reading(held, removed={999_999: "/job"}), 1.0, {}, {})
     assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.DEAD)]
     assert view.ended == []
 
     drained = {999_999: {"charged": 1009, "uncharged": 1009, "failed": 3}}
-    view = ledger.update(reading(drained, removed={999_999: "/job"}), 2.0, {})
+    view = ledger.update(reading(drained, removed={999_999: "/job"}), 2.0, {}, {})
     assert [e.cgroup for e in view.ended] == [999_999]
     assert view.gone.charged_pages == 0, "its last row still counts it"
 
-    view = ledger.update(reading({}), 3.0, {})
+    view = ledger.update(reading({}), 3.0, {}, {})
     assert view.cgroups == ()
     assert (view.gone.cgroups, view.gone.charged_pages, view.gone.failed_charges) == (1, 1009, 3)
 
 
 def test_a_removed_cgroup_that_was_never_charged_leaves_no_row(ledger: Ledger) -> None:
-    view = ledger.update(reading({}, removed={999_999: "/idle"}), 1.0, {})
+    view = ledger.update(reading({}, removed={999_999: "/idle"}), 1.0, {}, {})
     assert view.cgroups == ()
     assert [e.cgroup for e in view.ended] == [999_999]
 
 
 def test_most_held_come_first(ledger: Ledger) -> None:
-    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), 1.0, {})
+    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), 1.0, {}, {})
     assert [c.path for c in view.cgroups] == ["/b", "/a"]

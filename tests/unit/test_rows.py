@@ -91,9 +91,9 @@ def test_tree_puts_children_under_the_nearest_ancestor_with_a_row() -> None:
 
 
 def test_mismatches_are_none_where_they_are_not_judged() -> None:
-    assert {row.mismatches for row in rows(busy(), None, View())} == {None}
-    judged = dataclasses.replace(busy(), unseen={})
-    assert {row.mismatches for row in rows(judged, None, View())} == {0}
+    assert {row.mismatches for row in rows(busy(), None, View())} == {0}
+    blind = dataclasses.replace(busy(), unseen={"mismatches": "no class is judged"})
+    assert {row.mismatches for row in rows(blind, None, View())} == {None}
 
 
 def test_detail() -> None:

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* How a record of the ledger ends: whole, or in parts after a split. */
+#ifndef KMEMTRACE_ENDS_H
+#define KMEMTRACE_ENDS_H
+
+#include "charges.h"
+#include "verdicts.h"
+
+/* The record that covers a page: its own, or after a split its block's. */
+static __always_inline u64 record_of(u64 page, struct charge *charge)
+{
+	UNROLL
+	for (u32 order = 0; order <= MAX_ORDER; order++) {
+		u64 head = block_head(page, order);
+		struct charge *found = pages.lookup(&head);
+
+		if (found && found->order >= order) {
+			*charge = *found;
+			return head;
+		}
+	}
+	return 0;
+}
+
+/* A part of a block was freed: what is left becomes blocks of their own, as
+ * the buddy allocator would cut them. */
+static __always_inline void keep_rest(u64 page, u32 order, struct charge *charge)
+{
+	u32 whole = charge->order;
+
+	UNROLL
+	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
+		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
+
+		if (cut < order || cut >= whole)
+			continue;
+		charge->order = cut;
+		if (pages.update(&buddy, charge))
+			lose(LOSS_PAGES_FULL, 1);
+	}
+}
+
+static __always_inline void count_end(struct charge *charge, u64 count, bool put)
+{
+	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
+	struct site *site = site_at_end(charge);
+
+	if (site)
+		__sync_fetch_and_add(&site->uncharged, count);
+	if (!totals)
+		return;
+	__sync_fetch_and_add(&totals->uncharged, count);
+	if (put)
+		__sync_fetch_and_add(&totals->uncharged_put, count);
+	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
+}
+
+/* Ends the record that covers a page, and judges how it ended. */
+static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end end)
+{
+	struct charge charge = {};
+	u64 head = record_of(page, &charge);
+	bool marked = is_charged(page);
+	bool put = end == END_PUT || (end == END_FREE && !marked);
+	u32 what;
+
+	if (!head) {
+		lose(LOSS_UNMATCHED_FREE, 1);
+		track(page, order, false);
+		return;
+	}
+	if (pages.delete(&head))
+		return; /* another CPU ended it first, and counts it */
+	what = verdict(&charge, page, order, end, marked);
+	if (what != NR_MISMATCHES)
+		report(ctx, what, page, order, &charge, end);
+	if (what == MISMATCH_SIZE_MISMATCH) {
+		/* One finding tells of the whole block: what becomes of its other pages is no news.
+		 */
+		set_unfollowed_block(head, charge.order);
+		page = head;
+		order = charge.order;
+	}
+	if (order > charge.order)
+		order = charge.order;
+	track(page, order, false);
+	if (order < charge.order)
+		keep_rest(page, order, &charge);
+	if (end == END_HEALED)
+		lose(LOSS_HEALED, 1ULL << order);
+	if (end == END_SWEPT)
+		lose(LOSS_SWEPT, 1ULL << order);
+	count_end(&charge, 1ULL << order, put);
+}
+
+#endif

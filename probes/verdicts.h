@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which end of a charge breaks the promise, and the evidence of it. A finding
+ * is a fact about one page; how sure it is (an event of that page may have been
+ * missed) user space decides, which knows what was missed and when.
+ */
+#ifndef KMEMTRACE_VERDICTS_H
+#define KMEMTRACE_VERDICTS_H
+
+#include "charges.h"
+#include "exempt.h"
+#include "unfollowed.h"
+
+enum end {
+	END_FREE, /* by mm_page_free: direct if its mark is still set, else by the put path */
+	END_UNCHARGE, /* direct, by the function that uncharges a page */
+	END_PUT, /* by the put path's function */
+	END_HEALED, /* handed out or charged again while its record was open */
+	END_SWEPT, /* found unmarked by the sweep */
+	END_NONE, /* the finding is no end of a record */
+};
+
+struct finding {
+	u64 page;
+	u64 time; /* CLOCK_MONOTONIC, ns */
+	u64 charge_time; /* 0: no record */
+	u64 charged_to; /* kernfs ids; 0: nobody, or not known */
+	u64 uncharged_from;
+	u32 tgid;
+	s32 alloc_stack;
+	s32 free_stack;
+	u16 order; /* as charged; where there is no record, as the event says */
+	u16 end_order; /* as the event that ended it says */
+	u16 flags; /* CHARGE_* */
+	u8 what; /* MismatchClass */
+	u8 end;
+	u8 interrupt;
+	u8 pad[3];
+	char comm[16];
+};
+
+#ifdef WITH_VERDICTS
+/* Every finding is counted here, also one that the ring has no room for. */
+BPF_ARRAY(findings_seen, u64, NR_MISMATCHES);
+BPF_RINGBUF_OUTPUT(findings, FINDINGS_PAGES);
+/* Whether the scan for preexisting pages is through; before, nothing is stray. */
+BPF_ARRAY(scanned, u64, 1);
+
+/* Pages beyond the order that was uncharged, or that nothing uncharged, stay on the cgroup's
+ * counter for good. NO_WAKEUP: user space looks at each snapshot; this runs in the allocator. */
+static __always_inline void report(void *ctx, u32 what, u64 page, u32 order, struct charge *charge,
+				   enum end end)
+{
+	u64 *seen = findings_seen.lookup(&what);
+	struct finding *finding;
+	struct owner owner = {};
+	s32 here;
+
+	if (seen)
+		__sync_fetch_and_add(seen, 1);
+	finding = findings.ringbuf_reserve(sizeof(*finding));
+	if (!finding)
+		return;
+	here = stack_of(ctx);
+	finding->page = page;
+	finding->time = bpf_ktime_get_ns();
+	finding->charge_time = charge->time;
+	finding->charged_to = charge->owner.cgroup;
+	finding->uncharged_from = is_charged(page) && owner_of(page, &owner) ? owner.cgroup : 0;
+	finding->tgid = bpf_get_current_pid_tgid() >> 32;
+	finding->alloc_stack = what == MISMATCH_UNCHARGED_ALLOC ? here : charge->stack;
+	finding->free_stack = what == MISMATCH_UNCHARGED_ALLOC ? STACK_UNKNOWN : here;
+	finding->order = charge->order;
+	finding->end_order = order;
+	finding->flags = charge->flags;
+	finding->what = what;
+	finding->end = end;
+	finding->interrupt = in_interrupt(ctx);
+	bpf_get_current_comm(finding->comm, sizeof(finding->comm));
+	findings.ringbuf_submit(finding, BPF_RB_NO_WAKEUP);
+}
+#else
+#define report(...) /* no class is judged */
+#endif
+
+#ifdef JUDGE_UNCHARGED_ALLOC
+/* An accounted allocation whose page bears no mark. */
+static __always_inline void judge_unmarked(void *ctx, u64 page, u32 order)
+{
+	struct charge charge = {.order = order, .stack = STACK_UNKNOWN};
+	u32 why = why_uncharged(ctx);
+	u64 memcg = current_memcg();
+
+	if (why != NR_EXEMPTIONS) {
+		exempt(why);
+		return;
+	}
+	if (!in_subtree(memcg))
+		return;
+	charge.owner.cgroup = kernfs_id(cgroup_of(memcg));
+	report(ctx, MISMATCH_UNCHARGED_ALLOC, page, order, &charge, END_NONE);
+}
+#endif
+
+#ifdef JUDGE_STRAY_UNCHARGE
+/* The uncharge of a page that bears the mark and has no record. */
+static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
+{
+	struct charge charge = {.order = order, .stack = STACK_UNKNOWN};
+	struct owner owner = {};
+	u32 first = 0, why = end_unfollowed(page);
+	u64 *through = scanned.lookup(&first);
+
+	if (why == NR_EXEMPTIONS && (!through || !*through))
+		why = EXEMPT_PREEXISTING;
+	if (why != NR_EXEMPTIONS) {
+		exempt(why);
+		return;
+	}
+	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
+		return;
+	report(ctx, MISMATCH_STRAY_UNCHARGE, page, order, &charge, END_UNCHARGE);
+}
+#endif
+
+/* Its cgroup was removed, and the objcg that it is charged to now stands for an ancestor. */
+static __always_inline bool is_reparented(struct charge *charge)
+{
+#ifdef OFF_OBJCG_MEMCG
+	return read_u64(charge->owner.objcg + OFF_OBJCG_MEMCG) != charge->owner.memcg;
+#else
+	return false;
+#endif
+}
+
+/* The class that the end of a record belongs to; NR_MISMATCHES where it is as it should be. `order`
+ * is that of the event, `marked` whether the page still bore its mark. */
+static __always_inline u32 verdict(struct charge *charge, u64 page, u32 order, enum end end,
+				   bool marked)
+{
+	bool whole = order == charge->order;
+
+	if (end == END_SWEPT)
+		return NR_MISMATCHES;
+#ifdef JUDGE_LOST_UNCHARGE
+	/* Charged again: the charge is entered, so a mark is the last one's still. */
+	if (end == END_HEALED && (marked || charge->flags & CHARGE_FREEING))
+		return MISMATCH_LOST_UNCHARGE;
+#endif
+	if (end == END_HEALED)
+		return NR_MISMATCHES;
+#ifdef JUDGE_SIZE_MISMATCH
+	if (!whole && !(charge->flags & CHARGE_SPLIT))
+		return MISMATCH_SIZE_MISMATCH;
+#endif
+#ifdef JUDGE_LOST_UNCHARGE
+	if (!marked && end_unfollowed(page) != EXEMPT_UNFOLLOWED) /* see note_put() */
+		return MISMATCH_LOST_UNCHARGE;
+#endif
+#ifdef JUDGE_WRONG_CGROUP
+	if (marked && owner_word(page) != charge->owner.objcg)
+		return MISMATCH_WRONG_CGROUP;
+#endif
+	if (!whole)
+		exempt(EXEMPT_SPLIT);
+	if (marked && is_reparented(charge))
+		exempt(EXEMPT_REPARENTED);
+	return NR_MISMATCHES;
+}
+
+#endif
