@@ -15,7 +15,7 @@ UV ?= uv
 
 # Debian packages: to run, and on top of these for the tests and for the benchmarks.
 RUN_PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := $(RUN_PACKAGES) bpftool stress-ng tmux
+TEST_PACKAGES := $(RUN_PACKAGES) bpftool g++ stress-ng tmux
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
@@ -36,7 +36,7 @@ STALE := $(if $(wildcard $(BIN)),$(if $(wildcard $(VENV)/lib/$(PYTHON_NAME)),,st
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options go in ARGS: make top ARGS="--once --json"'
 
 .PHONY: top
@@ -58,6 +58,12 @@ pytest: $(VENV)/.dev | test-packages ## run the tests alone
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
 	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
+
+MINUTES ?= 20
+.PHONY: test-faults
+test-faults: $(VENV)/.dev | kernel-packages silence-packages ## break kernels under QEMU and see it found, then load them and see nothing found
+	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix --tests tests/faults --tests tests/silence \
+		--minutes $(MINUTES) $(foreach tier,$(TIERS),--tier $(tier)) $(or $(KERNELS),5.10 6.1 6.12 7.x) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run linters and type checks
@@ -104,11 +110,13 @@ clean: ## remove everything that make made in this folder
 	@$(AS_OWNER) rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: run-packages test-packages bench-packages kernel-packages
+.PHONY: run-packages test-packages bench-packages kernel-packages silence-packages
 run-packages:
 	@scripts/install-packages $(RUN_PACKAGES)
 test-packages:
 	@scripts/install-packages $(TEST_PACKAGES)
+silence-packages:
+	@scripts/install-packages stress-ng
 kernel-packages:
 	@scripts/install-packages $(KERNEL_PACKAGES)
 bench-packages:

@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=[tier.value for tier in Tier],
         help="run the live tests in this tier; may be repeated (default: the best that works)",
     )
+    parser.addoption(
+        "--minutes", type=float, default=0.5, help="how long the silence test runs (default: %(default)s)"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

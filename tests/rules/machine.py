@@ -1,0 +1,246 @@
+"""The BPF programs of the function tiers, as they are, compiled for this process: events are function
+calls, and the kernel's memory is a few structs that a test lays out."""
+
+import ctypes
+import functools
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kmemtrace.model.enums import Exemption, MismatchClass, c_defines
+from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.sources import program_text
+from kmemtrace.tracer.verdicts import FINDING
+
+SHIM = Path(__file__).with_name("shim.hpp")
+PAGES = 64
+PAGE = 64
+"""Bytes of a struct page."""
+MARKED = 2
+GFP_ACCOUNT = 1 << 22
+ROOT_ID = 1
+
+# struct page: flags, lru, ..., memcg_data; task, memcg and cgroup are each a row of words.
+_OFFSETS = {
+    "OFF_PAGE_FLAGS": 0,
+    "OFF_PAGE_LRU": 8,
+    "OFF_PAGE_MARK": 56,
+    "OFF_PAGE_OWNER": 56,
+    "OFF_OBJCG_MEMCG": 0,
+    "OFF_MEMCG_CSS": 0,
+    "OFF_MEMCG_CGROUP": 0,
+    "OFF_MEMCG_CSS_FLAGS": 8,
+    "OFF_MEMCG_MEMORY": 16,
+    "OFF_CGROUP_KN": 0,
+    "OFF_CGROUP_ROOT": 8,
+    "OFF_CGROUP_LEVEL": 16,
+    "OFF_KN_ID": 0,
+    "OFF_ROOT_HIERARCHY": 0,
+    "OFF_TASK_CGROUPS": 0,
+    "OFF_TASK_FLAGS": 8,
+    "OFF_TASK_MM": 16,
+    "OFF_TASK_STACK": 24,
+    "OFF_TASK_TGID": 32,
+    "OFF_TASK_ACTIVE_MEMCG": 40,
+    "OFF_TASK_OBJCG": 48,
+    "OFF_CSS_SET_MEMORY": 0,
+    "OFF_COUNTER_USAGE": 0,
+    "OFF_COUNTER_MAX": 8,
+    "OFF_COUNTER_PARENT": 16,
+    "OFF_BATCH_NR": 0,
+    "OFF_BATCH_FOLIOS": 8,
+}
+_ARGUMENTS = {
+    "ARG_CHARGE_PAGE": 0,
+    "ARG_CHARGE_GFP": 1,
+    "ARG_CHARGE_ORDER": 2,
+    "ARGS_CHARGE": 3,
+    "ARG_UNCHARGE_PAGE": 0,
+    "ARG_UNCHARGE_ORDER": 1,
+    "ARG_PUT_UNCHARGE_PAGE": 0,
+    "ARG_PUT_UNCHARGE_BATCH_BATCH": 0,
+    "ARG_SPLIT_HEAD": 0,
+    "ARG_SPLIT_ORDER": 1,
+}
+_OTHERS: dict[str, int | str] = {
+    "MARK_SIZE": 8,
+    "MARK_MASK": 3,
+    "MARK_VALUE": MARKED,
+    "GFP_ACCOUNT": GFP_ACCOUNT,
+    "KN_ID_SIZE": 8,
+    "PG_HEAD": 6,
+    "STRUCT_PAGE_SHIFT": 6,
+    "PAGE_INDEX_MASK": f"{PAGES - 1}U",
+    "MEMORY_HIERARCHY": 0,
+    "TIER_FENTRY": 1,
+    "WITH_CHARGE": 1,
+    "WITH_UNCHARGE": 1,
+    "WITH_SWEEP": 1,
+    "WITH_VERDICTS": 1,
+    "MAX_PAGES": 1000,
+    "MAX_CGROUPS": 1000,
+    "MAX_SITES": 1000,
+    "MAX_STACKS": 8,
+    "MAX_LIVES": 8,
+    "MAX_CALLS": 1000,
+    "MAX_STALLED": 8,
+    "MAX_FAILURES": 8,
+    "MAX_MOVES": 8,
+    "STACK_DEPTH": 4,
+    "MAX_ORDER": 10,
+    "LIFE_PATH": 16,
+    "INSPECT_BATCH": 4,
+    "ADOPT_BATCH": PAGES,
+    "FINDINGS_PAGES": 1,
+    "HISTOGRAM_BUCKETS": 36,
+    "HISTOGRAM_SHIFT": 10,
+}
+PROGRAMS = ("charge_entry", "charge_exit", "uncharge", "put_uncharge", "put_uncharge_batch", "split")
+
+
+@functools.cache
+def _library() -> Path:
+    """Compiled once per run of the tests."""
+    judged = [f"-DJUDGE_{c.name}" for c in MismatchClass]
+    flags = [f"-D{n}={v}" for n, v in (_OFFSETS | _ARGUMENTS | _OTHERS).items()]
+    flags += [*c_defines(), *judged, *(f"-DPROGRAM_{p}" for p in PROGRAMS)]
+    text = program_text("kmemtrace.bpf.c")
+    text = text.replace(".delete(", ".remove(").replace('BPF_TABLE("', "BPF_TABLE(")
+    text = text.replace('BPF_TABLE(lru_hash"', "BPF_TABLE(lru_hash")
+    text = text.replace('BPF_TABLE(stacktrace"', "BPF_TABLE(stacktrace")
+    folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
+    source, library = folder / "rules.cpp", folder / "rules.so"
+    source.write_text(
+        f"{SHIM.read_text()}\n"
+        "#define explicit explicit_ /* a keyword of C++ */\n"
+        "/* PREEMPT_COUNT_AT is an address of this process, which the test sets. */\n"
+        "static u64 preempt_count, per_cpu_offset;\n"
+        "#define PER_CPU_OFFSETS ((u64)&per_cpu_offset)\n"
+        "#define PREEMPT_COUNT_AT ((u64)&preempt_count)\n"
+        f'extern "C" {{\n{text}\n'
+        "void set_preempt_count(u64 count) { preempt_count = count; }\n"
+        "void *take_finding() { static std::vector<u8> one; if (findings.all.empty()) return 0;"
+        " one = findings.all.front(); findings.all.erase(findings.all.begin()); return one.data(); }\n"
+        "u64 exempted_count(u32 why) { return exempted.all[why]; }\n"
+        "u64 held() { return pages.all.size(); }\n"
+        "void set_scanned() { scanned.all[0] = 1; }\n"
+        "}\n"
+    )
+    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", *flags]
+    subprocess.run([*command, "-o", library, source], check=True)
+    return library
+
+
+class Machine:
+    """A fresh tracer on a kernel of PAGES pages."""
+
+    def __init__(self) -> None:
+        # Loaded from a copy: a library that is loaded twice from one file keeps its state.
+        with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+            copy.write(_library().read_bytes())
+            copy.flush()
+            self._lib = ctypes.CDLL(copy.name)
+        for name, result in (("take_finding", ctypes.c_void_p), ("exempted_count", ctypes.c_uint64)):
+            getattr(self._lib, name).restype = result
+        self._lib.held.restype = ctypes.c_uint64
+        size = PAGES * PAGE
+        self._memory = ctypes.create_string_buffer(2 * size)
+        start = ctypes.addressof(self._memory)
+        self.base = start + -start % size
+        self._kept: list[object] = []
+        self.root = self.memcg(ROOT_ID, level=0)
+        self.task = self.words(8)
+        self._lib.set_task(ctypes.c_uint64(self.task))
+        self.enter(self.root, 0)
+
+    def words(self, count: int) -> int:
+        """Zeroed memory of so many words; its address."""
+        kept = (ctypes.c_uint64 * count)()
+        self._kept.append(kept)
+        return ctypes.addressof(kept)
+
+    def poke(self, address: int, value: int) -> None:
+        ctypes.c_uint64.from_address(address).value = value
+
+    def memcg(self, number: int, level: int = 1) -> int:
+        """A memory cgroup with that id, online."""
+        memcg, cgroup, node = self.words(8), self.words(8), self.words(1)
+        self.poke(memcg, cgroup)
+        self.poke(memcg + 8, 2)
+        self.poke(cgroup, node)
+        self.poke(cgroup + 8, self.words(1))
+        self.poke(cgroup + 16, level)
+        self.poke(node, number)
+        return memcg
+
+    def objcg(self, memcg: int) -> int:
+        address = self.words(1)
+        self._kept.append(address)
+        self.poke(address, memcg)
+        return address + -address % 8
+
+    def enter(self, memcg: int, objcg: int) -> None:
+        """The current task is in that cgroup from now on."""
+        css_set = self.words(1)
+        self.poke(css_set, memcg)
+        self.poke(self.task, css_set)
+        self.poke(self.task + 16, 1 << 20)
+        self.poke(self.task + 48, objcg)
+
+    def set_flags(self, flags: int) -> None:
+        self.poke(self.task + 8, flags)
+
+    def set_active(self, memcg: int) -> None:
+        self.poke(self.task + 40, memcg)
+
+    def set_interrupt(self, on: bool) -> None:
+        self._lib.set_preempt_count(ctypes.c_uint64(0x100 if on else 0))
+
+    def page(self, number: int) -> int:
+        return self.base + number * PAGE
+
+    def mark(self, number: int, owner: int) -> None:
+        """Charges it to that objcg; 0: to nobody."""
+        self.poke(self.page(number) + 56, owner | MARKED if owner else 0)
+
+    def owner(self, number: int) -> int:
+        return ctypes.c_uint64.from_address(self.page(number) + 56).value & ~3
+
+    def is_marked(self, number: int) -> bool:
+        return ctypes.c_uint64.from_address(self.page(number) + 56).value & 3 == MARKED
+
+    def set_time(self, ns: int) -> None:
+        self._lib.set_time(ctypes.c_uint64(ns))
+
+    def event(self, program: str, *arguments: int) -> None:
+        context = (ctypes.c_uint64 * 8)(*arguments)
+        getattr(self._lib, program)(ctypes.addressof(context) and ctypes.byref(context))
+
+    def put_batch(self, numbers: list[int]) -> None:
+        batch = (ctypes.c_uint64 * 32)(len(numbers), *map(self.page, numbers))
+        self.event("put_uncharge_batch", ctypes.addressof(batch))
+
+    def adopt(self) -> None:
+        self.event("adopt", self.base)
+        self._lib.set_scanned()
+
+    def findings(self) -> list[Records]:
+        found = []
+        while data := self._lib.take_finding():
+            found.append(np.frombuffer(ctypes.string_at(data, FINDING.itemsize), FINDING, 1)[0])
+        return found
+
+    def exempted(self, why: Exemption) -> int:
+        return int(self._lib.exempted_count(why.value))
+
+    @property
+    def held(self) -> int:
+        """Open records."""
+        return int(self._lib.held())
+
+
+def has_compiler() -> bool:
+    return any((Path(p) / "g++").exists() for p in os.environ.get("PATH", "").split(":"))

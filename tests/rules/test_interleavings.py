@@ -1,0 +1,50 @@
+"""The verdict rules under random interleavings of a correct kernel's events: nothing is ever certain."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kmemtrace.tracer.verdicts import Sight, missed_events
+from tests.rules.kernel import ModelKernel
+from tests.rules.machine import Machine, has_compiler
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
+
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def ran(seed: int, drop: float, steps: int = 400, *, uncounted: bool = False) -> ModelKernel:
+    kernel = ModelKernel(Machine(), random.Random(seed), drop, uncounted=uncounted)
+    kernel.run(steps)
+    return kernel
+
+
+@MANY
+@given(st.integers(0, 1 << 32))
+def test_without_a_missed_event_nothing_is_found(seed: int) -> None:
+    assert ran(seed, 0.0).found == []
+
+
+@MANY
+@given(st.integers(0, 1 << 32), st.sampled_from([0.003, 0.03, 0.3]))
+def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float) -> None:
+    kernel = ran(seed, drop)
+    sight = Sight(uncounted_in_interrupts=False, scanned_at=kernel.scanned_at)
+    assert all(missed_events(f, kernel.missed, sight) for f in kernel.found)
+
+
+@MANY
+@given(st.integers(0, 1 << 32), st.sampled_from([0.03, 0.3]))
+def test_nor_is_it_where_nobody_counts_them(seed: int, drop: float) -> None:
+    """Kprobes before 6.7 are skipped in interrupts only, uncounted."""
+    kernel = ran(seed, drop, uncounted=True)
+    sight = Sight(uncounted_in_interrupts=True, scanned_at=kernel.scanned_at)
+    assert all(missed_events(f, kernel.missed, sight) for f in kernel.found)
+
+
+def test_missed_events_do_bring_findings_about() -> None:
+    """Else the tests above could not fail."""
+    found = [len(ran(seed, 0.1).found) for seed in range(20)]
+    assert sum(found) > 20

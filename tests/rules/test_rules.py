@@ -1,0 +1,271 @@
+"""Each rule of the verdicts and each exemption, one at a time."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kmemtrace.model.enums import Exemption, MismatchClass
+from tests.rules.machine import GFP_ACCOUNT, Machine, has_compiler
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
+
+A, B = 7, 8
+HEAD = 1 << 6
+PF_EXITING, PF_KTHREAD = 0x4, 0x200000
+
+
+class Bench(Machine):
+    """Two cgroups, a task in the first, and a tracer that knows what was charged before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = self.memcg(A), self.memcg(B)
+        self.objcg_a, self.objcg_b = self.objcg(self.a), self.objcg(self.b)
+        self.enter(self.a, self.objcg_a)
+        self.set_time(1000)
+        self.adopt()
+
+    def charge(self, number: int, order: int = 0, gfp: int = GFP_ACCOUNT) -> None:
+        self.event("charge_entry", self.page(number), gfp, order)
+        self.mark(number, self.objcg_a)
+        self.event("charge_exit", self.page(number), gfp, order, 0)
+        self.event("page_alloc", self.page(number), order, gfp, 0)
+
+    def free(self, number: int, order: int = 0) -> None:
+        """By mm_page_free and, where it is marked, the uncharge that follows."""
+        self.event("page_free", self.page(number), order)
+        if self.is_marked(number):
+            self.event("uncharge", self.page(number), order)
+            self.mark(number, 0)
+
+    def put(self, number: int) -> None:
+        self.event("put_uncharge", self.page(number))
+        self.mark(number, 0)
+
+    def split(self, number: int, order: int) -> None:
+        self.event("split", self.page(number), order)
+        for tail in range(number, number + (1 << order)):
+            self.mark(tail, self.objcg_a)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def classes(bench: Bench) -> list[tuple[str, int, int]]:
+    """(class, cgroup charged, cgroup uncharged) of what was found."""
+    return [
+        (MismatchClass(int(f["what"])).label, int(f["charged_to"]), int(f["uncharged_from"]))
+        for f in bench.findings()
+    ]
+
+
+def freed_without_its_mark(bench: Bench) -> None:
+    bench.charge(3)
+    bench.mark(3, 0)
+    bench.free(3)
+
+
+def charged_again_without_an_uncharge(bench: Bench) -> None:
+    bench.charge(3)
+    bench.event("page_free", bench.page(3), 0)
+    bench.charge(3)
+
+
+def owner_changed_before_a_free(bench: Bench) -> None:
+    bench.charge(3)
+    bench.mark(3, bench.objcg_b)
+    bench.free(3)
+
+
+def owner_changed_before_a_put(bench: Bench) -> None:
+    bench.charge(3)
+    bench.mark(3, bench.objcg_b)
+    bench.put(3)
+    bench.free(3)
+
+
+def owner_changed_before_a_batch(bench: Bench) -> None:
+    bench.charge(3)
+    bench.mark(3, bench.objcg_b)
+    bench.put_batch([2, 3])
+    bench.mark(3, 0)
+    bench.free(3)
+
+
+def uncharged_though_never_charged(bench: Bench) -> None:
+    bench.event("page_alloc", bench.page(3), 0, 0, 0)
+    bench.mark(3, bench.objcg_b)
+    bench.free(3)
+
+
+def put_though_never_charged(bench: Bench) -> None:
+    bench.mark(3, bench.objcg_b)
+    bench.put(3)
+    bench.free(3)
+
+
+def a_block_is_freed_in_parts(bench: Bench) -> None:
+    bench.charge(8, 3)
+    bench.free(12, 2)
+    bench.free(10, 1)
+    bench.free(9)
+    bench.put(8)
+    bench.free(8)
+
+
+def one_page_of_a_block_is_uncharged(bench: Bench) -> None:
+    bench.charge(8, 3)
+    bench.put(8)
+    bench.free(8, 3)
+
+
+def more_is_uncharged_than_was_charged(bench: Bench) -> None:
+    bench.charge(8)
+    bench.free(8, 3)
+
+
+def not_charged(bench: Bench) -> None:
+    bench.event("page_alloc", bench.page(3), 0, GFP_ACCOUNT, 0)
+
+
+LOST, STRAY, SIZE, WRONG = ("lost_uncharge", "stray_uncharge", "size_mismatch", "wrong_cgroup")
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [
+        (freed_without_its_mark, (LOST, A, 0)),
+        (charged_again_without_an_uncharge, (LOST, A, A)),
+        (owner_changed_before_a_free, (WRONG, A, B)),
+        (owner_changed_before_a_put, (WRONG, A, B)),
+        (owner_changed_before_a_batch, (WRONG, A, B)),
+        (uncharged_though_never_charged, (STRAY, 0, B)),
+        (put_though_never_charged, (STRAY, 0, B)),
+        (a_block_is_freed_in_parts, (SIZE, A, 0)),
+        (one_page_of_a_block_is_uncharged, (SIZE, A, A)),
+        (more_is_uncharged_than_was_charged, (SIZE, A, A)),
+        (not_charged, ("uncharged_alloc", A, 0)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_broken_promise_is_found_once(
+    bench: Bench, broken: Callable[[Bench], None], found: tuple[str, int, int]
+) -> None:
+    broken(bench)
+    assert classes(bench) == [found]
+
+
+def in_the_root_cgroup(bench: Bench) -> None:
+    bench.enter(bench.root, 0)
+    not_charged(bench)
+
+
+def by_a_kernel_thread(bench: Bench) -> None:
+    bench.set_flags(PF_KTHREAD)
+    not_charged(bench)
+
+
+def in_an_interrupt(bench: Bench) -> None:
+    bench.set_interrupt(True)
+    not_charged(bench)
+
+
+def by_an_ending_task(bench: Bench) -> None:
+    bench.set_flags(PF_EXITING)
+    not_charged(bench)
+
+
+def in_a_cgroup_that_is_being_removed(bench: Bench) -> None:
+    bench.poke(bench.a + 8, 2 | 16)
+    not_charged(bench)
+
+
+def between_two_cgroups(bench: Bench) -> None:
+    bench.enter(bench.a, bench.objcg_a | 1)
+    not_charged(bench)
+
+
+def remote_and_of_the_root(bench: Bench) -> None:
+    bench.set_active(bench.root)
+    not_charged(bench)
+
+
+def for_another_cgroup(bench: Bench) -> None:
+    bench.set_active(bench.b)
+    bench.charge(3)
+    bench.set_active(0)
+    bench.free(3)
+
+
+def after_its_cgroup_was_removed(bench: Bench) -> None:
+    bench.charge(3)
+    bench.poke(bench.objcg_a, bench.root)
+    bench.free(3)
+
+
+def charged_before_the_start(bench: Bench) -> None:
+    bench.mark(3, bench.objcg_a)
+    bench.adopt()
+    bench.free(3)
+
+
+def in_parts_after_a_split(bench: Bench) -> None:
+    bench.charge(8, 1)
+    bench.split(8, 1)
+    bench.free(9)
+    bench.put(8)
+    bench.free(8)
+
+
+def in_flight_at_the_start(bench: Bench) -> None:
+    """Its charge was entered before the programs were attached."""
+    bench.mark(3, bench.objcg_a)
+    bench.event("charge_exit", bench.page(3), 0, 0, 0)
+    bench.free(3)
+
+
+@pytest.mark.parametrize(
+    ("legal", "why"),
+    [
+        (in_the_root_cgroup, Exemption.ROOT),
+        (by_a_kernel_thread, Exemption.KERNEL_THREAD),
+        (in_an_interrupt, Exemption.INTERRUPT),
+        (by_an_ending_task, Exemption.EXITED_TASK),
+        (in_a_cgroup_that_is_being_removed, Exemption.OFFLINE),
+        (between_two_cgroups, Exemption.MOVED),
+        (remote_and_of_the_root, Exemption.REMOTE),
+        (for_another_cgroup, Exemption.REMOTE),
+        (after_its_cgroup_was_removed, Exemption.REPARENTED),
+        (charged_before_the_start, Exemption.PREEXISTING),
+        (in_parts_after_a_split, Exemption.SPLIT),
+        (in_flight_at_the_start, Exemption.UNFOLLOWED),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_look_alike_is_counted_and_not_found(
+    bench: Bench, legal: Callable[[Bench], None], why: Exemption
+) -> None:
+    legal(bench)
+    assert classes(bench) == []
+    assert bench.exempted(why) > 0
+    assert bench.held == 0
+
+
+def test_before_the_scan_is_through_nothing_is_stray() -> None:
+    machine = Machine()
+    memcg = machine.memcg(A)
+    machine.mark(3, machine.objcg(memcg))
+    machine.event("uncharge", machine.page(3), 0)
+    assert machine.findings() == []
+    assert machine.exempted(Exemption.PREEXISTING) == 1
+
+
+def test_a_compound_block_is_put_whole(bench: Bench) -> None:
+    bench.charge(8, 3)
+    bench.poke(bench.page(8), HEAD)
+    bench.put(8)
+    bench.free(8, 3)
+    assert classes(bench) == []
+    assert bench.held == 0
