@@ -207,6 +207,7 @@ class TopApp(App[None]):
         if latest.losses.missed_events:
             losses.stylize(_LOST, 0, len(summary.lost_words(latest.losses)))
         totals = Text(summary.totals(latest, self._before_latest, width))
+        totals.stylize(_LOST, 0, len(summary.mismatch_words(latest)))
         self._main("#summary", Static).update(Text("\n").join([title, totals, losses]))
 
     def _frozen_for(self) -> str:

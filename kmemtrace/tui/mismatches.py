@@ -1,50 +1,140 @@
-"""The mismatch screen: what broke the promise, or which classes are not judged."""
+"""What broke the promise: a line each, then the evidence; what only looks like it, and what is not judged."""
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import DataTable, Static
 
+from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.report.mismatch import lines
 from kmemtrace.tui import text
 
 if TYPE_CHECKING:
     from kmemtrace.tui.app import TopApp
 
+_BACK: list[BindingType] = [Binding("escape,backspace", "app.pop_screen", "back")]
+_WIDTHS = {"CLASS": 16, "SURE": 8, "TIMES": 7, "LAST": 8}
+
 
 class MismatchScreen(Screen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,backspace,m", "app.pop_screen", "back")]
+    """Follows the counting; the cursor stays on its mismatch."""
+
+    CSS = """
+    #mismatches { height: auto; max-height: 60%; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    #mismatches > .datatable--header { color: ansi_default; background: ansi_default; }
+    #mismatches > .datatable--cursor {
+        color: ansi_default; background: ansi_default; text-style: reverse;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [*_BACK, Binding("m", "app.pop_screen", "back")]
 
     app: "TopApp"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._listed: tuple[Mismatch, ...] = ()
+
     def compose(self) -> ComposeResult:
+        yield Static("mismatches\n", id="title", markup=False)
+        yield DataTable[Text](id="mismatches", cursor_type="row", cell_padding=0)
         yield VerticalScroll(Static("", id="found", markup=False))
-        yield Static("Escape back  q quit", id="hints", markup=False)
+        yield Static("", id="hints", markup=False)
 
     def on_mount(self) -> None:
         self.watch(self.app, "shown", self._show)
 
+    def on_resize(self) -> None:
+        self._show()
+
     def _show(self) -> None:
         snapshot = self.app.shown
-        if snapshot is not None:
-            self.query_one("#found", Static).update("mismatches\n\n" + _text(snapshot))
+        if snapshot is None:
+            return
+        table = self.query_one("#mismatches", DataTable)
+        place = table.cursor_row
+        before = _place(self._listed[place]) if place < len(self._listed) else None
+        self._listed = snapshot.mismatches
+        table.display = bool(self._listed)
+        cgroup = max(10, self.size.width - 1 - sum(_WIDTHS.values()))
+        with self.app.batch_update():
+            table.clear(columns=True)
+            for heading, width in {**_WIDTHS, "CGROUP": cgroup}.items():
+                table.add_column(Text(heading, "bold"), width=width)
+            for mismatch in self._listed:
+                table.add_row(*map(Text, _cells(mismatch, snapshot.time, cgroup)))
+            places = list(map(_place, self._listed))
+            table.move_cursor(row=places.index(before) if before in places else place, animate=False)
+        self.query_one("#found", Static).update(_rest(snapshot))
+        enter = "Enter evidence  " if self._listed else ""
+        self.query_one("#hints", Static).update(f"{enter}Escape back  q quit")
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        if event.cursor_row < len(self._listed):
+            self.app.push_screen(EvidenceScreen(self._listed[event.cursor_row]))
 
 
-def _text(snapshot: Snapshot) -> str:
+class EvidenceScreen(Screen[None]):
+    """All that is known of one mismatch."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*_BACK]
+
+    def __init__(self, mismatch: Mismatch) -> None:
+        super().__init__()
+        self._mismatch = mismatch
+
+    def compose(self) -> ComposeResult:
+        told = "\n".join(map(text.printable, lines(self._mismatch)))
+        yield VerticalScroll(Static(told, markup=False))
+        yield Static("Escape back  q quit", id="hints", markup=False)
+
+
+def _place(mismatch: Mismatch) -> tuple[object, ...]:
+    """What it is known by from one Snapshot to the next."""
+    return (
+        mismatch.mismatch_class,
+        mismatch.confidence,
+        mismatch.charged_to,
+        mismatch.uncharged_from,
+        mismatch.alloc_stack,
+        mismatch.free_stack,
+    )
+
+
+def _cells(mismatch: Mismatch, now: float, width: int) -> tuple[str, ...]:
+    cgroup = mismatch.charged_to or mismatch.uncharged_from or "(unknown)"
+    return (
+        mismatch.mismatch_class,
+        mismatch.confidence,
+        f"{mismatch.count:,}",
+        text.duration(max(0.0, now - mismatch.time)),
+        text.shortened(cgroup, width),
+    )
+
+
+def _rest(snapshot: Snapshot) -> str:
     if "mismatches" in snapshot.unseen:
         return f"Not judged: {snapshot.unseen['mismatches']}."
-    return "\n\n".join(map(_one, snapshot.mismatches)) or "None was found."
+    nothing = "" if snapshot.mismatches else "None was found."
+    return "\n\n".join(filter(None, [nothing, _exempt(snapshot), _unjudged(snapshot)]))
 
 
-def _one(mismatch: Mismatch) -> str:
-    lines = [
-        f"{mismatch.mismatch_class} ({mismatch.confidence})  page {mismatch.page:#x}  order {mismatch.order}",
-        f"  charged to {mismatch.charged_to}, uncharged from {mismatch.uncharged_from}",
-        f"  by {mismatch.comm} ({mismatch.pid})",
-        *(f"    alloc {frame}" for frame in mismatch.alloc_stack),
-        *(f"    free  {frame}" for frame in mismatch.free_stack),
-    ]
-    return "\n".join(map(text.printable, lines))
+def _exempt(snapshot: Snapshot) -> str:
+    if not snapshot.exempt:
+        return ""
+    counts = "\n".join(f"  {n:>11,}  {name}" for name, n in snapshot.exempt.items())
+    return f"Legal, though they look like one:\n{counts}"
+
+
+def _unjudged(snapshot: Snapshot) -> str:
+    reasons: dict[str, list[str]] = {}
+    for name in (c.label for c in MismatchClass):
+        if name in snapshot.unseen:
+            reasons.setdefault(snapshot.unseen[name], []).append(name)
+    missing = [f"  {', '.join(names)}:\n    {why}" for why, names in reasons.items()]
+    return "\n".join(["Not judged here:", *missing]) if missing else ""

@@ -1,5 +1,8 @@
 """The lines above the table: totals, and how far they can be trusted. None is wider than `width`."""
 
+from collections import Counter
+
+from kmemtrace.model.enums import Confidence
 from kmemtrace.model.rows import View
 from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
 from kmemtrace.tui import text
@@ -34,6 +37,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     seconds = snapshot.interval_seconds or 1.0
     own = text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)
     parts = [
+        (95, mismatch_words(snapshot)),
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
         (90, f"charge/s {text.rate(max(0, charged) / seconds)}"),
         (80, f"uncharge/s {text.rate(max(0, uncharged) / seconds)}"),
@@ -41,6 +45,15 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
+
+
+def mismatch_words(snapshot: Snapshot) -> str:
+    """Empty while there are none."""
+    counts = Counter[str]()
+    for mismatch in snapshot.mismatches:
+        counts[mismatch.confidence] += mismatch.count
+    words = ", ".join(f"{counts[c.value]:,} {c.value}" for c in Confidence if counts[c.value])
+    return f"MISMATCHES {words}" if words else ""
 
 
 def losses(snapshot: Snapshot, width: int) -> str:

@@ -1,0 +1,138 @@
+"""A cgroup of its own for a command: made, run in, waited for, and removed with all that is below."""
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kmemtrace.cgroups.mounts import MemoryHierarchy
+from kmemtrace.errors import CannotError, UsageError
+
+_POLL_SECONDS = 0.1
+_REMOVAL_SECONDS = 10.0
+_JOIN = 'echo 0 >"$0" && exec "$@"'
+
+
+class WorkloadCgroup:
+    """A memory cgroup below the mounted root."""
+
+    def __init__(self, folder: Path, path: str) -> None:
+        self.folder, self.path = folder, path
+
+    def run(self, command: Sequence[str]) -> int:
+        """Runs it there to its end; its exit status, negative for a signal.
+
+        Raises UsageError when it cannot be started.
+        """
+        try:
+            # By a shell that joins and becomes the command: what it takes from then on is charged here.
+            process = subprocess.Popen(["/bin/sh", "-c", _JOIN, str(self.folder / "cgroup.procs"), *command])
+        except OSError as error:
+            raise UsageError(f"{command[0]!r} cannot be run: {error.strerror}.") from None
+        try:
+            return process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+    def processes(self) -> list[int]:
+        """Those that are still in it, or below."""
+        found: list[int] = []
+        for file in self.folder.rglob("cgroup.procs"):
+            with suppress(OSError):
+                found += map(int, file.read_text(encoding="ascii").split())
+        return found
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """False when processes are still in it after that time."""
+        deadline = time.monotonic() + seconds
+        while self.processes():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def kill(self) -> None:
+        """Ends what is left of the command's processes."""
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while (left := self.processes()) and time.monotonic() < deadline:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+
+    def remove(self) -> None:
+        """With all cgroups below it. Raises CannotError when it cannot be."""
+        for folder in sorted((f.parent for f in self.folder.rglob("cgroup.procs")), reverse=True):
+            _remove(folder)
+
+    @property
+    def exists(self) -> bool:
+        return self.folder.exists()
+
+
+def _remove(folder: Path) -> None:
+    """A process that has just ended keeps its cgroup busy for a moment."""
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while True:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise CannotError(f"The cgroup {folder} cannot be removed: {error.strerror}.") from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+@contextmanager
+def workload_cgroup(hierarchy: MemoryHierarchy) -> Iterator[WorkloadCgroup]:
+    """Removed afterwards, with the processes that are still in it.
+
+    Raises CannotError where none can be made.
+    """
+    name = f"kmemtrace-verify-{os.getpid()}"
+    folder = hierarchy.mount / name
+    with _memory_enabled(hierarchy):
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise CannotError(
+                f"No cgroup can be made in {hierarchy.mount} ({error.strerror}). Mount the hierarchy of "
+                "the memory controller so that it can be written to, or use --duration without a command."
+            ) from None
+        cgroup = WorkloadCgroup(folder, f"/{name}")
+        try:
+            yield cgroup
+        finally:
+            if cgroup.exists:
+                cgroup.kill()
+                cgroup.remove()
+
+
+@contextmanager
+def _memory_enabled(hierarchy: MemoryHierarchy) -> Iterator[None]:
+    """On v2 a cgroup has the memory controller if its parent hands it down; put back afterwards."""
+    control = hierarchy.mount / "cgroup.subtree_control"
+    if hierarchy.version == 1 or "memory" in control.read_text(encoding="ascii").split():
+        yield
+        return
+    try:
+        control.write_text("+memory", encoding="ascii")
+    except OSError as error:
+        raise CannotError(
+            f"The memory controller cannot be enabled in {control} ({error.strerror}). Start kmemtrace "
+            "outside the container, or use --duration without a command."
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # in use by somebody else since
+            control.write_text("-memory", encoding="ascii")

@@ -1,0 +1,58 @@
+"""What `kmemtrace verify` found: plain data, and the verdict that follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kmemtrace.model.enums import Confidence
+from kmemtrace.model.snapshot import Mismatch, Site, Snapshot
+
+
+class Verdict(StrEnum):
+    BALANCED = "balanced"
+    MISMATCH = "mismatch"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterReading:
+    """The charge counter of the verified cgroup after everything drained, in base pages."""
+
+    charged: int
+    parts: Mapping[str, int]
+    slack: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    command: tuple[str, ...]
+    """Empty: the whole machine was watched for a time."""
+    command_status: int | None
+    """Exit status of the command; negative for a signal."""
+    seconds: float
+    snapshot: Snapshot
+    """The last one: counts, mismatches, exemptions and losses from begin to end."""
+    missed_events: int
+    """That could have shown or explained a mismatch."""
+    unjudged: Mapping[str, str]
+    """By class, why it was not judged."""
+    counter: CounterReading | None
+    mismatches: tuple[Mismatch, ...]
+    """Those of the snapshot, and a counter's drift."""
+    killed: int = 0
+    """Processes of the command that did not end by themselves."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """A certain mismatch stays one, whatever was missed; without one, what was missed could be one."""
+        if any(m.confidence == Confidence.CERTAIN.value for m in self.mismatches):
+            return Verdict.MISMATCH
+        if self.mismatches or self.missed_events or self.killed:
+            return Verdict.INCONCLUSIVE
+        return Verdict.BALANCED
+
+    @property
+    def held(self) -> list[tuple[str, Site]]:
+        """(path of the cgroup, call site) of what is still charged, most first."""
+        held = [(c.path, s) for c in self.snapshot.cgroups for s in c.sites if s.held_pages > 0]
+        return sorted(held, key=lambda h: -h[1].held_pages)

@@ -1,0 +1,1 @@
+"""Reports in plain text, JSON and JUnit XML, from plain data."""

@@ -1,0 +1,47 @@
+"""One mismatch with its evidence, as lines of text: the same on a terminal and in a report."""
+
+from collections.abc import Sequence
+
+from kmemtrace.model.snapshot import Mismatch
+
+
+def lines(mismatch: Mismatch) -> list[str]:
+    """Class, confidence and count first, then what was seen, then both stacks."""
+    return [
+        _head(mismatch),
+        *_cgroups(mismatch),
+        *_where(mismatch),
+        *(f"  seen: {event}" for event in mismatch.events),
+        *_stack("charged at" if mismatch.charged_to else "asked for at", mismatch.alloc_stack),
+        *_stack("ended at", mismatch.free_stack),
+    ]
+
+
+def _head(mismatch: Mismatch) -> str:
+    times = "" if mismatch.count == 1 else f", {mismatch.count:,} times"
+    if mismatch.missed_events:
+        events = "event was" if mismatch.missed_events == 1 else "events were"
+        return (
+            f"{mismatch.mismatch_class}: suspect{times}; {mismatch.missed_events:,} {events} missed "
+            "meanwhile, which could explain it"
+        )
+    return f"{mismatch.mismatch_class}: {mismatch.confidence}{times}"
+
+
+def _cgroups(mismatch: Mismatch) -> list[str]:
+    if mismatch.mismatch_class == "uncharged_alloc":
+        return [f"  should have been charged to {mismatch.charged_to}"]
+    charged = mismatch.charged_to or "nobody that was seen"
+    return [f"  charged to {charged}, uncharged from {mismatch.uncharged_from or 'nobody'}"]
+
+
+def _where(mismatch: Mismatch) -> list[str]:
+    if not mismatch.page:
+        return []
+    last = "the last: " if mismatch.count > 1 else ""
+    by = f" by {mismatch.comm} ({mismatch.pid})" if mismatch.comm else ""
+    return [f"  {last}page {mismatch.page:#x}, order {mismatch.order}{by}"]
+
+
+def _stack(title: str, stack: Sequence[str]) -> list[str]:
+    return [f"  {title}:", *(f"    {frame}" for frame in stack)] if stack else []

@@ -1,0 +1,132 @@
+"""The report of `kmemtrace verify`, as text and as JSON."""
+
+from collections import defaultdict
+from typing import Any
+
+from kmemtrace.model.document import losses_document, mismatch_document
+from kmemtrace.model.snapshot import SCHEMA_VERSION
+from kmemtrace.model.verification import Verdict, Verification
+from kmemtrace.report import mismatch
+
+_MOST_SITES = 10
+
+
+def report(found: Verification) -> str:
+    """Ends with the verdict."""
+    snapshot = found.snapshot
+    lines = [
+        f"{_what(found)} on {snapshot.kernel}, {snapshot.tier} tier, {found.seconds:.1f} s",
+        "",
+        (
+            f"charged {snapshot.charged_pages:,} pages, uncharged {snapshot.uncharged_pages:,}, "
+            f"still held {snapshot.held_pages:,}"
+        ),
+        *_held(found),
+        *_counter(found),
+        *_exempt(found),
+        *_losses(found),
+        *(line for one in found.mismatches for line in ["", *mismatch.lines(one)]),
+        "",
+        *_unjudged(found),
+        _verdict(found),
+    ]
+    return "\n".join(lines)
+
+
+def _what(found: Verification) -> str:
+    if not found.command:
+        return "the whole machine"
+    status = found.command_status or 0
+    ended = "" if status == 0 else f" (exit status {status})" if status > 0 else f" (signal {-status})"
+    return f"{' '.join(found.command)}{ended}"
+
+
+def _held(found: Verification) -> list[str]:
+    rows = [
+        f"  {site.held_pages:>9,}  {site.kind.value:<13} {site.symbol}  in {path}"
+        for path, site in found.held
+    ]
+    more = len(rows) - _MOST_SITES
+    return rows[:_MOST_SITES] + ([f"  ... and {more} more call sites"] if more > 0 else [])
+
+
+def _counter(found: Verification) -> list[str]:
+    if found.counter is None:
+        return []
+    parts = ", ".join(f"{name} {pages:,}" for name, pages in found.counter.parts.items())
+    drift = found.counter.charged - sum(found.counter.parts.values())
+    return [
+        f"the cgroup's counter: {found.counter.charged:,} pages; its parts: {parts}",
+        f"  apart by {drift:+,}; up to {found.counter.slack:,} may be charged ahead by its CPUs",
+    ]
+
+
+def _exempt(found: Verification) -> list[str]:
+    if not found.snapshot.exempt:
+        return []
+    counts = ", ".join(f"{name} {n:,}" for name, n in found.snapshot.exempt.items())
+    return [f"legal, though they look like mismatches: {counts}"]
+
+
+def _losses(found: Verification) -> list[str]:
+    killed = f"{found.killed} processes of the command did not end, and were killed"
+    return [
+        *([f"missed events: {found.missed_events:,}"] if found.missed_events else []),
+        *([killed] if found.killed else []),
+    ]
+
+
+def _unjudged(found: Verification) -> list[str]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name, why in found.unjudged.items():
+        by_reason[why].append(name)
+    return [f"not judged: {', '.join(names)}: {why}" for why, names in by_reason.items()]
+
+
+def _verdict(found: Verification) -> str:
+    match found.verdict:
+        case Verdict.MISMATCH:
+            return "MISMATCH: the promise was broken."
+        case Verdict.INCONCLUSIVE if found.mismatches:
+            return "INCONCLUSIVE: what was found could be due to events that were missed."
+        case Verdict.INCONCLUSIVE:
+            return "INCONCLUSIVE: what was missed could have shown a mismatch."
+        case Verdict.BALANCED:
+            how_far = " as far as this tier can see" if found.unjudged else ""
+            return f"BALANCED{how_far}: each page charged was uncharged as it was charged, or is held."
+
+
+def verification_document(found: Verification) -> dict[str, Any]:
+    snapshot = found.snapshot
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": found.verdict.value,
+        "command": list(found.command),
+        "kernel": snapshot.kernel,
+        "tier": snapshot.tier.value,
+        "seconds": found.seconds,
+        "charged_pages": snapshot.charged_pages,
+        "uncharged_pages": snapshot.uncharged_pages,
+        "held_pages": snapshot.held_pages,
+        "held": [
+            {"path": path, "kind": site.kind.value, "symbol": site.symbol, "held_pages": site.held_pages}
+            | {"stack": list(site.stack)}
+            for path, site in found.held
+        ],
+        "mismatches": [mismatch_document(m) for m in found.mismatches],
+        "exempt": dict(snapshot.exempt),
+        "unjudged": dict(found.unjudged),
+        "missed_events": found.missed_events,
+        "losses": losses_document(snapshot.losses),
+        "killed_processes": found.killed,
+    }
+    if found.command_status is not None:
+        document["command_status"] = found.command_status
+    if found.counter is not None:
+        counter = found.counter
+        document["counter"] = {
+            "charged_pages": counter.charged,
+            "parts": dict(counter.parts),
+            "slack_pages": counter.slack,
+        }
+    return document

@@ -1,0 +1,83 @@
+"""The verdict of a verification, and its reports."""
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.model.verification import CounterReading, Verdict, Verification
+from kmemtrace.report.junit import junit
+from kmemtrace.report.verification import report, verification_document
+from tests import sample
+
+CERTAIN = sample.mismatch()
+SUSPECT = sample.mismatch(mismatch_class="lost_uncharge", confidence="suspect", missed_events=17)
+
+
+def verification(*mismatches: Mismatch, **changes: object) -> Verification:
+    found = Verification(
+        command=("stress-ng", "--pipe", "1"),
+        command_status=0,
+        seconds=12.5,
+        snapshot=sample.busy(),
+        missed_events=0,
+        unjudged={"stray_uncharge": "not here", "size_mismatch": "not here"},
+        counter=CounterReading(500, {"anon": 100, "kernel": 390}, 132),
+        mismatches=mismatches,
+    )
+    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (verification(), Verdict.BALANCED),
+        (verification(CERTAIN), Verdict.MISMATCH),
+        (verification(CERTAIN, SUSPECT, missed_events=9), Verdict.MISMATCH),
+        (verification(SUSPECT), Verdict.INCONCLUSIVE),
+        (verification(missed_events=1), Verdict.INCONCLUSIVE),
+        (verification(killed=1), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_verdict(found: Verification, verdict: Verdict) -> None:
+    assert found.verdict is verdict
+    assert verification_document(found)["verdict"] == verdict.value
+    assert report(found).splitlines()[-1].startswith(verdict.name)
+
+
+def test_report_tells_what_was_found_and_what_could_not_be() -> None:
+    told = report(verification(CERTAIN, SUSPECT, missed_events=17))
+    assert "stress-ng --pipe 1 on 6.18.44-amd64, tracepoint tier, 12.5 s" in told
+    assert "wrong_cgroup: certain, 3 times" in told
+    assert "lost_uncharge: suspect, 3 times; 17 events were missed meanwhile" in told
+    assert "    free_pipe_info+0x5d" in told
+    assert "missed events: 17" in told
+    assert "not judged: stray_uncharge, size_mismatch: not here" in told
+    assert "apart by +10; up to 132" in told
+    assert "root 12,345" in told
+
+
+@pytest.mark.parametrize(("status", "words"), [(3, "(exit status 3)"), (-9, "(signal 9)")])
+def test_report_tells_how_the_command_ended(status: int, words: str) -> None:
+    assert words in report(verification(command_status=status)).splitlines()[0]
+
+
+def test_junit() -> None:
+    suite = ET.fromstring(junit(verification(CERTAIN, SUSPECT, missed_events=17)))
+    told = {case.attrib["name"]: [child.tag for child in case] for case in suite}
+    assert told == {
+        "uncharged_alloc": [],
+        "lost_uncharge": ["error"],
+        "stray_uncharge": ["skipped"],
+        "size_mismatch": ["skipped"],
+        "wrong_cgroup": ["failure"],
+        "counter_drift": [],
+        "no event missed": ["error"],
+    }
+    assert {k: suite.attrib[k] for k in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "7",
+        "failures": "1",
+        "errors": "2",
+        "skipped": "2",
+    }
