@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import matrix
+from tests.vm import matrix, verdict_tables
 from tests.vm.boot import Boot, why_it_ended
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
 from tests.vm.matrix import PROCESS, Case
@@ -250,3 +250,27 @@ def test_status_of_failures(tmp_path: Path) -> None:
     (tmp_path / "tests.log").touch()
     panicked: dict[Boot, list[Case]] = {boot("6.13", tmp_path, "Kernel panic"): []}
     assert matrix.status({**passed, **panicked}, {}, named=False) == 1
+
+
+def test_fault_and_silence_tables(tmp_path: Path) -> None:
+    found = boot("6.1", tmp_path)
+    (tmp_path / "junit.xml").write_text(
+        """<testsuites><testsuite>
+        <testcase name="test_fault[fentry-mark_cleared]"><properties>
+          <property name="found" value="lost_uncharge certain"/></properties></testcase>
+        <testcase name="test_fault[tracepoint-mark_cleared]"><properties>
+          <property name="found" value=""/></properties></testcase>
+        <testcase name="test_fault[kprobe-mark_cleared]"><failure message="no"/></testcase>
+        <testcase name="test_a_clean_command_is_balanced"/>
+        </testsuite></testsuites>"""
+    )
+    run = {"tier": "fentry", "seconds": 1201.0, "cgroups": 2003, "charged_pages": 1009, "missed_events": 17}
+    found_in_silence = {"lost_uncharge suspect": 3, "stray_uncharge suspect": 2}
+    (tmp_path / "silence.json").write_text(json.dumps([run | {"found": found_in_silence}]))
+    text = verdict_tables.tables([found, boot("7.2", tmp_path / "none", "Kernel panic")])
+    assert "| mark cleared | lost_uncharge certain | FAILED | cannot |" in text
+    assert f"| {found.kernel.release} | fentry | 20 | 2,003 | 1,009 | 17 | 0 | 5 |" in text
+
+
+def test_without_faults_there_are_no_tables_of_them(tmp_path: Path) -> None:
+    assert verdict_tables.tables([boot("6.1", tmp_path)]) == ""

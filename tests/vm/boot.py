@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.debian import CACHE, Kernel
+from tests.vm.injector import Injector, qemu_options
 
 ROOT = Path(__file__).parents[2]
 GUEST = Path(__file__).with_name("guest")
-_SECONDS = 1500
+_SECONDS = 3000
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,20 @@ class Boot:
         return (self.folder / "tests.log").exists()
 
 
-def boot(kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, bench: bool) -> Boot:
-    """Boots, runs the live tests, and powers off. Without hardware virtualisation a
+def boot(
+    kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, tests: list[str], bench: bool
+) -> Boot:
+    """Boots, runs the tests in the folders `tests`, and powers off. Without hardware virtualisation a
     guest takes minutes. With `bench` it also measures what each tier costs."""
     folder = CACHE / "runs" / f"{kernel.release}-v{cgroup_version}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), *pytest_arguments]
-    in_time = _run(_command(kernel, guest), folder / "console.log")
+    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), " ".join(tests)]
+    injector = Injector(folder)
+    injector.start()
+    in_time = _run(_command(kernel, folder, [*guest, *pytest_arguments]), folder / "console.log")
+    injector.end()
     done = (folder / "done").exists()
     failure = None if done else why_it_ended(folder, in_time)
     return Boot(kernel, cgroup_version, folder, time.monotonic() - begin, failure)
@@ -85,7 +91,7 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _command(kernel: Kernel, guest: list[str]) -> list[str]:
+def _command(kernel: Kernel, folder: Path, guest: list[str]) -> list[str]:
     options = {"--run": str(kernel.image), "--cpus": "2", "--memory": "3G", "--user": "root"}
     return [
         str(Path(sys.executable).with_name("vng")),
@@ -97,5 +103,6 @@ def _command(kernel: Kernel, guest: list[str]) -> list[str]:
         *("--rodir", "/mnt=/"),
         # always emulated: a virtual machine's /dev/kvm is often there and fails once a guest starts
         "--disable-kvm",
+        f"--qemu-opts={qemu_options(folder)}",
         *("--", shlex.join(guest)),
     ]

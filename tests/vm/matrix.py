@@ -19,10 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.vm import verdict_tables
 from tests.vm.boot import Boot, boot
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
 
 TIERS = ("fentry", "kprobe", "tracepoint")
+LIVE = "tests/live"
 WITH_V1 = ("5.10", "6.1")
 """Distributions of that time still had cgroup v1; later kernels are tested with v2 alone."""
 _AT_A_TIME = 2
@@ -50,25 +52,34 @@ def main() -> int:
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
+    parser.add_argument(
+        "--tests",
+        action="append",
+        metavar="FOLDER",
+        help=f"the tests to run; may be repeated (default: {LIVE})",
+    )
+    parser.add_argument("--minutes", metavar="M", help="how long the silence test runs")
     parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
+    options.tests = options.tests or [LIVE]
     kernels, missing = _fetch_all(options.series or SERIES)
-    wanted = [(k, version) for k in kernels for version in _cgroup_versions(k.series)]
+    wanted = [(k, version) for k in kernels for version in _cgroup_versions(k.series, options.tests)]
     arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
     arguments += ["-k", options.only] if options.only else []
+    arguments += [f"--minutes={options.minutes}"] if options.minutes else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments, options.bench), wanted))
+        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments, options), wanted))
     results = {b: _results(b) for b in boots}
-    text = tables(results, missing) + "".join(_bench(b) for b in boots)
+    text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(_bench, boots))
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)
     return status(results, missing, named=bool(options.series))
 
 
-def _cgroup_versions(series: str) -> tuple[int, ...]:
-    return (2, 1) if series in WITH_V1 else (2,)
+def _cgroup_versions(series: str, tests: list[str]) -> tuple[int, ...]:
+    return (2, 1) if series in WITH_V1 and LIVE in tests else (2,)
 
 
 def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
@@ -85,8 +96,8 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
     return list(kernels.values()), missing
 
 
-def _boot(kernel: Kernel, version: int, pytest_arguments: list[str], bench: bool) -> Boot:
-    found = boot(kernel, version, pytest_arguments, bench=bench)
+def _boot(kernel: Kernel, version: int, pytest_arguments: list[str], options: argparse.Namespace) -> Boot:
+    found = boot(kernel, version, pytest_arguments, tests=options.tests, bench=options.bench)
     words = found.failure or f"{len(_results(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found

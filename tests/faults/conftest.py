@@ -1,0 +1,55 @@
+"""What the fault tests need beside a tracer: an injector outside, and cgroups that were charged."""
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from tests.faults.faults import Scene
+from tests.faults.kernel import Kernel
+from tests.live.conftest import _able, early, new_cgroup, pytest_generate_tests, tracer
+from tests.live.workloads import join, run_in
+
+FOLDER = "KMEMTRACE_INJECTOR"
+"""Names the folder shared with the host where an injector waits."""
+collect_ignore = [] if FOLDER in os.environ else ["test_faults.py"]
+__all__ = ["_able", "early", "pytest_generate_tests", "tracer"]
+
+
+@pytest.fixture(scope="session")
+def kernel() -> Kernel:
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        pytest.skip("faults are injected from outside a guest only (make test-faults)")
+    return Kernel(Path(folder))
+
+
+def run(folder: Path, work: Callable[[], int]) -> int:
+    """What `work` answers in a child in that cgroup."""
+    with mmap.mmap(-1, mmap.PAGESIZE) as shared:
+
+        def child() -> None:
+            shared[:8] = work().to_bytes(8, "little")
+
+        run_in(folder, child)
+        return int.from_bytes(shared[:8], "little")
+
+
+@pytest.fixture
+def scene(kernel: Kernel, tracer: object, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """On v2 a cgroup that has children with memory accounting has no processes: the parent is charged
+    before it becomes one."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
+    parent, other = new_cgroup(f"{name}-p"), new_cgroup(f"{name}-o")
+    page = run(parent, kernel.alloc)
+    if memory_hierarchy().version == 2:
+        (parent / "cgroup.subtree_control").write_text("+memory")
+    mine = parent / "mine"
+    mine.mkdir()
+    yield Scene(kernel, run, mine, other, parent, page)
+    join(memory_hierarchy().mount)
+    for folder in (mine, parent, other):
+        folder.rmdir()

@@ -1,0 +1,49 @@
+"""Each fault, in each tier: found, with its class, its cgroups and its stacks, and certain."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from kmemtrace.model.enums import MismatchClass, Tier
+from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.tracer.tracer import Tracer
+from tests.faults.faults import FAULTS, Fault, Scene
+
+_SETTLED_SECONDS = 2.5
+"""An uncharged allocation is judged a moment later, when its task cannot be on its way between cgroups."""
+
+
+def findings(tracer: Tracer, scene: Scene) -> list[Mismatch]:
+    """Those of the scene's cgroups, whose names are this test's alone."""
+    tracer.snapshot()
+    time.sleep(_SETTLED_SECONDS)
+    names = (scene.parent.name, scene.other.name)
+    return [
+        mismatch
+        for mismatch in tracer.snapshot().mismatches
+        if any(n in f"{mismatch.charged_to} {mismatch.uncharged_from}" for n in names)
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.do.__name__)
+def test_fault(
+    tracer: Tracer, scene: Scene, fault: Fault, record_property: Callable[[str, object], None]
+) -> None:
+    fault.do(scene)
+    found = findings(tracer, scene)
+    print(*found, tracer.snapshot().losses, tracer.snapshot().exempt, sep="\n")  # shown if it fails
+    expected = fault.without_functions if tracer.plan.tier is Tier.TRACEPOINT else fault.found
+    counts: Counter[str] = Counter()
+    for one in found:
+        counts[one.mismatch_class] += one.count
+    record_property("found", ", ".join(sorted(f"{m.mismatch_class} {m.confidence}" for m in found)))
+    assert counts == {c.label: n for c, n in expected.items()}
+    assert {one.confidence for one in found} <= {"certain"}
+    for one in found:
+        assert one.events
+        has_alloc = one.mismatch_class != MismatchClass.STRAY_UNCHARGE.label
+        has_free = one.mismatch_class != MismatchClass.UNCHARGED_ALLOC.label
+        assert bool(one.alloc_stack) == has_alloc, one
+        assert bool(one.free_stack) == has_free, one

@@ -1,0 +1,81 @@
+"""`kmemtrace verify` as its users run it: a clean command, a broken kernel, too little room."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmemtrace.model.enums import MismatchClass
+from tests.faults.broken import DRIFT
+from tests.faults.conftest import FOLDER
+from tests.faults.kernel import Kernel
+from tests.live.conftest import new_cgroup
+
+ROOT = Path(__file__).parents[2]
+PAGES = 4099
+PIPES = (
+    "from tests.live.workloads import drain_pipes, fill_pipes;"
+    f"drain_pipes(fill_pipes({PAGES}))"
+)  # fmt: skip
+
+
+def verify(*options: str, command: list[str]) -> tuple[int, dict[str, Any]]:
+    """Exit status and the JSON report."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kmemtrace", "verify", "--json", *options, "--", *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.usefixtures("_able")
+def test_a_clean_command_is_balanced() -> None:
+    status, report = verify(command=[sys.executable, "-c", PIPES])
+    assert report["mismatches"] == []
+    assert (status, report["verdict"]) == (0, "balanced"), report["losses"]
+    assert report["command_status"] == 0
+    assert report["charged_pages"] >= PAGES
+    assert report["charged_pages"] == report["uncharged_pages"] + report["held_pages"]
+    assert "counter" in report
+
+
+@pytest.mark.usefixtures("_able")
+def test_with_too_little_room_it_is_inconclusive() -> None:
+    status, report = verify("--max-pages=64", command=[sys.executable, "-c", PIPES])
+    assert (status, report["verdict"]) == (3, "inconclusive")
+    assert report["mismatches"] == []
+    assert report["missed_events"] >= PAGES // 2
+
+
+def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
+    """A page with another cgroup's owner, and a counter that moved: both told with their evidence."""
+    other, junit = new_cgroup("verify-other"), tmp_path / "kmem.xml"
+    command = [sys.executable, "-m", "tests.faults.broken", os.environ[FOLDER], str(other)]
+    status, report = verify(f"--junit={junit}", command=command)
+    other.rmdir()
+    assert (status, report["verdict"]) == (1, "mismatch")
+    found = {m["class"]: m for m in report["mismatches"]}
+    assert found.keys() == {"wrong_cgroup", "counter_drift"}
+    assert {m["confidence"] for m in found.values()} == {"certain"}
+    wrong = found["wrong_cgroup"]
+    assert wrong["charged_to"].startswith("/kmemtrace-verify-")
+    assert wrong["uncharged_from"].endswith(other.name)
+    assert any(frame.startswith("__alloc_") for frame in wrong["alloc_stack"])
+    assert any("free" in frame for frame in wrong["free_stack"])
+    counter = report["counter"]
+    drift = counter["charged_pages"] - sum(counter["parts"].values())
+    assert DRIFT - counter["slack_pages"] <= drift <= DRIFT + counter["slack_pages"]
+    cases = {case.attrib["name"]: case for case in ET.parse(junit).iter("testcase")}
+    assert cases.keys() == {*(c.label for c in MismatchClass), "no event missed"}
+    assert "charged to" in (cases["wrong_cgroup"].findtext("failure") or "")
+    assert cases["counter_drift"].find("failure") is not None
+    assert cases["lost_uncharge"].find("failure") is None

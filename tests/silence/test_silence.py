@@ -1,0 +1,113 @@
+"""Mixed load under tracers of all tiers: not one certain mismatch."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.errors import CannotError
+from kmemtrace.model.enums import Confidence, Tier
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.report.mismatch import lines
+from kmemtrace.tracer.tracer import Tracer
+from tests.silence.load import Churn, stress
+
+FOLDER = os.environ.get("KMEMTRACE_INJECTOR")
+"""Shared with the host, where the table is made."""
+_INTERVAL = 2.0
+
+
+class Run:
+    """One tier's tracer, perhaps stopped and started anew, and what it said in all."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self._stack = contextlib.ExitStack()
+        self._tracer = self._start()
+        self._last: Snapshot | None = None
+        self.seconds = 0.0
+        self.charged = self.missed = 0
+        self.found: Counter[tuple[str, str]] = Counter()
+        self.exempt: Counter[str] = Counter()
+        self.certain: list[str] = []
+
+    def _start(self) -> Tracer:
+        tracer = self._stack.enter_context(make_tracer(self.tier))
+        self._since = time.monotonic()
+        return tracer
+
+    @property
+    def so_far(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    def look(self) -> None:
+        self._last = self._tracer.snapshot()
+
+    def stop(self) -> None:
+        time.sleep(1.1)  # an uncharged allocation is judged a moment later
+        last = self._tracer.snapshot()
+        self.seconds += time.monotonic() - self._since
+        self.charged += last.charged_pages
+        self.missed += sum((last.losses.recursion_misses or {}).values())
+        self.exempt.update(last.exempt)
+        for mismatch in last.mismatches:
+            self.found[mismatch.mismatch_class, mismatch.confidence] += mismatch.count
+            if mismatch.confidence == Confidence.CERTAIN.value:
+                self.certain.append("\n".join(lines(mismatch)))
+        self._stack.close()
+
+    def restart(self) -> None:
+        self.stop()
+        self._tracer = self._start()
+
+
+def _runs() -> list[Run]:
+    runs = []
+    for tier in (Tier.FENTRY, Tier.KPROBE, Tier.TRACEPOINT):
+        with contextlib.suppress(CannotError):  # a tier that this kernel refuses
+            runs.append(Run(tier))
+    return runs
+
+
+@pytest.mark.usefixtures("_able")
+def test_silence(request: pytest.FixtureRequest) -> None:
+    if shutil.which("stress-ng") is None:
+        pytest.skip("stress-ng is not installed")
+    seconds, churn = 60 * float(request.config.getoption("--minutes")), Churn()
+    with stress(int(4 * seconds) + 600):
+        runs = _runs()
+        begin, restarted = time.monotonic(), False
+        while min(run.so_far for run in runs) < seconds:
+            churn.turn(_INTERVAL)
+            for run in runs:
+                run.look()
+            if not restarted and time.monotonic() > begin + seconds / 2:
+                runs[0].restart()
+                restarted = True
+        for run in runs:
+            run.stop()
+    churn.end()
+    told = [
+        {
+            "tier": run.tier.value,
+            "seconds": run.seconds,
+            "charged_pages": run.charged,
+            "missed_events": run.missed,
+            "cgroups": churn.made,
+            "found": {f"{c} {confidence}": n for (c, confidence), n in run.found.items()},
+            "exempt": dict(run.exempt),
+            "certain": run.certain,
+        }
+        for run in runs
+    ]
+    if FOLDER is not None:
+        (Path(FOLDER) / "silence.json").write_text(json.dumps(told))
+    print(json.dumps(told, indent=1))
+    assert restarted
+    assert [text for run in runs for text in run.certain] == []

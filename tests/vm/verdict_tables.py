@@ -1,0 +1,95 @@
+"""The tables of `make test-faults`: each fault on each kernel in each tier, and the silence under load."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.vm.boot import Boot
+
+_TIERS = ("fentry", "kprobe", "tracepoint")
+_TEST = "test_fault["
+
+
+def tables(boots: Iterable[Boot]) -> str:
+    """Markdown; empty where neither faults nor silence were tested."""
+    ran = [boot for boot in boots if boot.failure is None]
+    return "\n\n".join(filter(None, [_faults(ran), _silence(ran)]))
+
+
+def _faults(boots: list[Boot]) -> str:
+    """What was found, by the property that each test notes."""
+    found: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for boot in boots:
+        for fault, tier, told in fault_cases(boot.folder / "junit.xml"):
+            found[fault][boot.kernel.series, tier] = told
+    if not found:
+        return ""
+    series = [boot.kernel.series for boot in boots]
+    columns = [(one, tier) for tier in _TIERS for one in series]
+    lines = [
+        "| fault | " + " | ".join(f"{tier} {one}" for one, tier in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for fault, cells in found.items():
+        row = [cells.get(column, "not run") for column in columns]
+        lines.append(f"| {fault.replace('_', ' ')} | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def fault_cases(junit: Path) -> list[tuple[str, str, str]]:
+    """(fault, tier, what was found) of each fault test."""
+    if not junit.exists():
+        return []
+    cases = []
+    for node in ET.parse(junit).iter("testcase"):
+        name = node.attrib["name"]
+        if not name.startswith(_TEST):
+            continue
+        tier, _, fault = name.removeprefix(_TEST).removesuffix("]").partition("-")
+        cases.append((fault, tier, _told(node)))
+    return cases
+
+
+def _told(node: ET.Element) -> str:
+    if node.find("failure") is not None or node.find("error") is not None:
+        return "FAILED"
+    if node.find("skipped") is not None:
+        return "not run"
+    noted = {p.attrib["name"]: p.attrib["value"] for p in node.iter("property")}
+    return noted.get("found") or "cannot"
+
+
+def _silence(boots: list[Boot]) -> str:
+    rows = []
+    for boot in boots:
+        file = boot.folder / "silence.json"
+        if file.exists():
+            rows += [f"| {boot.kernel.release} | {_silent(run)} |" for run in json.loads(file.read_text())]
+    if not rows:
+        return ""
+    head = (
+        "| kernel | tier | minutes | cgroups made | pages charged | events missed | certain | suspect |",
+        "|---" * 8 + "|",
+    )
+    return "\n".join([*head, *rows])
+
+
+def _silent(run: dict[str, object]) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    found = run["found"]
+    assert isinstance(found, dict)
+    for name, count in found.items():
+        counts[name.rpartition(" ")[2]] += count
+    assert isinstance(run["seconds"], float)
+    cells = [
+        run["tier"],
+        f"{run['seconds'] / 60:.0f}",
+        f"{run['cgroups']:,}",
+        f"{run['charged_pages']:,}",
+        f"{run['missed_events']:,}",
+        f"{counts['certain']}",
+        f"{counts['suspect']:,}",
+    ]
+    return " | ".join(map(str, cells))
