@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError, UsageError
@@ -23,14 +24,16 @@ class WorkloadCgroup:
     def __init__(self, folder: Path, path: str) -> None:
         self.folder, self.path = folder, path
 
-    def run(self, command: Sequence[str]) -> int:
-        """Runs it there to its end; its exit status, negative for a signal.
+    def run(self, command: Sequence[str], stdout: IO[str] | None = None) -> int:
+        """Runs it there to its end, its output going to ours or to `stdout`; its exit status, negative
+        for a signal.
 
         Raises UsageError when it cannot be started.
         """
         try:
             # By a shell that joins and becomes the command: what it takes from then on is charged here.
-            process = subprocess.Popen(["/bin/sh", "-c", _JOIN, str(self.folder / "cgroup.procs"), *command])
+            shell = ["/bin/sh", "-c", _JOIN, str(self.folder / "cgroup.procs")]
+            process = subprocess.Popen([*shell, *command], stdout=stdout)
         except OSError as error:
             raise UsageError(f"{command[0]!r} cannot be run: {error.strerror}.") from None
         try:

@@ -4,8 +4,10 @@ import argparse
 import json
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +16,7 @@ from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.commands.arguments import entries, positive_seconds
 from kmemtrace.commands.session import make_tracer
-from kmemtrace.errors import ExitStatus, UsageError
+from kmemtrace.errors import ExitStatus, KmemtraceError, UsageError
 from kmemtrace.model.enums import Confidence, MismatchClass, Tier
 from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
 from kmemtrace.model.verification import CounterReading, Verdict, Verification
@@ -32,6 +34,10 @@ _STATUS = {
 }
 
 
+class InterruptedVerificationError(KmemtraceError):
+    status = ExitStatus.INCONCLUSIVE
+
+
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "verify",
@@ -42,7 +48,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "missed. Example: sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
-    parser.add_argument("--duration", type=positive_seconds, metavar="S", help="watch so long instead")
+    parser.add_argument(
+        "--duration", type=positive_seconds, metavar="S", help="watch so long instead; Ctrl-C ends it early"
+    )
     parser.add_argument(
         "--drain",
         type=positive_seconds,
@@ -64,7 +72,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> ExitStatus:
     _check(options)
     signal.signal(signal.SIGTERM, _stop)
-    found = _verify_command(options) if options.command else _verify_machine(options)
+    try:
+        found = _verify_command(options) if options.command else _verify_machine(options)
+    except KeyboardInterrupt:
+        raise InterruptedVerificationError("Interrupted: there is no verdict.") from None
     if options.junit is not None:
         try:
             options.junit.write_text(junit(found), encoding="utf-8")
@@ -91,7 +102,8 @@ def _verify_command(options: argparse.Namespace) -> Verification:
         make_tracer(_tier(options), cgroup.path, options.max_pages) as tracer,
     ):
         begin, missed = time.monotonic(), _missed(tracer.snapshot().losses)
-        status = cgroup.run(options.command)
+        # A program that reads our JSON wants nothing else there.
+        status = cgroup.run(options.command, sys.stderr if options.json else None)
         ended = cgroup.wait_until_empty(options.drain)
         killed = 0 if ended else len(cgroup.processes())
         cgroup.kill()
@@ -107,9 +119,10 @@ def _verify_command(options: argparse.Namespace) -> Verification:
 def _verify_machine(options: argparse.Namespace) -> Verification:
     with make_tracer(_tier(options), None, options.max_pages) as tracer:
         begin, missed = time.monotonic(), _missed(tracer.snapshot().losses)
-        while time.monotonic() < begin + options.duration:
-            time.sleep(min(2.0, max(0.05, begin + options.duration - time.monotonic())))
-            tracer.snapshot()
+        with suppress(KeyboardInterrupt):  # enough seen
+            while (left := begin + options.duration - time.monotonic()) > 0:
+                time.sleep(min(2.0, left))
+                tracer.snapshot()
         time.sleep(1.1)  # an uncharged allocation is judged a moment later
         snapshot = tracer.snapshot()
         missed = _missed(snapshot.losses) - missed
