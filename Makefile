@@ -56,14 +56,14 @@ pytest: $(VENV)/.dev | test-packages ## run the tests alone
 		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
 
 .PHONY: test-kernels
-test-kernels: $(VENV)/.dev | kernel-packages ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
+test-kernels: $(VENV)/.dev | kernel-packages silence-packages ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
 	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
 
 MINUTES ?= 20
 .PHONY: test-faults
 test-faults: $(VENV)/.dev | kernel-packages silence-packages ## break kernels under QEMU and see it found, then load them and see nothing found
-	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix --tests tests/faults --tests tests/silence \
-		--minutes $(MINUTES) $(foreach tier,$(TIERS),--tier $(tier)) $(or $(KERNELS),5.10 6.1 6.12 7.x) $(ARGS)
+	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix --only-faults --minutes $(MINUTES) \
+		$(foreach tier,$(TIERS),--tier $(tier)) $(or $(KERNELS),5.10 6.1 6.12 7.x) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run linters and type checks

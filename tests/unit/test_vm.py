@@ -1,5 +1,6 @@
 """The kernel matrix's pure parts: which kernel is taken, what is told of a guest, and the table."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -274,3 +275,20 @@ def test_fault_and_silence_tables(tmp_path: Path) -> None:
 
 def test_without_faults_there_are_no_tables_of_them(tmp_path: Path) -> None:
     assert verdict_tables.tables([boot("6.1", tmp_path)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [("6.1", 2, 1), ("6.1", 1, 1), ("6.12", 2, 1)]),
+        ({"v2": True}, [("6.1", 2, 1), ("6.12", 2, 1)]),
+        ({"faults": ["6.12"]}, [("6.12", 2, 3), ("6.1", 2, 1), ("6.1", 1, 1)]),
+        ({"only_faults": True}, [("6.1", 2, 2), ("6.12", 2, 2)]),
+    ],
+)
+def test_guests(changes: dict[str, object], expected: list[tuple[str, int, int]], tmp_path: Path) -> None:
+    """(series, cgroup version, folders of tests); the longest first."""
+    options = argparse.Namespace(**({"v2": False, "faults": [], "only_faults": False} | changes))
+    kernels = [boot(series, tmp_path).kernel for series in ("6.1", "6.12")]
+    guests = matrix.guests(kernels, options)
+    assert [(g.kernel.series, g.cgroup_version, len(g.tests)) for g in guests] == expected

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Boot:
 
 
 def boot(
-    kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, tests: list[str], bench: bool
+    kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, tests: Sequence[str], bench: bool
 ) -> Boot:
     """Boots, runs the tests in the folders `tests`, and powers off. Without hardware virtualisation a
     guest takes minutes. With `bench` it also measures what each tier costs."""

@@ -24,7 +24,7 @@ from tests.vm.boot import Boot, boot
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
 
 TIERS = ("fentry", "kprobe", "tracepoint")
-LIVE = "tests/live"
+LIVE, FAULTS = "tests/live", ("tests/faults", "tests/silence")
 WITH_V1 = ("5.10", "6.1")
 """Distributions of that time still had cgroup v1; later kernels are tested with v2 alone."""
 _AT_A_TIME = 2
@@ -52,24 +52,26 @@ def main() -> int:
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
+    parser.add_argument("--v2", action="store_true", help="with cgroup v2 alone")
     parser.add_argument(
-        "--tests",
+        "--faults",
         action="append",
-        metavar="FOLDER",
-        help=f"the tests to run; may be repeated (default: {LIVE})",
+        default=[],
+        metavar="SERIES",
+        help="there, break the kernel and load it",
     )
-    parser.add_argument("--minutes", metavar="M", help="how long the silence test runs")
+    parser.add_argument("--only-faults", action="store_true", help="that alone, on all kernels")
+    parser.add_argument("--minutes", metavar="M", help="how long a kernel is loaded")
     parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
-    options.tests = options.tests or [LIVE]
     kernels, missing = _fetch_all(options.series or SERIES)
-    wanted = [(k, version) for k in kernels for version in _cgroup_versions(k.series, options.tests)]
+    wanted = guests(kernels, options)
     arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
     arguments += ["-k", options.only] if options.only else []
     arguments += [f"--minutes={options.minutes}"] if options.minutes else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w[0], w[1], arguments, options), wanted))
+        boots = list(pool.map(lambda w: _boot(w, arguments, options.bench), wanted))
     results = {b: _results(b) for b in boots}
     text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(_bench, boots))
     print(text)
@@ -78,8 +80,25 @@ def main() -> int:
     return status(results, missing, named=bool(options.series))
 
 
-def _cgroup_versions(series: str, tests: list[str]) -> tuple[int, ...]:
-    return (2, 1) if series in WITH_V1 and LIVE in tests else (2,)
+@dataclass(frozen=True)
+class Guest:
+    """One boot that is wanted."""
+
+    kernel: Kernel
+    cgroup_version: int
+    tests: tuple[str, ...]
+
+
+def guests(kernels: Iterable[Kernel], options: argparse.Namespace) -> list[Guest]:
+    """Those with the most to do first, so that none of them is left to run alone at the end."""
+    wanted = []
+    for kernel in kernels:
+        faults = FAULTS if options.only_faults or kernel.series in options.faults else ()
+        live = () if options.only_faults else (LIVE,)
+        wanted.append(Guest(kernel, 2, (*live, *faults)))
+        if live and kernel.series in WITH_V1 and not options.v2:
+            wanted.append(Guest(kernel, 1, live))
+    return sorted(wanted, key=lambda guest: -len(guest.tests))
 
 
 def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
@@ -96,8 +115,9 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
     return list(kernels.values()), missing
 
 
-def _boot(kernel: Kernel, version: int, pytest_arguments: list[str], options: argparse.Namespace) -> Boot:
-    found = boot(kernel, version, pytest_arguments, tests=options.tests, bench=options.bench)
+def _boot(guest: Guest, pytest_arguments: list[str], bench: bool) -> Boot:
+    kernel, version = guest.kernel, guest.cgroup_version
+    found = boot(kernel, version, pytest_arguments, tests=guest.tests, bench=bench)
     words = found.failure or f"{len(_results(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
