@@ -6,6 +6,7 @@ import pytest
 
 from kmemtrace.model.enums import Tier
 
+pytest_plugins = ["tests.tracing"]
 LIVE = Path(__file__).parent / "live"
 
 
@@ -20,6 +21,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--minutes", type=float, default=0.5, help="how long the silence test runs (default: %(default)s)"
     )
+    parser.addoption(
+        "--at-once",
+        action="store_true",
+        help="tell of a failure when it happens: a guest may not come to its end",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--at-once"):
+        config.pluginmanager.register(_AtOnce())
+
+
+class _AtOnce:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            print(f"\n{report.nodeid}\n{report.longreprtext}", flush=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,13 +10,12 @@ import pytest
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from tests.faults.faults import Scene
 from tests.faults.kernel import Kernel
-from tests.live.conftest import _able, early, new_cgroup, pytest_generate_tests, tracer
 from tests.live.workloads import join, run_in
+from tests.tracing import new_cgroup
 
 FOLDER = "KMEMTRACE_INJECTOR"
 """Names the folder shared with the host where an injector waits."""
 collect_ignore = [] if FOLDER in os.environ else ["test_faults.py"]
-__all__ = ["_able", "early", "pytest_generate_tests", "tracer"]
 
 
 @pytest.fixture(scope="session")

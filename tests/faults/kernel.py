@@ -10,7 +10,7 @@ from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel
 from kmemtrace.kernel.layout import gfp_account, page_mark
-from tests.vm.injector import CALL, PEEK, POKE, READY, REQUEST, RESULT_AT, TRAP
+from tests.vm.injector import CALL, MAGIC, PEEK, POKE, READY, REQUEST, RESULT_AT, TRAP
 
 _SYS_VHANGUP = 153
 """On x86-64."""
@@ -125,7 +125,8 @@ class Kernel:
         request = ctypes.create_string_buffer(REQUEST.size)
         REQUEST.pack_into(request, 0, what, target, *arguments, 0, left_out)
         # vhangup() would answer EPERM or hang up a terminal; left out by the injector, it answers 0.
-        if self._libc.syscall(_SYS_VHANGUP, ctypes.c_void_p(ctypes.addressof(request))) != 0:
+        address = ctypes.c_void_p(ctypes.addressof(request))
+        if self._libc.syscall(_SYS_VHANGUP, address, ctypes.c_uint64(MAGIC)) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return int.from_bytes(request.raw[RESULT_AT : RESULT_AT + 8], "little")
 

@@ -14,7 +14,7 @@ from kmemtrace.model.enums import MismatchClass
 from tests.faults.broken import DRIFT
 from tests.faults.conftest import FOLDER
 from tests.faults.kernel import Kernel
-from tests.live.conftest import new_cgroup
+from tests.tracing import new_cgroup
 
 ROOT = Path(__file__).parents[2]
 PAGES = 4099

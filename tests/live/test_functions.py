@@ -10,9 +10,9 @@ from kmemtrace.model.enums import SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import fuse, workloads
-from tests.live.conftest import Watched
 from tests.live.test_workloads import PIPE_WRITE, at, left, nothing_held, of_kind, settled
 from tests.live.workloads import run_in
+from tests.tracing import Watched
 
 MakeCgroup = Callable[[str], Path]
 Watch = Callable[[Path], Watched]

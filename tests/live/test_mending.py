@@ -12,9 +12,9 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import fuse, workloads
-from tests.live.conftest import Watched
 from tests.live.test_workloads import PIPE_WRITE, at, left, nothing_held, settled
 from tests.live.workloads import held_in, run_in
+from tests.tracing import Watched
 
 MakeCgroup = Callable[[str], Path]
 Watch = Callable[[Path], Watched]

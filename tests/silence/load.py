@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.live import workloads
-from tests.live.conftest import new_cgroup
 from tests.live.workloads import join
+from tests.tracing import new_cgroup
 
 STRESSORS = [
     "pipe",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.vm import matrix, verdict_tables
-from tests.vm.boot import Boot, why_it_ended
+from tests.vm.boot import Boot, emulator_failed, why_it_ended
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
-from tests.vm.matrix import PROCESS, Case
+from tests.vm.matrix import ANY, PROCESS, Case
 
 # As `apt-cache pkgnames linux-image-` gives them, in its order.
 PACKAGES = [
@@ -142,11 +142,31 @@ def test_why_a_guest_ended(
     assert why_it_ended(tmp_path, in_time).endswith(says)
 
 
+@pytest.mark.parametrize(
+    ("console", "began", "failure", "again"),
+    [
+        ("Kernel panic - not syncing: Attempted to kill init!", False, "panic", True),
+        ("Kernel panic - not syncing: Fatal exception", True, "panic", False),
+        ("Oops: int3: 0000 [#1] SMP NOPTI\nKernel panic - not syncing: Fatal", True, "panic", True),
+        ("int3: 0000 [#1] PREEMPT SMP NOPTI\nKernel panic", True, "panic", True),
+        ("Oops: int3: 0000 [#1] SMP NOPTI", True, None, False),
+    ],
+)
+def test_only_the_emulator_is_tried_again(
+    console: str, began: bool, failure: str | None, again: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "console.log").write_text(console)
+    if began:
+        (tmp_path / "tests.log").touch()
+    assert emulator_failed(boot("7.2", tmp_path, failure)) == again
+
+
 JUNIT = """<testsuites><testsuite>
 <testcase name="test_pipe[fentry-0]" time="1.5"/>
 <testcase name="test_pipe[kprobe-3]" time="0.5"><failure message="assert 4098 == 4099&#10;more"/></testcase>
 <testcase name="test_split[70001-tracepoint]" time="0.1"><skipped message="no blocks"/></testcase>
 <testcase name="test_setup[fentry]" time="0.1"><error message=""/></testcase>
+<testcase name="test_silence" time="1200"/>
 </testsuite></testsuites>"""
 
 
@@ -158,6 +178,7 @@ def test_cases_of_a_report(tmp_path: Path) -> None:
         Case("test_pipe[3]", "kprobe", "failed", 0.5, "assert 4098 == 4099"),
         Case("test_split[70001]", "tracepoint", "skipped", 0.1, "no blocks"),
         Case("test_setup", "fentry", "failed", 0.1, ""),
+        Case("test_silence", ANY, "passed", 1200, ""),
     ]
     assert matrix.cases(tmp_path / "nothing.xml") == []
 
@@ -208,6 +229,7 @@ def test_tables(tmp_path: Path) -> None:
             case("skipped", tier="kprobe", reason=cannot),
             case("skipped", tier="kprobe", reason=cannot, test="test_storm"),
             case("passed", tier=PROCESS, test="kmemtrace top --json"),
+            case("skipped", tier=ANY, test="silence"),
         ],
         boot("7.2", tmp_path, "Kernel panic"): [],
     }
@@ -218,6 +240,7 @@ def test_tables(tmp_path: Path) -> None:
     assert "| 7.2.9-amd64 | v2 | | not tested: Kernel panic | | | | 321 |" in lines
     assert "| 9.9 | | | not tested: no Debian suite has such a kernel | | | | |" in lines
     assert "| pipe | FAILED - |" in lines
+    assert "| silence | - |" in lines
     assert "- FAILED 6.1.9-amd64 v2 fentry test_pipe[1]: 1 == 2" in lines
 
 

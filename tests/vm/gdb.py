@@ -3,6 +3,7 @@
 The protocol: https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html
 """
 
+import contextlib
 import re
 import socket
 import struct
@@ -25,6 +26,9 @@ class Gdb:
         self._command("qXfer:features:read:target.xml:0,ffb")
 
     def close(self) -> None:
+        """The guest goes on without us, if it still runs."""
+        with contextlib.suppress(OSError):
+            self._command("D")
         self._socket.close()
 
     def registers(self) -> list[int]:

@@ -1,9 +1,10 @@
 """Puts faults into a running guest from outside: calls functions of its kernel, reads and writes its
 memory, as a process in the guest asks. The guest's kernel is as its distribution built it.
 
-The guest's side is tests/faults/kernel.py. A process there calls vhangup(2), which nobody else does,
-with the address of a Request. A breakpoint stands on that system call: the guest stops in the process's
-own context, holding no lock, so that any function may be called. The call itself is then left out.
+The guest's side is tests/faults/kernel.py. A process there calls vhangup(2), which takes no argument,
+with the address of a Request and MAGIC. A breakpoint stands on that system call: the guest stops in the
+process's own context, holding no lock, so that any function may be called. The call itself is then left
+out; without MAGIC it is somebody else's, and made.
 """
 
 import struct
@@ -22,8 +23,9 @@ REQUEST = struct.Struct("<8Q")
 """What; function or address; 4 arguments, or value and size; result; a function to leave out while
 calling, whose callers get 0."""
 RESULT_AT = 6 * 8
+MAGIC = 0x6B6D656D74726163
 
-_PT_REGS_DI = 112
+_PT_REGS_SI, _PT_REGS_DI = 104, 112
 _STACK = 1 << 14
 
 
@@ -71,6 +73,9 @@ class Injector(threading.Thread):
     def _serve(self, gdb: Gdb) -> None:
         """Answers one request and lets the system call return."""
         before = gdb.registers()
+        if gdb.read_u64(before[RDI] + _PT_REGS_SI) != MAGIC:
+            _pass_by(gdb, before, self._trap, mine=False)
+            return
         asked = gdb.read_u64(before[RDI] + _PT_REGS_DI)
         what, target, *arguments, _, left_out = REQUEST.unpack(gdb.read(asked, REQUEST.size))
         request = _Request(what, target, tuple(arguments), left_out)
@@ -105,14 +110,14 @@ class Injector(threading.Thread):
             mine = now[RSP] // _STACK == stack // _STACK
             if now[RIP] == self._trap and mine and now[RSP] == before[RSP]:
                 break
-            if now[RIP] == request.left_out:
-                _pass_by(gdb, now, request.left_out, mine)
+            if now[RIP] in (self._trap, request.left_out):
+                _pass_by(gdb, now, now[RIP], mine=mine and now[RIP] == request.left_out)
         if request.left_out:
             gdb.clear_breakpoint(request.left_out)
         return now[RAX]
 
 
-def _pass_by(gdb: Gdb, registers: list[int], function: int, mine: bool) -> None:
+def _pass_by(gdb: Gdb, registers: list[int], function: int, *, mine: bool) -> None:
     """Lets a call of ours return 0 at once, and anybody else's be made."""
     if mine:
         gdb.set_register(RIP, gdb.read_u64(registers[RSP]))

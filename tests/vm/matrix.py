@@ -32,6 +32,8 @@ _ENOUGH_SERIES = 5
 _KERNEL_COMPLAINS = re.compile(r"(?:BUG: |WARNING: |Oops: |Call Trace:|blocked for more than).*")
 PROCESS = "process"
 """In place of a tier: kmemtrace started as its users do, in the tier that it takes by itself."""
+ANY = "any"
+"""Of a test that is not of one tier: it takes all, or leaves the choice to kmemtrace."""
 _REFUSED = "refused: "
 
 
@@ -172,7 +174,7 @@ def cases(junit: Path) -> list[Case]:
 def _case(node: ET.Element) -> Case:
     name, _, rest = node.attrib["name"].partition("[")
     parts = rest.removesuffix("]").split("-")
-    tier = next((t for t in TIERS if t in parts), "")
+    tier = next((t for t in TIERS if t in parts), ANY)
     others = "-".join(p for p in parts if p and p != tier)
     bad, skipped = node.find("failure"), node.find("skipped")
     bad = node.find("error") if bad is None else bad
@@ -202,7 +204,7 @@ def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
         word = "FAILED" if found.began else "not tested"
         return [f"{head} | | {word}: {found.failure} | | | | {found.seconds:.0f} |"]
     rows = []
-    for tier in dict.fromkeys(c.tier for c in of_boot if c.tier):
+    for tier in dict.fromkeys(c.tier for c in of_boot):
         mine = [c for c in of_boot if c.tier == tier]
         refusals = {c.reason for c in mine if c.outcome == "skipped" and c.reason.startswith(_REFUSED)}
         if len(refusals) == 1 and all(c.reason in refusals for c in mine):
@@ -237,7 +239,7 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
     ]
     for name, outcomes in worst.items():
         cells = [
-            " ".join(_SIGNS[outcomes[at, t]] for t in (*TIERS, PROCESS) if (at, t) in outcomes)
+            " ".join(_SIGNS[outcomes[at, t]] for t in (*TIERS, ANY, PROCESS) if (at, t) in outcomes)
             for at in range(len(columns))
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
