@@ -52,13 +52,12 @@ def _sum(sites: list[Site]) -> Site:
 
 def settled(watched: Watched, is_so: Callable[[Cgroup], bool], seconds: float = 10.0) -> Cgroup:
     """The cgroup's row once `is_so` holds of it, or after so long: frees wait for RCU, for
-    deferred work and for per-CPU batches."""
+    deferred work and for per-CPU batches. Read once more then: a Snapshot's call sites are some
+    milliseconds older than its cgroups' sums."""
     deadline = time.monotonic() + seconds
-    while True:
-        row = watched.row()
-        if is_so(row) or time.monotonic() > deadline:
-            return row
+    while not is_so(watched.row()) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return watched.row()
 
 
 def nothing_held(cgroup: Cgroup) -> bool:
