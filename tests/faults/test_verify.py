@@ -58,18 +58,20 @@ def test_with_too_little_room_it_is_inconclusive() -> None:
 
 
 def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
-    """A page with another cgroup's owner, and a counter that moved: both told with their evidence."""
+    """Two pages that changed owners, and a counter that moved, each told with its evidence. Of the other
+    cgroup nothing is followed: what its page takes from the command's was never charged there."""
     other, junit = new_cgroup("verify-other"), tmp_path / "kmem.xml"
     command = [sys.executable, "-m", "tests.faults.broken", os.environ[FOLDER], str(other)]
     status, report = verify(f"--junit={junit}", command=command)
     other.rmdir()
     assert (status, report["verdict"]) == (1, "mismatch")
     found = {m["class"]: m for m in report["mismatches"]}
-    assert found.keys() == {"wrong_cgroup", "counter_drift"}
+    assert found.keys() == {"wrong_cgroup", "stray_uncharge", "counter_drift"}
     assert {m["confidence"] for m in found.values()} == {"certain"}
     wrong = found["wrong_cgroup"]
     assert wrong["charged_to"].startswith("/kmemtrace-verify-")
     assert wrong["uncharged_from"].endswith(other.name)
+    assert found["stray_uncharge"]["uncharged_from"] == wrong["charged_to"]
     assert any(frame.startswith("__alloc_") for frame in wrong["alloc_stack"])
     assert any("free" in frame for frame in wrong["free_stack"])
     counter = report["counter"]
@@ -79,4 +81,5 @@ def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
     assert cases.keys() == {*(c.label for c in MismatchClass), "no event missed"}
     assert "charged to" in (cases["wrong_cgroup"].findtext("failure") or "")
     assert cases["counter_drift"].find("failure") is not None
+    assert cases["stray_uncharge"].find("failure") is not None
     assert cases["lost_uncharge"].find("failure") is None
