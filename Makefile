@@ -21,6 +21,7 @@ BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
 VENV := .venv
 BIN := $(VENV)/bin
+PROMETHEUS := $(VENV)/tools/prometheus
 AS_OWNER := scripts/as-owner
 # Root's compiled files have no place in a user's checkout; sudo drops the terminal's colours.
 AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
@@ -51,7 +52,7 @@ check: $(VENV)/.project ## show what this kernel offers
 test: lint pytest ## run linters, type checks and all tests
 
 .PHONY: pytest
-pytest: $(VENV)/.dev | test-packages ## run the tests alone
+pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
 		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
 
@@ -139,6 +140,9 @@ $(VENV)/.dev: $(VENV)/.project requirements-dev.lock
 	@echo "kmemtrace: adding the tools for tests to $(VENV)" >&2
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock >&2
 	@$(AS_OWNER) touch $@
+
+$(PROMETHEUS): | $(VENV)/.locked
+	@$(AS_OWNER) scripts/unpack-package prometheus $@
 
 .PHONY: FORCE
 FORCE:

@@ -1,6 +1,7 @@
 """What a cgroup's path says of who lives there: container, pod or systemd unit."""
 
 import re
+from dataclasses import dataclass
 
 _ID = r"(?P<id>[0-9a-f]{64})"
 _CONTAINERS = tuple(
@@ -18,36 +19,58 @@ _POD = re.compile(
 )
 _UNIT = re.compile(r".\.(service|scope|socket|mount|swap)$")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
-_SHORT = 12
+_SHORT, _SHORT_POD = 12, 8
+_LXC = "lxc"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Each empty where the path does not tell."""
+
+    pod: str = ""
+    """Its UID, with dashes; of a static pod 32 hexadecimal digits."""
+    runtime: str = ""
+    container: str = ""
+    """The id of 64 hexadecimal digits; of LXC the name."""
+    unit: str = ""
+
+
+def names(path: str) -> Names:
+    parts = [part for part in path.split("/") if part]
+    runtime, container = _container(parts) or _lxc(parts) or ("", "")
+    return Names(_pod(parts), runtime, container, _unit(parts))
 
 
 def label(path: str) -> str | None:
     """E.g. "docker 4f2a9c1b03de", "pod 8a7f2c31 containerd 4f2a9c1b03de", "nginx.service"; None
     where the path says nothing of the kind."""
-    parts = [part for part in path.split("/") if part]
-    words = [word for word in (_pod(parts), _container(parts)) if word]
-    return " ".join(words) or _lxc(parts) or _unit(parts)
+    found = names(path)
+    words = [f"pod {found.pod[:_SHORT_POD]}"] if found.pod else []
+    if found.container:
+        words += [found.runtime, found.container if found.runtime == _LXC else found.container[:_SHORT]]
+    return " ".join(words) or found.unit or None
 
 
-def _pod(parts: list[str]) -> str | None:
+def _pod(parts: list[str]) -> str:
     if not any(part.startswith("kubepods") for part in parts):
-        return None
+        return ""
     for part in reversed(parts):
         found = _POD.search(part)
         if found:
-            return f"pod {found['uid'][:8]}"
-    return None
+            return found["uid"].replace("_", "-")
+    return ""
 
 
-def _container(parts: list[str]) -> str | None:
+def _container(parts: list[str]) -> tuple[str, str] | None:
+    """Runtime and id."""
     for i in range(len(parts) - 1, -1, -1):
         for runtime, pattern in _CONTAINERS:
             found = pattern.match(parts[i])
             if found:
-                return f"{runtime} {found['id'][:_SHORT]}"
+                return runtime, found["id"]
         found = _BARE_ID.match(parts[i])
         if found:
-            return f"{_runtime_of_bare_id(parts[:i])} {found['id'][:_SHORT]}"
+            return _runtime_of_bare_id(parts[:i]), found["id"]
     return None
 
 
@@ -60,17 +83,18 @@ def _runtime_of_bare_id(parents: list[str]) -> str:
     return "container"
 
 
-def _lxc(parts: list[str]) -> str | None:
+def _lxc(parts: list[str]) -> tuple[str, str] | None:
+    """Runtime and name."""
     for i, part in enumerate(parts):
         if part == "lxc" and i + 1 < len(parts):
-            return f"lxc {parts[i + 1]}"
+            return _LXC, parts[i + 1]
         if part.startswith("lxc.payload."):
-            return f"lxc {part.removeprefix('lxc.payload.')}"
+            return _LXC, part.removeprefix("lxc.payload.")
     return None
 
 
-def _unit(parts: list[str]) -> str | None:
+def _unit(parts: list[str]) -> str:
     for part in reversed(parts):
         if _UNIT.search(part):
             return _ESCAPE.sub(lambda m: chr(int(m[1], 16)), part)
-    return None
+    return ""

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from kmemtrace import __version__
-from kmemtrace.commands import check, leaks, top, verify
+from kmemtrace.commands import check, export, leaks, top, verify
 from kmemtrace.errors import ExitStatus, KmemtraceError
 
-_COMMANDS = (top, verify, leaks, check)
+_COMMANDS = (top, verify, leaks, export, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

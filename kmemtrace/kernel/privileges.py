@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmemtrace.errors import CannotError
+from kmemtrace.kernel.capabilities import NUMBERS
 from kmemtrace.kernel.facts import version
 from kmemtrace.kernel.syscall import bpf
 
-_CAPABILITIES = {
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_SYS_RESOURCE": 24,
-    "CAP_SYSLOG": 34,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-}
 _BPF_MAP_CREATE, _BPF_MAP_TYPE_ARRAY = 0, 2
 
 
@@ -82,7 +75,7 @@ def _missing(held: int, release: tuple[int, int]) -> tuple[str, ...]:
 
 
 def _holds(held: int, name: str) -> bool:
-    return bool(held >> _CAPABILITIES[name] & 1)
+    return bool(held >> NUMBERS[name] & 1)
 
 
 def _try_bpf(seccomp: bool) -> str | None:

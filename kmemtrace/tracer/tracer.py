@@ -118,7 +118,17 @@ class Tracer:
 
     def start(self) -> None:
         self._programs.attach()
+        # Loaded now, for whoever gives up the privilege to load anything once all is attached.
+        for name in self._on_request():
+            self._programs.fd(name)
         self._started = self._last = time.monotonic()
+
+    def _on_request(self) -> list[str]:
+        """Programs that no event runs, but we do."""
+        names = [] if self._sweeper is None else ["inspect", "sweep"]
+        if MismatchClass.STRAY_UNCHARGE not in self.plan.unjudged:
+            names += ["find_page_map", "adopt"]
+        return names
 
     def close(self) -> None:
         self._programs.close()

@@ -1,0 +1,179 @@
+"""kmemtrace export: the metrics, for Prometheus."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.errors import CannotError, ExitStatus, UsageError
+from kmemtrace.exporter import systemd, web_config
+from kmemtrace.exporter.metrics import HookInfo, ProgramRuns
+from kmemtrace.exporter.server import Server
+from kmemtrace.exporter.source import Source
+from kmemtrace.exporter.web_config import WebConfig
+from kmemtrace.kernel.capabilities import keep_only
+from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.hooks import Hook
+from kmemtrace.kernel.run_time import counted, counting
+from kmemtrace.tracer.tracer import Tracer
+
+DEFAULT_ADDRESS = "127.0.0.1:9796"
+_DEFAULT_CGROUPS = 1000
+_KEPT = ("CAP_BPF", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH")
+"""To read the maps; the same before 5.8; to learn the name of a cgroup from its id."""
+_BACKLOG = 128
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "export",
+        help="serve the metrics for Prometheus",
+        description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
+        "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
+        "again.",
+        epilog="Example: sudo kmemtrace export --listen-address :9796 --web.config.file web.yml",
+    )
+    parser.add_argument(
+        "--listen-address",
+        action="append",
+        type=address,
+        metavar="HOST:PORT",
+        help=f"may be repeated; :PORT is every address of this host (default: {DEFAULT_ADDRESS})",
+    )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        type=Path,
+        metavar="FILE",
+        help="TLS and basic authentication, in the format of Prometheus's exporter toolkit",
+    )
+    parser.add_argument(
+        "--max-cgroups",
+        type=_count,
+        default=_DEFAULT_CGROUPS,
+        metavar="N",
+        help="cgroups with series of their own, those that hold or are charged most; the others are added "
+        "up in (other) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--program-stats",
+        action="store_true",
+        help="have the kernel count how often and how long the BPF programs run: 20 ns more per event",
+    )
+    add_tracer_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port, of 127.0.0.1:9796, [::1]:9796, localhost:9796 or :9796."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise argparse.ArgumentTypeError(f"{text!r}: an IPv6 address goes in brackets: [{host}]:{port}")
+    return host.strip("[]"), int(port)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100000")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    config = web_config.load(options.web_config)
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(one)
+            for where in options.listen_address or [address(DEFAULT_ADDRESS)]
+            for one in listening(*where)
+        ]
+        if options.program_stats:
+            stack.enter_context(counting())
+        tracer = stack.enter_context(open_tracer(options))
+        keep_only(_KEPT[:1] + _KEPT[2:] if version(tracer.plan.release) >= (5, 8) else _KEPT[1:])
+        source = Source(
+            tracer.snapshot,
+            hook_infos(tracer),
+            lambda: program_runs(tracer) if counted(asked=options.program_stats) else None,
+            options.max_cgroups,
+        )
+        source.told()  # so that whoever waits for readiness finds something
+        for one in sockets:
+            print(f"kmemtrace: serving {_url(one, config)}", file=sys.stderr)
+        asyncio.run(_serve(Server(source, config), sockets, options.web_config))
+    return ExitStatus.OK
+
+
+async def _serve(server: Server, sockets: list[socket.socket], file: Path | None) -> None:
+    """Until SIGTERM or SIGINT."""
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    hang_up = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    await server.start(sockets)
+    systemd.notify("READY=1")
+    reloading = asyncio.create_task(_reload(server, file, hang_up))
+    await end.wait()
+    systemd.notify("STOPPING=1")
+    reloading.cancel()
+    await server.stop()
+
+
+def _url(listening_on: socket.socket, config: WebConfig) -> str:
+    host, port = listening_on.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if config.tls is None else 'https'}://{shown}:{port}/metrics"
+
+
+async def _reload(server: Server, file: Path | None, hang_up: asyncio.Event) -> None:
+    """Reads the configuration anew each time; one that is wrong leaves that of before."""
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        systemd.notify_reloading()
+        try:
+            await server.reconfigure(web_config.load(file))
+        except UsageError as error:
+            print(f"kmemtrace: {error} The configuration stays as it was.", file=sys.stderr)
+        systemd.notify("READY=1")
+
+
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Sockets of each of the host's addresses.
+
+    Raises CannotError where one cannot be listened on.
+    """
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            yield socket.create_server(
+                ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+            )
+            return
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, where in dict.fromkeys(found):
+            yield socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotError(
+            f"Nothing can be served on {host or '*'}:{port}: {error.strerror or error}. Name another "
+            "--listen-address."
+        ) from None
+
+
+def hook_infos(tracer: Tracer) -> tuple[HookInfo, ...]:
+    return tuple(
+        HookInfo(event.value, hook.name, mechanism)
+        for event, hook in tracer.plan.hooks.items()
+        if isinstance(hook, Hook)
+        for mechanism in tracer.plan.attachments(event)
+    )
+
+
+def program_runs(tracer: Tracer) -> tuple[ProgramRuns, ...]:
+    return tuple(ProgramRuns(name, i.runs, i.run_ns / 1e9) for name, i in tracer.infos().items())

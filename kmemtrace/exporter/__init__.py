@@ -1,0 +1,1 @@
+"""The Prometheus exporter: Snapshots in, metrics out."""

@@ -1,0 +1,239 @@
+"""`kmemtrace export` as its users run it, scraped by a real Prometheus."""
+
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+import yaml
+
+from kmemtrace.tracer.tracer import Tracer
+from tests.live import workloads
+from tests.live.test_command import COMMAND, in_kernel, kmemtrace
+from tests.live.test_workloads import PIPE_WRITE, at
+from tests.live.workloads import held_in
+from tests.prometheus import RULES, Prometheus, free_port, serve, tool, until
+from tests.tracing import Watched
+
+pytestmark = pytest.mark.own_tracer
+
+MakeCgroup = Callable[[str], Path]
+Watch = Callable[[Path], Watched]
+PAGES, PAGE = 4099, 4096
+
+
+class Exporter:
+    def __init__(self, *options: str, notify: str | None = None) -> None:
+        self.port = free_port()
+        command = [*COMMAND, "export", f"--listen-address=127.0.0.1:{self.port}", *options]
+        prefix = [] if notify is None else ["env", f"NOTIFY_SOCKET={notify}"]
+        self.process = subprocess.Popen([*prefix, *command], stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.said = self.process.stderr.readline()
+
+    def scrape(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
+            return bytes(answer.read()).decode()
+
+    def end(self) -> str:
+        """What it still had to say."""
+        self.process.terminate()
+        _, said = self.process.communicate(timeout=30)
+        return said
+
+
+Export = Callable[..., Exporter]
+
+
+@pytest.fixture
+def export(tracer: Tracer) -> Iterator[Export]:
+    """Starts one; those that still run at the end are killed."""
+    started = []
+
+    def start(*options: str, notify: str | None = None) -> Exporter:
+        started.append(Exporter(*options, notify=notify))
+        return started[-1]
+
+    yield start
+    for exporter in started:
+        if exporter.process.poll() is None:
+            exporter.process.kill()
+            exporter.process.communicate()
+
+
+@pytest.fixture
+def exporter(export: Export) -> Exporter:
+    return export()
+
+
+def test_what_prometheus_has_is_what_was_charged(
+    export: Export, make_cgroup: MakeCgroup, watch: Watch, tmp_path: Path
+) -> None:
+    """To the page, 4,099 of them in pipes, by two tracers that know nothing of each other."""
+    folder = make_cgroup("scraped")
+    watched, exporter = watch(folder), export(f"--cgroup=/{folder.name}")
+    of = f'{{cgroup="/{folder.name}"}}'
+    charged, uncharged, held = (
+        f"kmemtrace_{name}{of}" for name in ("charged_pages_total", "uncharged_pages_total", "held_bytes")
+    )
+    with serve(tmp_path, [f"127.0.0.1:{exporter.port}"]) as prometheus:
+        with held_in(folder, lambda: workloads.fill_pipes(PAGES)):
+            row = watched.row()
+            assert at(row, PIPE_WRITE).charged_pages == PAGES
+            until(lambda: prometheus.value(charged) == row.charged_pages, 30)
+            assert prometheus.value(held) == row.held_pages * PAGE
+            assert prometheus.value(uncharged) == row.uncharged_pages
+        until(lambda: prometheus.value(f"{uncharged} == {charged}") is not None, 30)
+        assert prometheus.value(held) == 0
+        assert prometheus.value(charged) == watched.row().charged_pages
+        assert prometheus.value("sum(kmemtrace_mismatches_total)") == 0
+    assert exporter.end() == ""
+
+
+MAY_BE_EMPTY = {
+    "instance:kmemtrace_charge_latency_seconds:p99_5m": "only function probes time charges",
+}
+
+
+def test_every_rule_has_data(exporter: Exporter, tmp_path: Path) -> None:
+    """And no alert fires on a host where all is well."""
+    with serve(tmp_path, [f"127.0.0.1:{exporter.port}"]) as prometheus:
+        recorded = rules("record")
+        assert recorded.keys() > MAY_BE_EMPTY.keys()
+        for name in recorded.keys() - MAY_BE_EMPTY.keys():
+            until(lambda name=name: bool(prometheus.query(name)), 30)  # type: ignore[misc]
+        if "seen by function probes only" not in exporter.scrape():
+            until(lambda: bool(prometheus.query("instance:kmemtrace_charge_latency_seconds:p99_5m")), 30)
+        groups = prometheus.ask("rules")["groups"]
+        health = {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+        assert health == dict.fromkeys(recorded.keys() | rules("alert").keys(), "ok")
+        assert prometheus.query('ALERTS{alertstate="firing"}') == []
+        assert_known(prometheus, exporter)
+
+
+def rules(kind: str) -> dict[str, str]:
+    """Expressions by name, of "record" or "alert"."""
+    files = [yaml.safe_load(file.read_text()) for file in RULES.glob("kmemtrace.[ra]*.yml")]
+    found = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    return {rule[kind]: rule["expr"] for rule in found if kind in rule}
+
+
+def assert_known(prometheus: Prometheus, exporter: Exporter) -> None:
+    """Every metric that a rule reads is one that the exporter tells, or may be missing in this tier."""
+    told = {line.split("{")[0].split(" ")[0] for line in exporter.scrape().splitlines()}
+    names = set(prometheus.ask("label/__name__/values"))
+    assert {n for n in told if n.startswith("kmemtrace_") and n[-7:] != "_bucket"} <= names
+
+
+def test_promtool_has_nothing_to_say(exporter: Exporter) -> None:
+    command = [tool("promtool"), "check", "metrics"]
+    said = subprocess.run(command, input=exporter.scrape(), capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_it_keeps_what_reading_takes_and_nothing_else(exporter: Exporter) -> None:
+    status = Path(f"/proc/{exporter.process.pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    bpf, read_search = 1 << 39, 1 << 2
+    assert int(fields["CapEff"], 16) == bpf | read_search
+    assert int(fields["CapPrm"], 16) == bpf | read_search
+    assert int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    time.sleep(1.1)
+    assert "kmemtrace_build_info" in exporter.scrape(), "a further reading works without the rest"
+
+
+def test_word_to_the_service_manager(export: Export, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(30)
+        exporter = export(notify=address)
+        assert manager.recv(1000) == b"READY=1"
+        exporter.process.send_signal(signal.SIGHUP)
+        first = manager.recv(1000).decode().splitlines()
+        assert first[0] == "RELOADING=1"
+        assert first[1].startswith("MONOTONIC_USEC=")
+        assert manager.recv(1000) == b"READY=1"
+        exporter.process.terminate()
+        assert manager.recv(1000) == b"STOPPING=1"
+        assert exporter.process.wait(30) == 0
+        exporter.process.communicate()
+
+
+def test_hang_up_reads_the_configuration_anew(export: Export, tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("")
+    exporter = export(f"--web.config.file={file}")
+    assert "kmemtrace_build_info" in exporter.scrape()
+    file.write_text(f"basic_auth_users: {{ann: {bcrypt.hashpw(b'sesame', bcrypt.gensalt(4)).decode()}}}")
+    exporter.process.send_signal(signal.SIGHUP)
+    until(lambda: refused(exporter), 10)
+    file.write_text("basic_auth: {}")
+    exporter.process.send_signal(signal.SIGHUP)
+    assert exporter.process.stderr is not None
+    assert "no key 'basic_auth'" in exporter.process.stderr.readline()
+    assert refused(exporter), "the configuration of before holds"
+    assert exporter.end() == ""
+
+
+def refused(exporter: Exporter) -> bool:
+    try:
+        exporter.scrape()
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    return False
+
+
+def test_it_ends_and_leaves_nothing(export: Export) -> None:
+    before = in_kernel()
+    exporter = export()
+    assert exporter.said == f"kmemtrace: serving http://127.0.0.1:{exporter.port}/metrics\n"
+    of_it = in_kernel() - before
+    assert {kind for kind, _ in of_it} >= {"prog", "map"}
+    assert exporter.end() == ""
+    assert exporter.process.returncode == 0
+    until(lambda: not in_kernel() & of_it, 20)
+
+
+def test_run_time_of_the_programs_on_request(export: Export) -> None:
+    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = switch.read_text()
+    exporter = export("--program-stats")
+    runs = [
+        line for line in exporter.scrape().splitlines() if line.startswith("kmemtrace_program_runs_total")
+    ]
+    assert any(float(line.split()[-1]) > 0 for line in runs)
+    assert exporter.end() == ""
+    assert switch.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--listen-address=nowhere"], 2, "no HOST:PORT"),
+        (["--listen-address=::1:9796"], 2, "in brackets"),
+        (["--listen-address=192.0.2.1:9796"], 4, "Name another --listen-address"),
+        (["--web.config.file=/no/such/file"], 2, "cannot be read"),
+        (["--max-cgroups=0"], 2, "not a number from 1"),
+    ],
+)
+def test_wrong_usage(options: list[str], status: int, says: str) -> None:
+    done = kmemtrace("export", *options)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken(tracer: Tracer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = kmemtrace("export", f"--listen-address=127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert "Address already in use" in done.stderr

@@ -1,0 +1,122 @@
+"""Which cgroups have series, and that nothing which was counted is lost or counted twice."""
+
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmemtrace.exporter.series import OTHER, Counted, Selection
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.snapshot import Cgroup
+from tests.sample import cgroup, site, snapshot
+
+
+def charged(counted: Counted) -> dict[str, float]:
+    return {one.cgroup: one.sums.charged_pages for one in counted.series}
+
+
+def of(path: str, pages: int, freed: int = 0, *, dead: bool = False, number: int = 0) -> Cgroup:
+    lifetime = Histogram.of([5000] * freed)
+    return cgroup(path, (site(pages, freed),), id=number, dead=dead, lifetime=lifetime)
+
+
+def test_most_of_what_is_held_and_charged_has_series() -> None:
+    selection = Selection(2)
+    counted = selection.update(snapshot(of("/a", 100), of("/b", 300), of("/c", 200, 199)))
+    assert charged(counted) == {"/b": 300, "/c": 200, OTHER: 100}
+    assert counted.series[-1].cgroup == OTHER
+
+
+def test_one_that_is_shown_stays_until_another_is_worth_twice_as_much() -> None:
+    selection = Selection(1)
+    selection.update(snapshot(of("/a", 100), of("/b", 90)))
+    assert charged(selection.update(snapshot(of("/a", 100), of("/b", 130)))) == {"/a": 100, OTHER: 130}
+    assert charged(selection.update(snapshot(of("/a", 100), of("/b", 400)))) == {"/b": 270, OTHER: 130}
+
+
+def test_coming_back_it_counts_from_nothing() -> None:
+    """What was charged meanwhile is with the others; a counter that begins anew is a reset."""
+    selection = Selection(1)
+    selection.update(snapshot(of("/a", 100), of("/b", 10)))
+    selection.update(snapshot(of("/a", 100), of("/b", 1000)))
+    counted = selection.update(snapshot(of("/a", 9100), of("/b", 1000)))
+    assert charged(counted) == {"/a": 9000, OTHER: 10}
+
+
+def test_a_removed_cgroup_is_told_once_more_and_then_gone() -> None:
+    selection = Selection(5)
+    selection.update(snapshot(of("/a", 100)))
+    last = selection.update(snapshot(of("/a", 120, 120, dead=True)))
+    assert charged(last) == {"/a": 120}
+    assert last.series[0].held_pages == {}
+    assert selection.update(snapshot()).series == ()
+
+
+def test_a_cgroup_of_a_moment_is_among_the_others() -> None:
+    selection = Selection(5)
+    counted = selection.update(snapshot(of("/a", 120, 120, dead=True), of("/b", 1)))
+    assert charged(counted) == {"/b": 1, OTHER: 120}
+    assert charged(selection.update(snapshot(of("/b", 1)))) == {"/b": 1, OTHER: 120}
+
+
+def test_charged_after_its_end_it_counts_from_nothing() -> None:
+    """A task that still holds a removed cgroup's objcg: the tracer has forgotten the sums by then."""
+    selection = Selection(5)
+    selection.update(snapshot(of("/a", 120, 120, dead=True)))
+    assert charged(selection.update(snapshot(of("/a", 3, dead=True)))) == {"/a": 3, OTHER: 120}
+
+
+def test_a_removed_one_and_its_namesake_share_a_series_by_state() -> None:
+    both = snapshot(of("/a", 7, dead=True, number=1), of("/a", 11, number=2))
+    (one,) = Selection(5).update(both).series
+    assert one.sums.charged_pages == 18
+    assert one.held_pages == {CgroupState.DEAD: 7, CgroupState.ONLINE: 11}
+
+
+STEP = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.integers(0, 40), st.integers(0, 40), st.booleans()), max_size=8
+)
+
+
+@settings(deadline=None)
+@given(st.lists(STEP, max_size=12), st.integers(1, 4))
+def test_what_was_counted_is_there_once_and_only_grows(
+    steps: list[list[tuple[str, int, int, bool]]], most: int
+) -> None:
+    """Cgroups come, are charged and uncharged, and go as the tracer shows them: removed and empty in one
+    last Snapshot."""
+    selection, pages, freed = Selection(most), dict[str, int](), dict[str, int]()
+    dead: set[str] = set()
+    total, shown_before = 0, dict[str, float]()
+    lost = 0.0
+    """What went with the series of those that left."""
+    for step in steps:
+        for name in [n for n in dead if pages[n] == freed[n]]:
+            del pages[name], freed[name]
+            dead.discard(name)
+        for name, more, less, removed in step:
+            if name in dead:
+                continue
+            pages[name] = pages.get(name, 0) + more
+            freed[name] = min(pages[name], freed.get(name, 0) + less)
+            total += more
+            if removed:
+                freed[name] = pages[name]
+                dead.add(name)
+        rows = [of(f"/{n}", pages[n], freed[n], dead=n in dead) for n in pages]
+        counted = selection.update(snapshot(*rows))
+        shown = charged(counted)
+        assert len([s for s in counted.series if s.cgroup != OTHER]) <= most
+        lost += sum(count for path, count in shown_before.items() if path not in shown)
+        for path, count in shown.items():
+            assert count >= shown_before.get(path, 0.0) or path not in shown_before
+        assert sum(shown.values()) + lost == total
+        latencies = counted.latency.get("lifetime", Histogram.empty())
+        assert latencies.count >= sum(freed.values())
+        shown_before = shown
+
+
+def test_what_the_tier_cannot_see_has_no_latency() -> None:
+    blind = dataclasses.replace(of("/a", 100), latency={})
+    assert Selection(5).update(snapshot(blind)).latency == {}

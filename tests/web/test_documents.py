@@ -1,0 +1,37 @@
+"""The rules, as promtool tests them, and that the documents name what there is."""
+
+import re
+import subprocess
+
+import yaml
+
+from kmemtrace.exporter.metrics import families
+from tests.prometheus import ROOT, RULES, tool
+from tests.unit.test_metrics import everything
+
+
+def test_rules() -> None:
+    said = subprocess.run(
+        [tool("promtool"), "test", "rules", "kmemtrace.test.yml"],
+        cwd=RULES,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_every_alert_has_a_test_and_a_section() -> None:
+    rules = yaml.safe_load((RULES / "kmemtrace.alerts.yml").read_text())["groups"][0]["rules"]
+    tested = (RULES / "kmemtrace.test.yml").read_text()
+    sections = re.findall(r"^## (\w+)", (ROOT / "docs" / "alerts.md").read_text(), re.MULTILINE)
+    assert [rule["alert"] for rule in rules] == sections
+    for rule in rules:
+        assert f"alertname: {rule['alert']}" in tested
+        assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
+
+
+def test_every_metric_is_described() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    told = {family.name + ("_total" if family.type == "counter" else "") for family in families(everything())}
+    assert told == set(re.findall(r"`(kmemtrace_\w+)[`{]", text))
