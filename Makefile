@@ -28,7 +28,7 @@ AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
 PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --root-user-action=ignore
 
-PYTHON_SOURCES := kmemtrace tests $(if $(wildcard bench/*.py),bench)
+PYTHON_SOURCES := kmemtrace tests dashboards $(if $(wildcard bench/*.py),bench)
 C_SOURCES = $(shell find probes -name '*.[ch]')
 
 # A virtual environment does not survive an upgrade of its Python to another minor version.
@@ -78,6 +78,10 @@ format: $(VENV)/.dev ## format Python and C, and fix what ruff can
 	@$(AS_OWNER) $(BIN)/ruff check --fix-only $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/ruff format $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/clang-format -i $(C_SOURCES)
+
+.PHONY: dashboards
+dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/source
+	@$(AS_OWNER) $(BIN)/python -m dashboards.source.build
 
 .PHONY: bench
 bench: $(VENV)/.project | bench-packages ## run the benchmarks

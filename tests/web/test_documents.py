@@ -1,10 +1,12 @@
 """The rules, as promtool tests them, and that the documents name what there is."""
 
+import json
 import re
 import subprocess
 
 import yaml
 
+from dashboards.source.build import texts
 from kmemtrace.exporter.metrics import families
 from tests.prometheus import ROOT, RULES, tool
 from tests.unit.test_metrics import everything
@@ -29,6 +31,21 @@ def test_every_alert_has_a_test_and_a_section() -> None:
     for rule in rules:
         assert f"alertname: {rule['alert']}" in tested
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
+
+
+def test_the_dashboards_are_those_of_the_code() -> None:
+    folder = ROOT / "dashboards" / "grafana"
+    assert {file.name: file.read_text() for file in folder.glob("*.json")} == texts(), "run: make dashboards"
+
+
+def test_every_panel_tells_what_it_shows() -> None:
+    for text in texts().values():
+        for panel in json.loads(text)["panels"]:
+            if panel["type"] != "row":
+                assert panel["title"]
+                assert panel["description"], panel["title"]
+                assert panel["fieldConfig"]["defaults"]["noValue"], panel["title"]
+                assert panel["type"] == "table" or panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
 def test_every_metric_is_described() -> None:

@@ -1,0 +1,93 @@
+"""All hosts side by side."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from dashboards.source.panels import HOST, ONLY_FUNCTIONS, Column, Query, board, graph, listing, number, rate
+
+LINK = "/d/kmemtrace-overview?${__url_time_range}&var-instance=${__value.raw}"
+
+
+def fleet() -> Dashboard:
+    made = board("fleet", "Fleet", "All hosts: where to look first.", many=True)
+    for panel in (
+        number("Hosts", "That answer.", "short", Query(f"count(kmemtrace_build_info{{{HOST}}})")),
+        number(
+            "Hosts with a certain mismatch",
+            "Since their tracers started.",
+            "short",
+            Query(
+                "count(sum by (instance) "
+                f'(instance:kmemtrace_mismatches:sum{{{HOST},confidence="certain"}}) > 0) or vector(0)'
+            ),
+            bad_from=1,
+        ),
+        number(
+            "Held by removed cgroups",
+            "On all hosts.",
+            "bytes",
+            Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
+        ),
+    ):
+        made = made.with_panel(panel.span(8))
+    made = made.with_panel(
+        listing(
+            "Hosts",
+            "A click on one shows it alone.",
+            ("kernel", "tier", "instance"),
+            Column(
+                "held",
+                "bytes",
+                f"instance:kmemtrace_held_bytes:sum{{{HOST}}} * on (job, instance) group_left (kernel, tier) "
+                f"kmemtrace_build_info{{{HOST}}}",
+            ),
+            link=LINK,
+        )
+    )
+    made = made.with_row(Row("Side by side"))
+    for graph_ in (
+        graph(
+            "Held",
+            "The ten hosts that hold most.",
+            "bytes",
+            Query(f"topk(10, instance:kmemtrace_held_bytes:sum{{{HOST}}})", "{{instance}}"),
+        ),
+        graph(
+            "Charged",
+            "Base pages a second, of the ten hosts that are charged most.",
+            "short",
+            Query(f"topk(10, instance:kmemtrace_charged_pages:rate5m{{{HOST}}})", "{{instance}}"),
+        ),
+        graph(
+            "One charge in a hundred takes at least",
+            "The ten slowest hosts.",
+            "s",
+            Query(f"topk(10, instance:kmemtrace_charge_latency_seconds:p99_5m{{{HOST}}})", "{{instance}}"),
+            empty=ONLY_FUNCTIONS,
+        ),
+        graph(
+            "Failed charges",
+            "A second, of the ten hosts with most.",
+            "short",
+            Query(
+                f"topk(10, sum by (instance) ({rate('failed_charges_total')}))",
+                "{{instance}}",
+            ),
+        ),
+        graph(
+            "Held by removed cgroups",
+            "The ten hosts with most.",
+            "bytes",
+            Query(f"topk(10, kmemtrace_dead_cgroup_held_bytes{{{HOST}}})", "{{instance}}"),
+        ),
+        graph(
+            "Mismatches found",
+            "In five minutes, by host and class, certain and suspect. A line at 0 is a class that is judged.",
+            "short",
+            Query(
+                f"increase(instance:kmemtrace_mismatches:sum{{{HOST}}}[5m])",
+                "{{instance}} {{class}} {{confidence}}",
+            ),
+        ),
+    ):
+        made = made.with_panel(graph_)
+    return made

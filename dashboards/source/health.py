@@ -1,0 +1,92 @@
+"""The tracer itself: what it sees, what it misses, what it costs."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards.source.panels import HOST, Column, Query, board, graph, listing, rate
+
+
+def health() -> Dashboard:
+    made = board("health", "Tracer health", "What the tracer sees, misses and costs on one host.")
+    for panel in (
+        listing(
+            "How each event is seen",
+            "The hook of each event, as `kmemtrace check` shows it.",
+            ("event", "hook", "mechanism"),
+            Column("", "short", f"kmemtrace_hook_info{{{HOST}}}"),
+        ).span(12),
+        listing(
+            "What is not seen",
+            "By this kernel or tier, and why.",
+            ("what", "reason"),
+            Column("", "short", f"kmemtrace_unseen_info{{{HOST}}}"),
+            empty="All is seen",
+        ).span(12),
+        graph(
+            "Events missed",
+            "A second, by program or map and reason.",
+            "short",
+            Query(
+                f"sum by (program, reason) ({rate('missed_events_total')}) > 0",
+                "{{program}} {{reason}}",
+            ),
+            empty="None missed",
+        ),
+        graph(
+            "Pages mended",
+            "A second: their end was missed and noticed later.",
+            "short",
+            Query(f"sum by (how) ({rate('mended_pages_total')})", "{{how}}"),
+        ),
+        graph(
+            "Room taken in maps",
+            "Pages that find no room are not followed: --max-pages.",
+            "percentunit",
+            Query(f"kmemtrace_map_entries{{{HOST}}} / kmemtrace_map_capacity{{{HOST}}}", "{{map}}"),
+        ),
+        graph(
+            "Exempt",
+            "What looked like a mismatch and is legal, a second, by the reason.",
+            "short",
+            Query(f"sum by (reason) ({rate('exempt_total')})", "{{reason}}"),
+            empty="Nothing looked like a mismatch",
+        ),
+        graph(
+            "A run of a program takes",
+            "The mean, by BPF program.",
+            "s",
+            Query(
+                f"{rate('program_run_seconds_total')} / ({rate('program_runs_total')} > 0)",
+                "{{program}}",
+            ),
+            empty="Not counted: the exporter runs without --program-stats",
+        ),
+        graph(
+            "CPU time of the programs",
+            "Seconds a second, all CPUs together.",
+            "s",
+            Query(
+                f"sum by (program) ({rate('program_run_seconds_total')})",
+                "{{program}}",
+            ),
+            stack=True,
+            empty="Not counted: the exporter runs without --program-stats",
+        ),
+        graph(
+            "A reading of the maps takes",
+            "The mean.",
+            "s",
+            Query(
+                f"{rate('reading_seconds_total')} / {rate('readings_total')}",
+                "{{instance}}",
+            ),
+        ),
+        graph(
+            "The exporter's process",
+            "Resident memory, the compiler's own part of it included, and the maps, which are kernel memory.",
+            "bytes",
+            Query(f"process_resident_memory_bytes{{{HOST}}}", "resident"),
+            Query(f"kmemtrace_own_map_bytes{{{HOST}}}", "maps"),
+        ),
+    ):
+        made = made.with_panel(panel)
+    return made

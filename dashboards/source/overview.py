@@ -1,0 +1,132 @@
+"""One host: what is charged, who holds it, and whether it comes back."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from dashboards.source.panels import (
+    HOST,
+    ONLY_FUNCTIONS,
+    Column,
+    Query,
+    board,
+    graph,
+    heat,
+    listing,
+    number,
+    rate,
+)
+
+CGROUP_LINK = "/d/kmemtrace-cgroup?${__url_time_range}&var-instance=${instance}&var-cgroup=${__value.raw}"
+
+
+def overview() -> Dashboard:
+    made = board("overview", "Overview", "Whose kernel memory it is on one host, and whether it comes back.")
+    for panel in (
+        number(
+            "Held",
+            "Kernel memory charged since the tracer started and not yet uncharged.",
+            "bytes",
+            Query(f"sum(kmemtrace_held_bytes{{{HOST}}})"),
+        ),
+        number(
+            "Charged",
+            "Base pages charged a second.",
+            "short",
+            Query(f"sum({rate('charged_pages_total')})"),
+        ),
+        number(
+            "Certain mismatches",
+            "Charges and uncharges that broke the promise, and that no missed event explains: a bug of the "
+            "kernel or of a module.",
+            "short",
+            Query(f'sum(kmemtrace_mismatches_total{{{HOST},confidence="certain"}})'),
+            bad_from=1,
+        ),
+        number(
+            "Failed charges",
+            "Accounted allocations refused at a limit, a second.",
+            "short",
+            Query(f"sum({rate('failed_charges_total')})"),
+            bad_from=0.1,
+        ),
+        number(
+            "Held by removed cgroups",
+            "Kernel memory of cgroups that are gone.",
+            "bytes",
+            Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
+        ),
+        number(
+            "Events missed",
+            "A second; sums are mended, findings may be suspect.",
+            "short",
+            Query(f"sum({rate('missed_events_total')})"),
+        ),
+    ):
+        made = made.with_panel(panel)
+    made = made.with_row(Row("Whose it is"))
+    made = made.with_panel(
+        graph(
+            "Held, by cgroup",
+            "The ten cgroups that hold most.",
+            "bytes",
+            Query(f"topk(10, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))", "{{cgroup}}"),
+            stack=True,
+        )
+    ).with_panel(
+        graph(
+            "Held, by what asked for it",
+            "From the first function outside the allocator.",
+            "bytes",
+            Query(f"sum by (kind) (kmemtrace_site_held_bytes{{{HOST}}})", "{{kind}}"),
+            stack=True,
+        )
+    )
+    made = made.with_panel(
+        graph(
+            "Charged and uncharged",
+            "Base pages a second. They run side by side where what is charged comes back.",
+            "short",
+            Query(f"sum({rate('charged_pages_total')})", "charged"),
+            Query(f"sum({rate('uncharged_pages_total')})", "uncharged"),
+        )
+    ).with_panel(
+        graph(
+            "Removed cgroups",
+            "Those that still hold pages. A number that only grows is a leak of whole cgroups.",
+            "short",
+            Query(f"sum(kmemtrace_dead_cgroups{{{HOST}}})", "removed cgroups"),
+        )
+    )
+    made = made.with_panel(
+        listing(
+            "Cgroups",
+            "The fifty that hold most; a click on one shows it alone.",
+            ("cgroup",),
+            Column("held", "bytes", f"topk(50, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))"),
+            Column(
+                "charged/s",
+                "short",
+                f"sum by (cgroup) ({rate('charged_pages_total')})",
+            ),
+            Column(
+                "failed/s",
+                "short",
+                f"sum by (cgroup) ({rate('failed_charges_total')})",
+            ),
+            link=CGROUP_LINK,
+        )
+    )
+    made = made.with_row(Row("How long it takes"))
+    return made.with_panel(
+        heat(
+            "Charges",
+            "How long charges took. A band that rises is a cgroup at its limit, freeing memory first.",
+            f"sum by (le) ({rate('charge_latency_seconds_bucket')})",
+            ONLY_FUNCTIONS,
+        )
+    ).with_panel(
+        heat(
+            "Lifetimes",
+            "From the charge of a block of pages to its end.",
+            f"sum by (le) ({rate('page_lifetime_seconds_bucket')})",
+        )
+    )
