@@ -79,6 +79,10 @@ format: $(VENV)/.dev ## format Python and C, and fix what ruff can
 	@$(AS_OWNER) $(BIN)/ruff format $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/clang-format -i $(C_SOURCES)
 
+.PHONY: demo
+demo: $(VENV)/.project $(PROMETHEUS) ## run a small workload, the exporter and a Prometheus with our rules
+	@$(AS_ROOT) $(BIN)/python -m dashboards.demo
+
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/source
 	@$(AS_OWNER) $(BIN)/python -m dashboards.source.build
