@@ -16,7 +16,8 @@ from tests.vm.injector import Injector, qemu_options
 
 ROOT = Path(__file__).parents[2]
 GUEST = Path(__file__).with_name("guest")
-_SECONDS = 3000
+_SECONDS = 4200
+"""Enough for all tests of a kernel, with 20 minutes of load."""
 _BOOT_SECONDS = 400
 """By then a guest runs its tests; one beside it takes half of a small machine."""
 _ATTEMPTS = 2
