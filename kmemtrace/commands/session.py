@@ -47,6 +47,12 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
+    """What was given of add_tracer_arguments()'s options, by name."""
+    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency")
+    return {name: getattr(options, name.replace("-", "_")) for name in names}
+
+
 @contextmanager
 def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
     """A Tracer, attached and detached again, as add_tracer_arguments()'s options want it."""

@@ -1,6 +1,7 @@
 """kmemtrace top: whose kernel memory grows, live."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import shutil
@@ -8,21 +9,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from kmemtrace.commands.arguments import positive_seconds
-from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
 from kmemtrace.errors import ExitStatus, UsageError
+from kmemtrace.fleet.prometheus import Prometheus
+from kmemtrace.fleet.snapshots import Fleet
 from kmemtrace.model.document import document
 from kmemtrace.model.rows import GroupBy, SortKey, View, selected
 from kmemtrace.model.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from kmemtrace.tracer.tracer import Tracer
-
 _DEFAULT_INTERVAL = 2.0
+_SCRAPE = 15.0
+"""How often most Prometheus servers scrape: rates between frames are no finer."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,9 +46,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--interval",
         type=positive_seconds,
-        default=_DEFAULT_INTERVAL,
         metavar="S",
-        help="seconds between frames (default: %(default)g)",
+        help=f"seconds between frames (default: {_DEFAULT_INTERVAL:g}, of a Prometheus server {_SCRAPE:g})",
     )
     parser.add_argument(
         "--sort", choices=[k.value for k in SortKey], default=SortKey.HELD.value, help="column to sort by"
@@ -58,6 +58,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument(
         "--by", choices=[g.value for g in GroupBy], default=GroupBy.CGROUP.value, help="what a row is"
+    )
+    parser.add_argument(
+        "--prometheus",
+        metavar="URL",
+        help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
     )
     parser.add_argument("--dead", action="store_true", help="only removed cgroups that hold pages")
     add_tracer_arguments(parser)
@@ -76,12 +81,15 @@ def run(options: argparse.Namespace) -> ExitStatus:
         raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
+    if options.interval is None:
+        options.interval = _DEFAULT_INTERVAL if options.prometheus is None else _SCRAPE
     plain = options.batch or options.once or options.json
     if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         return _interactive(options, view)
-    with open_tracer(options) as tracer:
-        previous: Snapshot | None = None
-        for snapshot in _frames(tracer, options):
+    with _source(options) as source:
+        # What a server's counters had reached before tells no rate.
+        previous = None if options.prometheus is None else source()
+        for snapshot in _frames(source, options):
             print(_text(snapshot, previous, view, options), flush=True)
             previous = snapshot
     return ExitStatus.OK
@@ -91,25 +99,40 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
     # Textual takes as long to import as the programs to compile: both at a time.
     importing = threading.Thread(target=importlib.import_module, args=("kmemtrace.tui.app",))
     importing.start()
-    with open_tracer(options) as tracer:
+    with _source(options) as source:
         importing.join()
         from kmemtrace.tui.app import TopApp  # noqa: PLC0415 see above
 
-        TopApp(tracer.snapshot, options.interval, view, options.duration).run_to_end()
+        TopApp(source, options.interval, view, options.duration).run_to_end()
     return ExitStatus.OK
 
 
-def _frames(tracer: "Tracer", options: argparse.Namespace) -> Iterator[Snapshot]:
+@contextlib.contextmanager
+def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
+    """What makes the Snapshots: a tracer here, or a Prometheus server."""
+    if options.prometheus is None:
+        with open_tracer(options) as tracer:
+            yield tracer.snapshot
+        return
+    given = [name for name, value in tracer_arguments(options).items() if value]
+    if given:
+        raise UsageError(f"--{given[0]} is for tracing here, and --prometheus asks a server.")
+    if options.by not in (GroupBy.CGROUP, GroupBy.CONTAINER):
+        raise UsageError("A Prometheus server has no call sites by cgroup: leave --by out.")
+    yield Fleet(Prometheus(options.prometheus)).snapshot
+
+
+def _frames(source: Callable[[], Snapshot], options: argparse.Namespace) -> Iterator[Snapshot]:
     """A Snapshot per frame, until the time is up."""
     if options.once:
         time.sleep(options.duration or options.interval)
-        yield tracer.snapshot()
+        yield source()
         return
     begin = due = time.monotonic()
     while options.duration is None or due + options.interval <= begin + options.duration:
         due += options.interval
         time.sleep(max(0.0, due - time.monotonic()))
-        yield tracer.snapshot()
+        yield source()
 
 
 def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace) -> str:

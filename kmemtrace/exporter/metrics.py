@@ -244,6 +244,7 @@ def _of_itself(told: Told) -> Iterator[Metric]:
     yield _gauges(
         "map_capacity", "Room for entries.", "map", {n: m.capacity for n, m in snapshot.maps.items()}
     )
+    yield _gauge("page_size_bytes", "Of a base page.", snapshot.page_size)
     if snapshot.own_bytes is not None:
         yield _gauge("own_map_bytes", "Kernel memory of the tracer's own maps.", snapshot.own_bytes)
     if told.runs is not None:

@@ -29,6 +29,8 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         doc["preexisting_pages"] = snapshot.preexisting_pages
     if snapshot.own_bytes is not None:
         doc["own_bytes"] = snapshot.own_bytes
+    if snapshot.hosts is not None:
+        doc["hosts"] = snapshot.hosts
     if snapshot.allocations is not None:
         doc["allocations"] = [_allocations(a) for a in snapshot.allocations]
     if snapshot.charge_share is not None:
@@ -53,6 +55,7 @@ _OPTIONAL = (
     "reclaim_stall_seconds",
     "reparented_to",
     "kernel_pages_change",
+    "host",
 )
 
 
@@ -105,7 +108,7 @@ def losses_document(losses: Losses) -> dict[str, Any]:
 
 
 def mismatch_document(mismatch: Mismatch) -> dict[str, Any]:
-    return {
+    return ({} if mismatch.host is None else {"host": mismatch.host}) | {
         "class": mismatch.mismatch_class,
         "confidence": mismatch.confidence,
         "page": hex(mismatch.page),

@@ -71,6 +71,8 @@ class Row:
     top_site: str
     top_kind: str
     depth: int = 0
+    host: str | None = None
+    """Of a cgroup, where there are several hosts."""
 
 
 def latency_shown(snapshot: Snapshot) -> str:
@@ -137,6 +139,7 @@ class _Sums:
 
     name: str
     label: str | None
+    host: str | None = None
     dead: bool = True
     charged: int = 0
     uncharged: int = 0
@@ -181,7 +184,8 @@ def _sums(snapshot: Snapshot, by: GroupBy) -> dict[str, _Sums]:
         return groups
     for cgroup in snapshot.cgroups:
         key, name = _group(cgroup, by)
-        sums = groups.setdefault(key, _Sums(name, cgroup.label))
+        host = cgroup.host if by is GroupBy.CGROUP else None
+        sums = groups.setdefault(key, _Sums(name, cgroup.label, host))
         sums.add(cgroup, cgroup.charged_pages, cgroup.uncharged_pages)
         sums.failed += cgroup.failed_charges
         sums.mismatches += sum(cgroup.mismatches.values())
@@ -241,6 +245,7 @@ def _row(
         mismatches=sums.mismatches if judged else None,
         top_site=symbol,
         top_kind=kind,
+        host=sums.host,
     )
 
 
@@ -248,7 +253,7 @@ def _is_wanted(row: Row, sums: _Sums, view: View) -> bool:
     if view.dead_only and row.state is not CgroupState.DEAD:
         return False
     text = view.filter.casefold()
-    names: Iterable[str] = (row.name, row.label or "", *(s for _, s in sums.sites or ()))
+    names: Iterable[str] = (row.name, row.label or "", row.host or "", *(s for _, s in sums.sites or ()))
     return not text or any(text in name.casefold() for name in names)
 
 
@@ -282,25 +287,30 @@ def _ordering(sort: SortKey) -> _Order:
 
 def _as_tree(table: list[Row]) -> list[Row]:
     """Children under their nearest ancestor that has a row; siblings keep their order."""
-    by_path = {row.name: row for row in table}
-    children: dict[str | None, list[Row]] = defaultdict(list)
+    by_path = {(row.host, row.name): row for row in table}
+    children: dict[_Place | None, list[Row]] = defaultdict(list)
     for row in table:
-        children[_parent(row.name, by_path)].append(row)
+        children[_parent(row, by_path)].append(row)
     tree: list[Row] = []
 
-    def add(parent: str | None, depth: int) -> None:
+    def add(parent: _Place | None, depth: int) -> None:
         for row in children.get(parent, ()):
             tree.append(dataclasses.replace(row, depth=depth))
-            if by_path[row.name] is row:
-                add(row.name, depth + 1)
+            if by_path[row.host, row.name] is row:
+                add((row.host, row.name), depth + 1)
 
     add(None, 0)
     return tree
 
 
-def _parent(path: str, known: Mapping[str, Row]) -> str | None:
+_Place = tuple[str | None, str]
+"""Host and path."""
+
+
+def _parent(row: Row, known: Mapping[_Place, Row]) -> _Place | None:
+    path = row.name
     while path not in ("", "/"):
         path = path.rpartition("/")[0] or "/"
-        if path in known:
-            return path
+        if (row.host, path) in known:
+            return row.host, path
     return None

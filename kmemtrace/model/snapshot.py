@@ -72,6 +72,8 @@ class Cgroup:
     the start, in pages, this cgroup's own without its children's; None where the kernel has no
     hook for it."""
     mismatches: Mapping[str, int] = field(default_factory=dict)
+    host: str | None = None
+    """Where it is, if there are several (Snapshot.hosts)."""
 
     @property
     def held_pages(self) -> int:
@@ -140,6 +142,8 @@ class Mismatch:
     """Events missed at the time, which could explain it: 0 when it is certain."""
     events: tuple[str, ...] = ()
     """What was seen of the page, in its order."""
+    host: str | None = None
+    """As a cgroup's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,9 @@ class Snapshot:
     None where the kernel does not tell."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What this tier cannot see, and why."""
+    hosts: int | None = None
+    """How many it is of, from a Prometheus server; None where it is of this host, from a tracer. The tier
+    is then the least of all hosts'."""
 
     @property
     def charged_pages(self) -> int:

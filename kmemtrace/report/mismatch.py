@@ -14,6 +14,7 @@ def lines(mismatch: Mismatch) -> list[str]:
         *(f"  seen: {event}" for event in mismatch.events),
         *_stack("charged at" if mismatch.charged_to else "asked for at", mismatch.alloc_stack),
         *_stack("ended at", mismatch.free_stack),
+        *_elsewhere(mismatch),
     ]
 
 
@@ -41,6 +42,10 @@ def _where(mismatch: Mismatch) -> list[str]:
     last = "the last: " if mismatch.count > 1 else ""
     by = f" by {mismatch.comm} ({mismatch.pid})" if mismatch.comm else ""
     return [f"  {last}page {mismatch.page:#x}, order {mismatch.order}{by}"]
+
+
+def _elsewhere(mismatch: Mismatch) -> list[str]:
+    return [] if mismatch.host is None else [f"  on {mismatch.host}: kmemtrace top has the evidence there"]
 
 
 def _stack(title: str, stack: Sequence[str]) -> list[str]:

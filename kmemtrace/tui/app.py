@@ -224,7 +224,8 @@ class TopApp(App[None]):
         table.display, notice.display = bool(found), not found
         notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")
         width = self.size.width - table.scrollbar_size_vertical
-        chosen = columns.columns(width, self.view.by, latency_shown(self.shown))
+        fleet = self.shown.hosts is not None
+        chosen = columns.columns(width, self.view.by, latency_shown(self.shown), fleet=fleet)
         table.show(found, chosen, self.view.sort)
 
     def _remedy(self) -> str:

@@ -23,16 +23,25 @@ class Column:
     left: bool = False
 
 
-def columns(width: int, by: GroupBy, latency: str) -> list[Column]:
+def columns(width: int, by: GroupBy, latency: str, *, fleet: bool = False) -> list[Column]:
     """Those that fit into `width` characters, each with its final width, gaps of one between.
 
     `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the
-    latency of a charge.
+    latency of a charge. Those of a `fleet` have a host, and no call sites.
     """
     chosen = _all(by, latency)
+    if fleet:
+        chosen = [c for c in chosen if c.heading not in _OF_TRACERS and "P50" not in c.heading]
+        chosen = [c for c in chosen if "P99" not in c.heading]
+        if by is GroupBy.CGROUP:
+            chosen.insert(1, Column("HOST", 20, 98, _host, left=True))
     while len(chosen) > 2 and _least_width(chosen) > width:
         chosen.remove(min(chosen, key=lambda c: c.worth))
     return _stretched(chosen, width)
+
+
+_OF_TRACERS = {"OLDEST", "TOP SITE"}
+"""What a Prometheus server does not know."""
 
 
 def sortable(by: GroupBy) -> set[SortKey]:
@@ -107,6 +116,10 @@ def _name(row: Row, width: int) -> str:
     if row.label is not None and len(name) > width:
         name = row.label
     return text.shortened(name, width)
+
+
+def _host(row: Row, width: int) -> str:
+    return text.shortened(row.host or "", width)
 
 
 def _site(row: Row, width: int) -> str:

@@ -11,7 +11,7 @@ def frame(snapshot: Snapshot, previous: Snapshot | None, view: View, width: int,
     With a `height`, so many lines at most, the last rows left out and counted.
     """
     table = rows(snapshot, previous, view)
-    chosen = columns.columns(width, view.by, latency_shown(snapshot))
+    chosen = columns.columns(width, view.by, latency_shown(snapshot), fleet=snapshot.hosts is not None)
     head = [
         summary.title(snapshot, width),
         summary.totals(snapshot, previous, width),

@@ -16,7 +16,7 @@ def title(snapshot: Snapshot, width: int, marks: str = "", frozen: str = "") -> 
         (50, "kmemtrace"),
         (60, text.shortened(snapshot.host, 32)),
         (40, snapshot.kernel),
-        (45, f"{snapshot.tier.value} tier"),
+        (45, f"{snapshot.tier.value} tier{'' if snapshot.hosts is None else ' or better'}"),
         (90, marks),
     ]
     return text.fitted(parts, width)
@@ -34,17 +34,21 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     """Held and rates of the whole machine, since `previous` (None: since the start)."""
     charged = snapshot.charged_pages - (previous.charged_pages if previous else 0)
     uncharged = snapshot.uncharged_pages - (previous.uncharged_pages if previous else 0)
-    seconds = snapshot.interval_seconds or 1.0
     own = text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)
     parts = [
         (95, mismatch_words(snapshot)),
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
-        (90, f"charge/s {text.rate(max(0, charged) / seconds)}"),
-        (80, f"uncharge/s {text.rate(max(0, uncharged) / seconds)}"),
+        (90, f"charge/s {_rate(charged, snapshot)}"),
+        (80, f"uncharge/s {_rate(uncharged, snapshot)}"),
         (70, f"preexisting {_preexisting(snapshot)}"),
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
+
+
+def _rate(pages: int, snapshot: Snapshot) -> str:
+    seconds = snapshot.interval_seconds
+    return text.rate(max(0, pages) / seconds) if seconds > 0 else text.NOTHING
 
 
 def mismatch_words(snapshot: Snapshot) -> str:
@@ -74,7 +78,8 @@ def lost_words(lost: Losses) -> str:
 
 
 def unseen(snapshot: Snapshot) -> str:
-    return f"not seen by the {snapshot.tier.value} tier: {', '.join(snapshot.unseen)}"
+    by = "on all hosts" if snapshot.hosts is not None else f"by the {snapshot.tier.value} tier"
+    return f"not seen {by}: {', '.join(snapshot.unseen)}"
 
 
 def _fills(snapshot: Snapshot) -> list[str]:

@@ -18,7 +18,7 @@ import yaml
 
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
-from tests.live.test_command import COMMAND, in_kernel, kmemtrace
+from tests.live.test_command import COMMAND, POWERLESS, in_kernel, kmemtrace
 from tests.live.test_workloads import PIPE_WRITE, at
 from tests.live.workloads import held_in
 from tests.prometheus import RULES, free_port, serve, tool, until
@@ -165,6 +165,28 @@ def asked(expression: str, chosen: dict[str, str]) -> str:
         expression = expression.replace(f"${name}", value)
     assert "$" not in expression, expression
     return expression
+
+
+def test_all_hosts_in_one_table(
+    export: Export, make_cgroup: MakeCgroup, watch: Watch, tmp_path: Path
+) -> None:
+    """Two exporters on this kernel, under the names of two hosts."""
+    folder = make_cgroup("fleet")
+    targets = [f"127.0.0.1:{export().port}" for _ in range(2)]
+    with serve(tmp_path, targets) as prometheus, held_in(folder, lambda: workloads.fill_pipes(PAGES)):
+        held = watch(folder).row().held_pages
+        of = f'kmemtrace_held_bytes{{cgroup="/{folder.name}"}}'
+        until(lambda: [v for _, v in prometheus.query(of)] == [held * PAGE] * 2, 30)
+        asked = ["top", "--prometheus", prometheus.url, "--once", "--duration=3"]
+        done = kmemtrace(*asked, "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        document = json.loads(done.stdout)
+        assert document["hosts"] == 2
+        found = {c["host"]: c["held_pages"] for c in document["cgroups"] if c["path"] == f"/{folder.name}"}
+        assert found == dict.fromkeys(targets, held)
+        done = kmemtrace(*asked, prefix=POWERLESS)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert all(target in done.stdout for target in targets)
 
 
 def rules(kind: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""All hosts at once, from a Prometheus server that scrapes their exporters."""

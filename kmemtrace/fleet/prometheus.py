@@ -1,0 +1,74 @@
+"""Asking a Prometheus server, or whatever else answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
+
+import base64
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from kmemtrace.errors import CannotError, UsageError
+
+_PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    name: str
+    """Of the metric; empty where the expression has dropped it."""
+    labels: dict[str, str]
+    value: float
+
+
+class Prometheus:
+    def __init__(self, url: str) -> None:
+        """E.g. http://localhost:9090, or https://user:password@host/prefix.
+
+        Raises UsageError.
+        """
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url!r} is no URL of a Prometheus server: write it as http://HOST:9090")
+        host = parts.netloc.rpartition("@")[2]
+        self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+    def query(self, expression: str) -> list[Sample]:
+        """An instant vector, of now.
+
+        Raises CannotError.
+        """
+        # POST: an expression may be longer than a URL may be.
+        data = urllib.parse.urlencode({"query": expression}).encode()
+        asked = urllib.request.Request(f"{self.url}/api/v1/query", data, self._headers)
+        try:
+            with urllib.request.urlopen(asked, timeout=_PATIENCE_SECONDS) as answer:
+                document = json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise CannotError(f"{self.url} answers {error.code} {error.reason}: {_said(error)}") from None
+        except urllib.error.URLError as error:
+            raise CannotError(f"{self.url} cannot be reached: {error.reason}.") from None
+        except (OSError, ValueError) as error:
+            raise CannotError(f"{self.url} answers as no Prometheus does: {error}.") from None
+        return self._samples(document)
+
+    def _samples(self, document: Any) -> list[Sample]:
+        try:
+            return [
+                Sample(one["metric"].pop("__name__", ""), one["metric"], float(one["value"][1]))
+                for one in document["data"]["result"]
+            ]
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise CannotError(f"{self.url} answers as no Prometheus does.") from None
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """Prometheus's own word on what was wrong, where there is one."""
+    try:
+        return str(json.load(error)["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "no reason given"

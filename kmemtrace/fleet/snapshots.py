@@ -1,0 +1,213 @@
+"""A Snapshot of all hosts, of what their exporters tell."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kmemtrace.cgroups.labels import label
+from kmemtrace.errors import CannotError
+from kmemtrace.fleet.prometheus import Prometheus, Sample
+from kmemtrace.model.enums import CgroupState, Tier
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Losses, MapFill, Mismatch, Snapshot
+
+MOST_CGROUPS = 2000
+"""Those that hold most, of all hosts; more is nothing that anybody reads on a screen."""
+
+_HOSTS = (
+    "build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity|missed_events_total"
+    "|mended_pages_total|mismatches_total|unseen_info"
+)
+_CGROUPS = "charged_pages_total|failed_charges_total|reclaim_stalls_total|reclaim_stall_seconds_total"
+_MOST = f"topk({MOST_CGROUPS}, sum by (instance, cgroup) (kmemtrace_held_bytes))"
+
+UNSEEN = {
+    "sites": "a Prometheus server has call sites by kind and host only: run kmemtrace top on that host",
+    "oldest": "a Prometheus server does not have the age of single pages",
+    "latency by cgroup": "a Prometheus server has the latencies of whole hosts",
+}
+
+
+@dataclass(slots=True)
+class _One:
+    """What is told of one cgroup, by metric."""
+
+    held: dict[CgroupState, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+class Fleet:
+    """Makes Snapshots as a tracer does; rates between them are as fine as the server's scrapes."""
+
+    def __init__(self, server: Prometheus) -> None:
+        self._server = server
+        self._ids: dict[tuple[str, str, CgroupState], int] = {}
+        self._last: float | None = None
+
+    def snapshot(self) -> Snapshot:
+        """The first is of no interval: what was counted before tells no rate.
+
+        Raises CannotError where the server does not answer or knows nothing of kmemtrace.
+        """
+        hosts = self._server.query(f'{{__name__=~"kmemtrace_({_HOSTS})"}}')
+        builds = [s for s in hosts if s.name == "kmemtrace_build_info"]
+        if not builds:
+            raise CannotError(
+                f"{self._server.url} knows no host with kmemtrace. Let it scrape `kmemtrace export`."
+            )
+        held = self._server.query(f"kmemtrace_held_bytes and on (instance, cgroup) {_MOST}")
+        counted = self._server.query(
+            f'{{__name__=~"kmemtrace_({_CGROUPS})"}} and on (instance, cgroup) {_MOST}'
+        )
+        now = time.monotonic()
+        interval, self._last = 0.0 if self._last is None else now - self._last, now
+        page_size = int(_highest(hosts, "page_size_bytes") or 4096)
+        mismatches = _mismatches(hosts)
+        return Snapshot(
+            time=time.time(),
+            host=f"{len({b.labels.get('instance') for b in builds})} hosts",
+            kernel=_common(builds, "kernel"),
+            tier=min((Tier(b.labels["tier"]) for b in builds), key=list(Tier).index),
+            interval_seconds=interval,
+            page_size=page_size,
+            cgroups=tuple(self._cgroups(held, counted, mismatches, page_size)),
+            losses=_losses(hosts),
+            maps=_maps(hosts),
+            mismatches=mismatches,
+            preexisting_pages=_sum(hosts, "preexisting_pages"),
+            own_bytes=_sum(hosts, "own_map_bytes"),
+            unseen=UNSEEN | _unseen(hosts),
+            hosts=len({b.labels.get("instance") for b in builds}),
+        )
+
+    def _cgroups(
+        self,
+        held: Iterable[Sample],
+        counted: Iterable[Sample],
+        mismatches: Iterable[Mismatch],
+        page_size: int,
+    ) -> Iterable[Cgroup]:
+        found: dict[tuple[str, str], _One] = defaultdict(_One)
+        for sample in held:
+            of = sample.labels.get("instance", ""), sample.labels.get("cgroup", "")
+            found[of].held[CgroupState(sample.labels["state"])] = sample.value
+        for sample in counted:
+            of = sample.labels.get("instance", ""), sample.labels.get("cgroup", "")
+            found[of].counts[sample.name.removeprefix("kmemtrace_")] = sample.value
+        broken: dict[tuple[str | None, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for one in mismatches:
+            broken[one.host, one.charged_to][one.mismatch_class] += one.count
+        for (host, path), one_ in found.items():
+            yield from self._rows(host, path, one_, broken[host, path], page_size)
+
+    def _rows(
+        self, host: str, path: str, one: _One, mismatches: Mapping[str, int], page_size: int
+    ) -> Iterable[Cgroup]:
+        """One per state; what is not told by state goes to the first."""
+        for state in sorted(one.held, reverse=True):  # online first
+            pages, counts = round(one.held[state] / page_size), one.counts
+            # A series may be younger than what its cgroup holds: the difference of its counters is not
+            # what is held, and the rate of the one follows from that of the other.
+            charged = max(pages, int(counts.get("charged_pages_total", 0)))
+            yield Cgroup(
+                key=CgroupKey(0, self._ids.setdefault((host, path, state), len(self._ids) + 1)),
+                path=path,
+                label=label(path),
+                state=state,
+                charged_pages=charged,
+                uncharged_pages=charged - pages,
+                failed_charges=int(counts.get("failed_charges_total", 0)),
+                oldest_seconds=None,
+                sites=(),
+                latency={},
+                reclaim_stalls=_whole(counts.get("reclaim_stalls_total")),
+                reclaim_stall_seconds=counts.get("reclaim_stall_seconds_total"),
+                mismatches=dict(mismatches),
+                host=host,
+            )
+            one, mismatches = _One(one.held), {}
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _of(samples: Iterable[Sample], name: str) -> list[Sample]:
+    return [s for s in samples if s.name == f"kmemtrace_{name}"]
+
+
+def _sum(samples: Iterable[Sample], name: str) -> int | None:
+    found = _of(samples, name)
+    return int(sum(s.value for s in found)) if found else None
+
+
+def _highest(samples: Iterable[Sample], name: str) -> float | None:
+    return max((s.value for s in _of(samples, name)), default=None)
+
+
+def _common(samples: Iterable[Sample], name: str) -> str:
+    """The label's value if all have the same, else how many there are."""
+    values = {s.labels.get(name, "") for s in samples}
+    return values.pop() if len(values) == 1 else f"{len(values)} {name}s"
+
+
+def _losses(samples: list[Sample]) -> Losses:
+    by_reason: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for sample in _of(samples, "missed_events_total"):
+        by_reason[sample.labels["reason"]][sample.labels["program"]] += int(sample.value)
+    mended: dict[str, int] = defaultdict(int)
+    for sample in _of(samples, "mended_pages_total"):
+        mended[sample.labels["how"]] += int(sample.value)
+    return Losses(
+        recursion_misses=dict(by_reason["recursion"]) or None,
+        map_full=dict(by_reason["full"]),
+        ring_drops=0,
+        healed=mended["healed"],
+        swept=mended["swept"],
+        unmatched_frees=0,
+        unknown_stacks=0,
+        unpaired=sum(by_reason["unpaired"].values()),
+    )
+
+
+def _maps(samples: list[Sample]) -> dict[str, MapFill]:
+    """Of each map that of the host where it is fullest."""
+    capacity = {(s.labels.get("instance"), s.labels["map"]): s.value for s in _of(samples, "map_capacity")}
+    fills: dict[str, MapFill] = {}
+    for sample in _of(samples, "map_entries"):
+        name = sample.labels["map"]
+        fill = MapFill(int(sample.value), int(capacity.get((sample.labels.get("instance"), name), 0)))
+        if name not in fills or fill.entries * fills[name].capacity > fills[name].entries * fill.capacity:
+            fills[name] = fill
+    return fills
+
+
+def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
+    """Without evidence, which is only on the host."""
+    return tuple(
+        Mismatch(
+            mismatch_class=s.labels["class"],
+            confidence=s.labels["confidence"],
+            page=0,
+            order=0,
+            charged_to=s.labels["cgroup"],
+            uncharged_from=None,
+            alloc_stack=(),
+            free_stack=(),
+            comm="",
+            pid=0,
+            time=time.time(),
+            count=int(s.value),
+            host=s.labels.get("instance", ""),
+        )
+        for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (s.labels["confidence"], -s.value))
+        if s.value
+    )
+
+
+def _unseen(samples: list[Sample]) -> dict[str, str]:
+    """What some hosts cannot show."""
+    hosts: dict[str, set[str]] = defaultdict(set)
+    for sample in _of(samples, "unseen_info"):
+        hosts[sample.labels["what"]].add(sample.labels.get("instance", ""))
+    return {what: f"not on {len(names)} of the hosts" for what, names in hosts.items()}
