@@ -95,6 +95,10 @@ bench: $(VENV)/.project | bench-packages ## run the benchmarks
 bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier's programs
 	@$(AS_ROOT) $(BIN)/python bench/tiers.py $(ARGS)
 
+.PHONY: bench-scrape
+bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
+	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)
+
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
 	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \

@@ -1,5 +1,6 @@
 """What a cgroup's path says of who lives there: container, pod or systemd unit."""
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -35,12 +36,14 @@ class Names:
     unit: str = ""
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def names(path: str) -> Names:
     parts = [part for part in path.split("/") if part]
     runtime, container = _container(parts) or _lxc(parts) or ("", "")
     return Names(_pod(parts), runtime, container, _unit(parts))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def label(path: str) -> str | None:
     """E.g. "docker 4f2a9c1b03de", "pod 8a7f2c31 containerd 4f2a9c1b03de", "nginx.service"; None
     where the path says nothing of the kind."""

@@ -1,9 +1,11 @@
 """Readings of the maps, shared by all who scrape: none is younger than a second when the next is made."""
 
+import contextlib
+import gc
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -35,6 +37,17 @@ class _Fixed(Collector):
         return self._metrics
 
 
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A reading makes ten objects per cgroup and no cycles: looking for some in between took three
+    quarters of a scrape of 3,000 cgroups."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Source:
     """All methods may be called from several threads at once."""
 
@@ -56,12 +69,12 @@ class Source:
 
     def told(self) -> Told:
         """The last reading, or a new one where that is a second old."""
-        with self._lock:
+        with self._lock, _without_collector():
             return self._current()
 
     def page(self, accept: str, zipped: bool) -> Page:
         """The metrics in the format that the header Accept asks for."""
-        with self._lock:
+        with self._lock, _without_collector():
             told = self._current()
             encode, content_type = choose_encoder(accept)
             if (content_type, zipped) not in self._pages:
@@ -73,6 +86,11 @@ class Source:
                     body = gzip.compress(body, _GZIP_LEVEL)
                 self._pages[content_type, zipped] = Page(body, content_type)
             return self._pages[content_type, zipped]
+
+    @property
+    def seconds(self) -> float:
+        """That all readings took."""
+        return self._seconds
 
     @property
     def age_seconds(self) -> float:

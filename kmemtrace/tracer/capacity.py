@@ -16,6 +16,8 @@ MAX_ORDER = 10
 """Of the page allocator, in every kernel's default configuration."""
 
 _LEAST_PAGES, _MOST_PAGES = 1 << 16, 1 << 22
+_LEAST_CGROUPS, _MOST_CGROUPS = 1 << 13, 1 << 16
+_SITES_OF_A_CGROUP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,18 @@ class Capacity:
 
     @classmethod
     def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
-        """Room for one charged page in 64 of the machine's, at 0.05 % of its memory."""
+        """Room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup
+        in 2 MB, at as much again."""
         if pages is None:
-            pages = min(max(_power_of_two(page_frames // 64), _LEAST_PAGES), _MOST_PAGES)
-        return cls(page_frames=page_frames, pages=pages)
+            pages = _within(page_frames // 64, _LEAST_PAGES, _MOST_PAGES)
+        cgroups = _within(page_frames // 512, _LEAST_CGROUPS, _MOST_CGROUPS)
+        return cls(
+            page_frames=page_frames,
+            pages=pages,
+            cgroups=cgroups,
+            lives=cgroups,
+            sites=cgroups * _SITES_OF_A_CGROUP,
+        )
 
     def defines(self) -> Defines:
         return {
@@ -67,6 +77,10 @@ class Capacity:
             "HISTOGRAM_BUCKETS": BUCKETS,
             "HISTOGRAM_SHIFT": SHIFT,
         }
+
+
+def _within(wanted: int, least: int, most: int) -> int:
+    return min(max(_power_of_two(wanted), least), most)
 
 
 def _power_of_two(at_least: int) -> int:

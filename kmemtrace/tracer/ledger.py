@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from errno import errorcode
 from typing import Any
 
@@ -91,11 +91,8 @@ class Ledger:
             key = int(cgroup_id)
             mine, errors = sites.get(key, []), failures.get(key, {})
             age = now - oldest[key] / 1e9 if key in oldest else None
-            cgroup = replace(
-                self._cgroup(key, totals, mine, age, removed),
-                mismatches=dict(mismatches.get(key, {})),
-                **self._seen(totals, errors),
-            )
+            fields = self._seen(totals, errors) | {"mismatches": dict(mismatches.get(key, {}))}
+            cgroup = self._cgroup(key, totals, mine, age, removed, fields)
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
                 ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))
@@ -155,6 +152,7 @@ class Ledger:
         sites: list[tuple[int, Records]],
         age: float | None,
         removed: set[int],
+        fields: dict[str, Any],
     ) -> Cgroup:
         found = self._paths.resolve(cgroup_id)
         path = found.path or f"(id {cgroup_id})"
@@ -173,6 +171,7 @@ class Ledger:
             sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
             latency={name: histogram(totals[name]) for name in self._sees.latencies},
             reparented_to=self._paths.resolve(heir).path if heir else None,
+            **fields,
         )
 
     def _seen(self, totals: Records, errors: Mapping[int, int]) -> dict[str, Any]:
@@ -202,7 +201,7 @@ class Ledger:
 
 def histogram(latency: Records) -> Histogram:
     """Of a struct latency."""
-    return Histogram(tuple(int(n) for n in latency["counts"]), int(latency["ns"]))
+    return Histogram(tuple(latency["counts"].tolist()), int(latency["ns"]))
 
 
 def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[tuple[int, Records]]]:
