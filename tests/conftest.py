@@ -36,7 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
 class _AtOnce:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            print(f"\n{report.nodeid}\n{report.longreprtext}", flush=True)
+            print(
+                f"\n{report.nodeid}\n{report.longreprtext}\n{report.capstdout}{report.capstderr}", flush=True
+            )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,9 +13,10 @@ from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError
-from kmemtrace.model.enums import Tier
+from kmemtrace.model.enums import Confidence, Tier
 from kmemtrace.model.snapshot import Cgroup, Losses
-from kmemtrace.tracer.tracer import Tracer
+from kmemtrace.report.mismatch import lines
+from kmemtrace.tracer.tracer import PAGE_PROGRAMS, Tracer
 from tests.live.workloads import fill_pipes, held_in, keep_threads
 
 
@@ -131,13 +132,19 @@ class Watched:
 
     def losses(self) -> int:
         """Pages that missed events could account for since the watching began: each missed event
-        of the two page hooks, and each page mended."""
+        of a page, and each page mended."""
         return _lost(self._tracer.snapshot().losses) - _lost(self._before)
+
+
+def certain(tracer: Tracer) -> list[str]:
+    """The mismatches that no missed event explains, with their evidence."""
+    found = tracer.snapshot().mismatches
+    return ["\n".join(lines(m)) for m in found if m.confidence == Confidence.CERTAIN.value]
 
 
 def _lost(losses: Losses) -> int:
     misses = losses.recursion_misses or {}
-    of_pages = misses.get("page_alloc", 0) + misses.get("page_free", 0)
+    of_pages = sum(misses.get(program, 0) for program in PAGE_PROGRAMS)
     return of_pages + sum(losses.map_full.values()) + losses.healed + losses.swept
 
 

@@ -109,6 +109,8 @@ class Tracer:
         self._findings = self._programs.ring("findings") if self._judges else None
         self._verdicts = Verdicts(stacks, lambda cgroup_id: paths.resolve(cgroup_id).path)
         self._missed = Missed()
+        self._dropped = 0
+        """Findings that were counted, and that the ring had no room for."""
         self._scanned_at: float | None = None
         self._sweeper = self._make_sweeper() if sweeps else None
         self._started = self._last = time.monotonic()
@@ -180,8 +182,9 @@ class Tracer:
         heirs: Mapping[int, int] = {}
         if self._sweeper is not None:
             heirs = self._sweeper.sweep(reading.pages, reading.charges, self._may_have_missed)
+        found = self._take_findings()
         losses = self._losses()
-        self._judge(losses)
+        self._judge(found, losses)
         view = self._ledger.update(reading, now, heirs, self._verdicts.by_cgroup)
         for ended in view.ended:
             self._forget(ended)
@@ -225,28 +228,30 @@ class Tracer:
     def _uncounted(self) -> bool:
         return self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE
 
-    def _judge(self, losses: Losses) -> None:
-        """Takes in what was found since the last time. Losses are read after the findings: one that
-        explains a finding is then among them."""
-        if self._findings is None:
-            return
+    def _take_findings(self) -> list[maps.Records]:
+        """What was found since the last time."""
+        if self._findings is None or self._maps.findings_seen is None:
+            return []
+        # Before the ring: what is found in between is in the ring, and not yet dropped.
+        seen = sum(int(self._maps.findings_seen[c.value][0]) for c in MismatchClass)
         found = [np.frombuffer(data, FINDING, 1)[0] for data in self._findings()]
+        self._dropped = max(self._dropped, seen - self._verdicts.received - len(found))
+        return found
+
+    def _judge(self, found: list[maps.Records], losses: Losses) -> None:
+        """`losses` are read after the findings: one that explains a finding is then among them."""
+        if not self._judges:
+            return
         of_pages = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
         self._missed.note(time.monotonic(), of_pages + losses.map_full["batches"] + losses.unpaired)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
-        self._verdicts.take(found, moves, self._missed, Sight(self._uncounted(), self._scanned_at))
+        sight = Sight(self._tier is Tier.KPROBE, self._scanned_at)
+        self._verdicts.take(found, moves, self._missed, sight)
 
     def _exempt(self) -> dict[str, int]:
         here = self._verdicts.exempted()
         counts = {e: int(self._maps.exempted[e.value].sum()) + here.get(e, 0) for e in Exemption}
         return {e.label: n for e, n in counts.items() if n}
-
-    def _ring_drops(self) -> int:
-        """Findings that were counted, and whose evidence was not kept."""
-        if self._maps.findings_seen is None:
-            return 0
-        seen = sum(int(self._maps.findings_seen[c.value][0]) for c in MismatchClass)
-        return max(0, seen - self._verdicts.received) + self._verdicts.unkept
 
     def _misses(self) -> dict[str, int] | None:
         """By program, how often it was skipped; None where the kernel does not tell."""
@@ -334,7 +339,7 @@ class Tracer:
                 "batches": lost[Loss.BATCH_FULL],
             },
             unpaired=lost[Loss.UNPAIRED],
-            ring_drops=self._ring_drops(),
+            ring_drops=self._dropped + self._verdicts.unkept,
             healed=lost[Loss.HEALED],
             swept=lost[Loss.SWEPT],
             unmatched_frees=lost[Loss.UNMATCHED_FREE],

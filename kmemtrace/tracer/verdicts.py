@@ -69,8 +69,8 @@ class Sight:
     """How far the programs' events can be relied upon."""
 
     uncounted_in_interrupts: bool
-    """Kprobe programs that an interrupt runs while another one runs are skipped, and before 6.7 not
-    counted."""
+    """A kprobe that an interrupt hits while the program of another one runs is skipped; before 6.7
+    nobody counts that for a program, and where the kprobes themselves do (nmissed), never."""
     scanned_at: float | None
     """When the search for pages charged before the start ended (s, CLOCK_MONOTONIC)."""
 

@@ -56,20 +56,21 @@ class Kernel:
 
     def call(self, function: int, *arguments: int, left_out: int = 0) -> int:
         """What the function answers; calls that it makes of `left_out` are not made, and give 0."""
-        words = [*arguments, 0, 0, 0, 0][:4]
+        words = [*arguments, 0, 0, 0, 0, 0][:5]
         return self._ask(CALL, function, words, left_out)
 
     def peek(self, address: int, size: int = 8) -> int:
-        return self._ask(PEEK, address, [0, size, 0, 0])
+        return self._ask(PEEK, address, [0, size, 0, 0, 0])
 
     def poke(self, address: int, value: int, size: int = 8) -> None:
-        self._ask(POKE, address, [value, size, 0, 0])
+        self._ask(POKE, address, [value, size, 0, 0, 0])
 
     def alloc(self, order: int = 0, *, account: bool = True, left_out: int = 0) -> int:
         """The struct page of a block."""
         function = self.address("__alloc_pages_noprof", "__alloc_pages", "__alloc_pages_nodemask")
         gfp = _GFP_KERNEL | (self._account if account else 0)
-        page = self.call(function, gfp, order, 0, 0, left_out=left_out)
+        # The fifth are alloc_flags from 7.3 on; nothing before reads it.
+        page = self.call(function, gfp, order, 0, 0, 0, left_out=left_out)
         assert page, "the kernel had no page"
         return page
 

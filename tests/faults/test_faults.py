@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from kmemtrace.model.enums import MismatchClass, Tier
+from kmemtrace.model.enums import Confidence, MismatchClass, Tier
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.tracer.tracer import Tracer
 from tests.faults.faults import FAULTS, Fault, Scene
 
+_ATTEMPTS = 3
 _SETTLED_SECONDS = 2.5
 """An uncharged allocation is judged a moment later, when its task cannot be on its way between cgroups."""
 
@@ -27,20 +28,35 @@ def findings(tracer: Tracer, scene: Scene) -> list[Mismatch]:
     ]
 
 
+def count(found: list[Mismatch]) -> Counter[tuple[str, str]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        counts[one.mismatch_class, one.confidence] += one.count
+    return counts
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.do.__name__)
 def test_fault(
     tracer: Tracer, scene: Scene, fault: Fault, record_property: Callable[[str, object], None]
 ) -> None:
-    fault.do(scene)
-    found = findings(tracer, scene)
-    print(*found, tracer.snapshot().losses, tracer.snapshot().exempt, sep="\n")  # shown if it fails
+    """Again where an event happened to be missed meanwhile, so that the finding is rightly a suspect."""
     expected = fault.without_functions if tracer.plan.tier is Tier.TRACEPOINT else fault.found
-    counts: Counter[str] = Counter()
-    for one in found:
-        counts[one.mismatch_class] += one.count
-    record_property("found", ", ".join(sorted(f"{m.mismatch_class} {m.confidence}" for m in found)))
-    assert counts == {c.label: n for c, n in expected.items()}
-    assert {one.confidence for one in found} <= {"certain"}
+    before: Counter[tuple[str, str]] = Counter()
+    for _ in range(_ATTEMPTS):
+        fault.do(scene)
+        found = findings(tracer, scene)
+        print(*found, tracer.snapshot().losses, tracer.snapshot().exempt, sep="\n")  # shown if it fails
+        counts, before = count(found) - before, count(found)
+        by_class: Counter[str] = Counter()
+        for (mismatch_class, _confidence), times in counts.items():
+            by_class[mismatch_class] += times
+        assert by_class == {c.label: n for c, n in expected.items()}
+        suspects = [one for one in found if one.confidence != Confidence.CERTAIN.value]
+        assert all(one.missed_events for one in suspects)
+        if all(confidence == Confidence.CERTAIN.value for _class, confidence in counts):
+            break
+    record_property("found", ", ".join(sorted(" ".join(key) for key in counts)))
+    assert {confidence for _class, confidence in counts} <= {"certain"}
     for one in found:
         assert one.events
         has_alloc = one.mismatch_class != MismatchClass.STRAY_UNCHARGE.label

@@ -17,7 +17,7 @@ from kmemtrace.model.snapshot import Cgroup, Site
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
 from tests.live.workloads import held_in, run_in
-from tests.tracing import Early, Watched
+from tests.tracing import Early, Watched, certain
 
 MakeCgroup = Callable[[str], Path]
 Watch = Callable[[Path], Watched]
@@ -85,7 +85,7 @@ def test_pipe_pages_to_the_page(run: int, make_cgroup: MakeCgroup, watch: Watch)
     after = settled(watched, nothing_held)
     drained = at(after, PIPE_WRITE)
     assert (drained.charged_pages, drained.uncharged_pages) == (2 * 4099, 2 * 4099)
-    assert after.mismatches == {}
+    assert after.mismatches == {} or watched.losses()
     # The whole cgroup, page tables and all: nothing stays when nothing was missed.
     assert left(after) <= watched.losses()
 
@@ -166,7 +166,7 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
     assert last is None or left(last) == 0
     if heir and tracer.plan.tier is not Tier.TRACEPOINT:  # which sees no owner after the put path
         assert exempt(tracer, "reparented") - legal >= 1009
-    assert tracer.snapshot().mismatches == ()
+    assert certain(tracer) == []
 
 
 def exempt(tracer: Tracer, why: str) -> int:
@@ -216,7 +216,7 @@ def test_split_blocks(semaphores: int, tracer: Tracer, make_cgroup: MakeCgroup, 
     assert (freed.charged_pages, freed.uncharged_pages) == (blocks * 512, blocks * 512)
     assert left(after) <= watched.losses()
     assert exempt(tracer, "split") - legal >= blocks
-    assert tracer.snapshot().mismatches == ()
+    assert certain(tracer) == []
 
 
 def _keep_semaphores(count: int) -> None:
@@ -291,7 +291,7 @@ def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch
     after = settled(charged, nothing_held)
     assert through(after, GROWTH).held_pages <= charged.losses()
     assert left(after) <= charged.losses(), [s for s in after.sites if s.held_pages]
-    assert after.mismatches == {}
+    assert after.mismatches == {} or charged.losses()
 
 
 def test_old_pages_of_a_removed_cgroup_come_first(
@@ -306,13 +306,14 @@ def test_old_pages_of_a_removed_cgroup_come_first(
         with held_in(living, lambda: workloads.fill_pipes(211)):
             old = tracer.snapshot(older_than=1.5).old or ()
         removed.mkdir()  # for the fixture to remove
-    mine = [o for o in old if o.key.id == identifier and o.symbol.endswith("pipe_write")]
-    assert [(o.pages, o.state) for o in mine] == [(1009, CgroupState.DEAD)]
-    assert 1.5 < mine[0].oldest_seconds < 30
+    mine = [o for o in old if o.key.id == identifier and o.symbol in PIPE_WRITE]
+    assert sum(o.pages for o in mine) == 1009
+    assert {o.state for o in mine} == {CgroupState.DEAD}
+    assert all(1.5 < o.oldest_seconds < 30 for o in mine)
     assert all(any("pipe_write" in frame for frame in o.stack) for o in mine)
     states = [o.state for o in old]
     assert states == sorted(states, key=[CgroupState.DEAD, CgroupState.ONLINE].index)
-    assert not any(o.path.endswith(living.name) and o.symbol.endswith("pipe_write") for o in old)
+    assert not any(o.path.endswith(living.name) and o.symbol in PIPE_WRITE for o in old)
 
 
 def kernel_version(tracer: Tracer) -> tuple[int, ...]:
@@ -339,7 +340,7 @@ def test_pages_charged_before_the_start(
     assert row is None or (row.charged_pages < 101 and row.held_pages >= 0)
     assert row is None or not [s for s in row.sites if s.symbol in PIPE_WRITE]
     assert tracer.snapshot().losses.unmatched_frees - unmatched <= watched.losses()
-    assert tracer.snapshot().mismatches == ()
+    assert certain(tracer) == []
 
 
 def test_kernels_own_figure_brackets_what_was_traced(make_cgroup: MakeCgroup, watch: Watch) -> None:

@@ -9,8 +9,8 @@ import socket
 import struct
 from pathlib import Path
 
-RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, RIP = 0, 1, 2, 3, 4, 5, 6, 7, 16
-ARGUMENTS = (RDI, RSI, RDX, RCX)
+RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, RIP = 0, 1, 2, 3, 4, 5, 6, 7, 8, 16
+ARGUMENTS = (RDI, RSI, RDX, RCX, R8)
 
 
 class Gdb:

@@ -19,10 +19,10 @@ SOCKET, TRAP, READY = "gdb.socket", "trap", "injector-ready"
 """Files in the folder that host and guest share."""
 
 CALL, PEEK, POKE = 0, 1, 2
-REQUEST = struct.Struct("<8Q")
-"""What; function or address; 4 arguments, or value and size; result; a function to leave out while
+REQUEST = struct.Struct("<9Q")
+"""What; function or address; 5 arguments, or value and size; result; a function to leave out while
 calling, whose callers get 0."""
-RESULT_AT = 6 * 8
+RESULT_AT = 7 * 8
 MAGIC = 0x6B6D656D74726163
 
 _PT_REGS_SI, _PT_REGS_DI = 104, 112
