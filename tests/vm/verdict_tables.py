@@ -27,15 +27,19 @@ def _faults(boots: list[Boot]) -> str:
     if not found:
         return ""
     series = [boot.kernel.series for boot in boots]
-    columns = [(one, tier) for tier in _TIERS for one in series]
-    lines = [
-        "| fault | " + " | ".join(f"{tier} {one}" for one, tier in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for fault, cells in found.items():
-        row = [cells.get(column, "not run") for column in columns]
+    lines = [f"| fault | {' | '.join(series)} |", "|---" * (len(series) + 1) + "|"]
+    for fault, told in found.items():
+        row = [_by_tier({tier: told.get((one, tier), "not run") for tier in _TIERS}) for one in series]
         lines.append(f"| {fault.replace('_', ' ')} | {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _by_tier(told: dict[str, str]) -> str:
+    """Tiers that tell the same together: "fentry, kprobe: lost_uncharge certain; tracepoint: cannot"."""
+    tiers: dict[str, list[str]] = defaultdict(list)
+    for tier, words in told.items():
+        tiers[words].append(tier)
+    return "; ".join(f"{', '.join(names)}: {words}" for words, names in tiers.items())
 
 
 def fault_cases(junit: Path) -> list[tuple[str, str, str]]:
