@@ -28,8 +28,8 @@ def _faults(boots: list[Boot]) -> str:
         return ""
     series = [boot.kernel.series for boot in boots]
     lines = [f"| fault | {' | '.join(series)} |", "|---" * (len(series) + 1) + "|"]
-    for fault, told in found.items():
-        row = [_by_tier({tier: told.get((one, tier), "not run") for tier in _TIERS}) for one in series]
+    for fault, cells in found.items():
+        row = [_by_tier({tier: cells.get((one, tier), "not run") for tier in _TIERS}) for one in series]
         lines.append(f"| {fault.replace('_', ' ')} | {' | '.join(row)} |")
     return "\n".join(lines)
 
