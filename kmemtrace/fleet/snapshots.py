@@ -49,8 +49,8 @@ class Fleet:
 
         Raises CannotError where the server does not answer or knows nothing of kmemtrace.
         """
-        hosts = self._server.query(f'{{__name__=~"kmemtrace_({_HOSTS})"}}')
-        builds = [s for s in hosts if s.name == "kmemtrace_build_info"]
+        told = self._server.query(f'{{__name__=~"kmemtrace_({_HOSTS})"}}')
+        builds = [s for s in told if s.name == "kmemtrace_build_info"]
         if not builds:
             raise CannotError(
                 f"{self._server.url} knows no host with kmemtrace. Let it scrape `kmemtrace export`."
@@ -61,23 +61,23 @@ class Fleet:
         )
         now = time.monotonic()
         interval, self._last = 0.0 if self._last is None else now - self._last, now
-        page_size = int(_highest(hosts, "page_size_bytes") or 4096)
-        mismatches = _mismatches(hosts)
+        page_size = int(_highest(told, "page_size_bytes") or 4096)
+        mismatches, hosts = _mismatches(told), len({b.labels.get("instance") for b in builds})
         return Snapshot(
             time=time.time(),
-            host=f"{len({b.labels.get('instance') for b in builds})} hosts",
+            host="1 host" if hosts == 1 else f"{hosts} hosts",
             kernel=_common(builds, "kernel"),
             tier=min((Tier(b.labels["tier"]) for b in builds), key=list(Tier).index),
             interval_seconds=interval,
             page_size=page_size,
             cgroups=tuple(self._cgroups(held, counted, mismatches, page_size)),
-            losses=_losses(hosts),
-            maps=_maps(hosts),
+            losses=_losses(told),
+            maps=_maps(told),
             mismatches=mismatches,
-            preexisting_pages=_sum(hosts, "preexisting_pages"),
-            own_bytes=_sum(hosts, "own_map_bytes"),
-            unseen=UNSEEN | _unseen(hosts),
-            hosts=len({b.labels.get("instance") for b in builds}),
+            preexisting_pages=_sum(told, "preexisting_pages"),
+            own_bytes=_sum(told, "own_map_bytes"),
+            unseen=UNSEEN | _unseen(told),
+            hosts=hosts,
         )
 
     def _cgroups(

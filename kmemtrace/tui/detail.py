@@ -78,7 +78,10 @@ class SitesScreen(Screen[None]):
         notes = [(1, n) for n in (more, *facts(found.cgroups)) if n]
         title.update(f"{text.shortened(found.name, self.size.width)}\n{text.fitted(notes, self.size.width)}")
         self._show_sites(found, snapshot.page_size)
-        self.query_one("#bars", Static).update(bars(found.latency, self.size.width))
+        below = bars(found.latency, self.size.width)
+        if self.app.shown is not None and "sites" in self.app.shown.unseen:
+            below = f"{self.app.shown.unseen['sites']}\n{below}"
+        self.query_one("#bars", Static).update(below)
 
     def _show_sites(self, found: Detail, page_size: int) -> None:
         """The cursor stays on its site while sites change places."""
