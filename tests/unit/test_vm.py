@@ -180,7 +180,6 @@ def test_cases_of_a_report(tmp_path: Path) -> None:
         Case("test_setup", "fentry", "failed", 0.1, ""),
         Case("test_silence", ANY, "passed", 1200, ""),
     ]
-    assert matrix.cases(tmp_path / "nothing.xml") == []
 
 
 @pytest.mark.parametrize(
@@ -278,7 +277,7 @@ def test_status_of_failures(tmp_path: Path) -> None:
 
 def test_fault_and_silence_tables(tmp_path: Path) -> None:
     found = boot("6.1", tmp_path)
-    (tmp_path / "junit.xml").write_text(
+    (tmp_path / "junit-faults.xml").write_text(
         """<testsuites><testsuite>
         <testcase name="test_fault[fentry-mark_cleared]"><properties>
           <property name="found" value="lost_uncharge certain"/></properties></testcase>

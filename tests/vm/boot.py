@@ -34,10 +34,16 @@ class Boot:
     kernel: Kernel
     cgroup_version: int
     folder: Path
-    """Holds junit.xml, tests.log, check.json, top.json, dmesg.log and console.log, as far as it came."""
+    """Holds tests.log, junit-<folder of tests>.xml, check.json, top.json, dmesg.log and console.log, as far
+    as it came."""
     seconds: float
     failure: str | None
     """Why it did not come to its end; None when it did."""
+
+    @property
+    def reports(self) -> list[Path]:
+        """What pytest noted, a file for each folder of tests; none where it did not come to its end."""
+        return sorted(self.folder.glob("junit-*.xml"))
 
     @property
     def began(self) -> bool:
@@ -75,7 +81,7 @@ def _boot(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), " ".join(tests)]
+    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), ",".join(tests)]
     injector = Injector(folder)
     injector.start()
     in_time = _run(_command(kernel, folder, [*guest, *pytest_arguments]), folder)

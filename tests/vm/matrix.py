@@ -136,7 +136,7 @@ def _bench(found: Boot) -> str:
 def _results(found: Boot) -> list[Case]:
     if found.failure is not None:
         return []
-    return [*cases(found.folder / "junit.xml"), *processes(found.folder)]
+    return [*(case for report in found.reports for case in cases(report)), *processes(found.folder)]
 
 
 def processes(folder: Path) -> list[Case]:
@@ -165,9 +165,7 @@ def _wrong_with(folder: Path, name: str) -> str:
 
 
 def cases(junit: Path) -> list[Case]:
-    """What pytest noted; nothing where it did not come to its end."""
-    if not junit.exists():
-        return []
+    """What pytest noted of a folder of tests."""
     return [_case(node) for node in ET.parse(junit).iter("testcase")]
 
 

@@ -22,7 +22,7 @@ def _faults(boots: list[Boot]) -> str:
     """What was found, by the property that each test notes."""
     found: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     for boot in boots:
-        for fault, tier, told in fault_cases(boot.folder / "junit.xml"):
+        for fault, tier, told in (case for report in boot.reports for case in fault_cases(report)):
             found[fault][boot.kernel.series, tier] = told
     if not found:
         return ""
@@ -44,8 +44,6 @@ def _by_tier(told: dict[str, str]) -> str:
 
 def fault_cases(junit: Path) -> list[tuple[str, str, str]]:
     """(fault, tier, what was found) of each fault test."""
-    if not junit.exists():
-        return []
     cases = []
     for node in ET.parse(junit).iter("testcase"):
         name = node.attrib["name"]
