@@ -27,6 +27,7 @@ enum {
 	CHARGE_SPLIT = 2, /* its parts may end one by one */
 	CHARGE_FREEING = 4, /* mm_page_free saw it with its mark; its uncharge comes next */
 	CHARGE_REMOTE = 8, /* to another memcg than the task's own (set_active_memcg) */
+	CHARGE_FREED_BEFORE = 16, /* mm_page_free saw it with a mark once more */
 };
 
 enum {

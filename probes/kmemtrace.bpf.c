@@ -79,8 +79,12 @@ int page_free(struct bpf_raw_tracepoint_args *ctx)
 	if (is_charged(page)) {
 		struct charge *charge = pages.lookup(&page);
 
-		if (charge)
-			charge->flags |= CHARGE_FREEING;
+		if (!charge)
+			return 0;
+		/* The uncharge of an earlier free was missed: it is a later charge's mark. */
+		if (charge->flags & CHARGE_FREEING)
+			charge->flags |= CHARGE_FREED_BEFORE;
+		charge->flags |= CHARGE_FREEING;
 		return 0;
 	}
 #endif

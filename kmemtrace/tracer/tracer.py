@@ -388,6 +388,11 @@ def _unseen(plan: Plan, *, sweeps: bool, sites: bool) -> dict[str, str]:
     unseen = dict(plan.unseen)
     if len(plan.unjudged) == len(MismatchClass):
         unseen["mismatches"] = next(iter(plan.unjudged.values()))
+    if plan.tier is Tier.KPROBE:
+        unseen["skipped probes"] = (
+            "a kprobe that an interrupt hits while the program of another one runs is skipped, and counted "
+            "for no program: what it could explain is called suspect"
+        )
     if not sites:
         unseen["sites"] = "call sites are not recorded (--no-sites)"
     if not sweeps:

@@ -52,7 +52,7 @@ class End(IntEnum):
     NONE = 5
 
 
-_EXPLICIT, _SPLIT, _FREEING, _REMOTE = 1, 2, 4, 8
+_EXPLICIT, _SPLIT, _FREEING, _REMOTE, _FREED_BEFORE = 1, 2, 4, 8, 16
 
 _INTERRUPT = re.compile(
     r"(asm_)?(sysvec|common_interrupt|exc_nmi|default_do_nmi)|handle_softirqs|__do_softirq|irq_exit"
@@ -86,10 +86,12 @@ def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
         begin = 0.0 if sight.scanned_at is None else sight.scanned_at
     counted = missed.between(begin, int(finding["time"]) / 1e9)
     # An interrupt's put and free, or free and uncharge, follow each other in it: of a pair that was not
-    # seen whole there is either this interrupt, or a record that says that its page was freed before;
-    # of the parts of a split block, which share a record, it does not say.
-    half_seen = int(finding["flags"]) & (_FREEING | _SPLIT) or finding["end"] == End.HEALED
-    torn = finding["interrupt"] or half_seen
+    # seen whole there is either this interrupt, or a record that says that its page was freed before,
+    # unless its uncharge has come now; of the parts of a split block, which share a record, it does not
+    # say.
+    flags, end = int(finding["flags"]), finding["end"]
+    freed_before = flags & _FREED_BEFORE or (flags & _FREEING and end != End.UNCHARGE)
+    torn = finding["interrupt"] or freed_before or flags & _SPLIT or end == End.HEALED
     return counted + int(bool(sight.uncounted_in_interrupts and torn))
 
 
@@ -204,7 +206,7 @@ def events(finding: Records) -> Iterable[str]:
         if flags & _SPLIT:
             yield "split"
         if flags & _FREEING:
-            yield "freed with its mark"
+            yield "freed with its mark" + (", twice" if flags & _FREED_BEFORE else "")
     else:
         yield "no charge was seen, nor was it charged at the start"
     age = (int(finding["time"]) - int(finding["charge_time"])) / 1e9

@@ -1,8 +1,10 @@
 """What the fault tests need beside a tracer: an injector outside, and cgroups that were charged."""
 
+import itertools
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,10 +40,18 @@ def run(folder: Path, work: Callable[[], int]) -> int:
 
 
 @pytest.fixture
-def scene(kernel: Kernel, tracer: object, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scenes(kernel: Kernel, tracer: object, request: pytest.FixtureRequest) -> Iterator[Callable[[], Scene]]:
+    """Makes one after the other, all of this test's own."""
+    test = "".join(c if c.isalnum() else "-" for c in request.node.name)
+    names = (f"{test}-{number}" for number in itertools.count())
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_scene(kernel, next(names)))
+
+
+@contextmanager
+def _scene(kernel: Kernel, name: str) -> Iterator[Scene]:
     """On v2 a cgroup that has children with memory accounting has no processes: the parent is charged
     before it becomes one."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
     parent, other = new_cgroup(f"{name}-p"), new_cgroup(f"{name}-o")
     page = run(parent, kernel.alloc)
     if memory_hierarchy().version == 2:
