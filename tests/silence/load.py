@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,31 +63,18 @@ def stress(seconds: int) -> Iterator[None]:
             _remove(folder)
 
 
-_QUICK = """
-trap 'stop=1' TERM
-n=0
-while [ -z "$stop" ]; do
-	mkdir "$0/$n"
-	(echo 0 >"$0/$n/cgroup.procs" && head -c 70000 /dev/zero | cat >/dev/null)
-	until rmdir "$0/$n" 2>/dev/null; do :; done
-	n=$((n + 1))
-done
-echo $n
-"""
-"""A shell forks in a tenth of the time that it takes a Python with tracers in it."""
-
-
 class Churn:
     """Cgroups in which a process fills a pipe and ends; of some the pages live on for a while, held by a
-    process that moved away. Beside them, as many as a shell can make."""
+    process that moved away. Beside them, as many as many.py can make."""
 
     def __init__(self) -> None:
         self.made = 0
         self._many = new_cgroup("many")
         if memory_hierarchy().version == 2:
             (self._many / "cgroup.subtree_control").write_text("+memory")
-        command = ["/bin/sh", "-c", _QUICK, str(self._many)]
-        self._quick = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-S", str(Path(__file__).with_name("many.py"))]
+        command += [str(self._many), str(self._many.parent)]
+        self._quick = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._holders: list[tuple[int, int]] = []
         self._names = itertools.count()
 
