@@ -29,6 +29,8 @@ class Sums(NamedTuple):
     charge_seconds: float = 0.0
 
     def plus(self, other: "Sums") -> "Sums":
+        if other is NOTHING:  # as most are: little moves between two scrapes
+            return self
         return Sums(*(a + b for a, b in zip(self, other, strict=True)))
 
     def minus(self, other: "Sums") -> "Sums":
@@ -86,28 +88,29 @@ class Selection:
         by_path: dict[str, list[Cgroup]] = defaultdict(list)
         for cgroup in snapshot.cgroups:
             by_path[cgroup.path].append(cgroup)
-        grown = {path: self._grown(cgroups) for path, cgroups in by_path.items()}
+        known = {cgroup.key: _Known(sums_of(cgroup), cgroup.latency) for cgroup in snapshot.cgroups}
+        grown = {path: self._grown(cgroups, known) for path, cgroups in by_path.items()}
         chosen = self._choose(by_path, grown)
         self._shown = {path: self._shown.get(path, NOTHING).plus(grown[path]) for path in chosen}
         others = [path for path in by_path if path not in self._shown]
         for path in others:
             self._other = (self._other or NOTHING).plus(grown[path])
         # One that has ended is out of the maps: under its key the kernel would count from nothing.
-        self._before = {c.key: _Known(sums_of(c), c.latency) for c in snapshot.cgroups if not _ended(c)}
+        self._before = {c.key: known[c.key] for c in snapshot.cgroups if not _ended(c)}
         series = [Series(path, self._shown[path], _held(by_path[path])) for path in sorted(chosen)]
         if self._other is not None:
             rest = [cgroup for path in others for cgroup in by_path[path]]
             series.append(Series(OTHER, self._other, _held(rest)))
         return Counted(tuple(series), dict(self._latency))
 
-    def _grown(self, cgroups: Iterable[Cgroup]) -> Sums:
+    def _grown(self, cgroups: Iterable[Cgroup], known: Mapping[CgroupKey, _Known]) -> Sums:
         """What has come to these since the Snapshot before; their latencies go to the machine's."""
         grown = NOTHING
         for cgroup in cgroups:
-            before, sums = self._before.get(cgroup.key), sums_of(cgroup)
-            if before is not None and before.sums == sums and before.latency == cgroup.latency:
+            before, now = self._before.get(cgroup.key), known[cgroup.key]
+            if before == now:
                 continue
-            grown = grown.plus(sums if before is None else sums.minus(before.sums))
+            grown = grown.plus(now.sums if before is None else now.sums.minus(before.sums))
             for name, histogram in cgroup.latency.items():
                 more = histogram if before is None else histogram - before.latency[name]
                 self._latency[name] = self._latency.get(name, Histogram.empty()) + more

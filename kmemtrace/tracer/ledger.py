@@ -59,6 +59,21 @@ class View:
     """Removed, and holding nothing."""
 
 
+_SiteRead = tuple[int, int, int]
+"""Stack, pages charged, pages uncharged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """The records of one cgroup, and the fields of Cgroup that follow from them alone. Most cgroups do
+    nothing between two snapshots: making these anew for 10,000 took half of the time of reading them."""
+
+    totals: bytes
+    sites: list[_SiteRead]
+    errors: dict[int, int]
+    fields: dict[str, Any]
+
+
 class Ledger:
     """Remembers between snapshots only what the maps cannot tell: names, and sums of what is gone."""
 
@@ -67,6 +82,7 @@ class Ledger:
         self._gone = Gone()
         self._heirs: dict[int, int] = {}
         self._forgotten: list[int] = []
+        self._counts: dict[int, _Counts] = {}
 
     def update(
         self,
@@ -87,18 +103,24 @@ class Ledger:
         sites, failures = _by_cgroup(reading.sites), _failures(reading.failures)
         oldest = _oldest(reading.charges)
         gone, ended, cgroups = self._gone, [], []
-        for cgroup_id, totals in zip(*reading.cgroups, strict=True):
-            key = int(cgroup_id)
+        ids, records = reading.cgroups
+        raw, size = records.tobytes(), records.itemsize
+        for at, key in enumerate(ids.tolist()):
             mine, errors = sites.get(key, []), failures.get(key, {})
+            counts = self._counts.get(key)
+            totals = raw[at * size : (at + 1) * size]
+            if counts is None or (counts.totals, counts.sites, counts.errors) != (totals, mine, errors):
+                fields = self._fields(records[at], mine, errors)
+                counts = self._counts[key] = _Counts(totals, mine, errors, fields)
             age = now - oldest[key] / 1e9 if key in oldest else None
-            fields = self._seen(totals, errors) | {"mismatches": dict(mismatches.get(key, {}))}
-            cgroup = self._cgroup(key, totals, mine, age, removed, fields)
+            cgroup = self._cgroup(key, counts.fields, age, key in removed, mismatches.get(key, {}))
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
-                ended.append(Ended(key, [stack for stack, _ in mine], list(errors)))
+                ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._forgotten.append(key)
                 self._heirs.pop(key, None)
+                del self._counts[key]
         cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
@@ -148,34 +170,39 @@ class Ledger:
     def _cgroup(
         self,
         cgroup_id: int,
-        totals: Records,
-        sites: list[tuple[int, Records]],
+        fields: Mapping[str, Any],
         age: float | None,
-        removed: set[int],
-        fields: dict[str, Any],
+        removed: bool,
+        mismatches: Mapping[str, int],
     ) -> Cgroup:
         found = self._paths.resolve(cgroup_id)
         path = found.path or f"(id {cgroup_id})"
-        dead = cgroup_id in removed or not found.alive
+        dead = removed or not found.alive
         heir = self._heirs.get(cgroup_id) if dead else None
-        held = int(totals["charged"]) - int(totals["uncharged"])
+        held = fields["charged_pages"] - fields["uncharged_pages"]
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
             path=path,
             label=label(path),
             state=CgroupState.DEAD if dead else CgroupState.ONLINE,
-            charged_pages=int(totals["charged"]),
-            uncharged_pages=int(totals["uncharged"]),
-            failed_charges=int(totals["failed"]),
             oldest_seconds=None if age is None or held <= 0 else max(0.0, age),
-            sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
-            latency={name: histogram(totals[name]) for name in self._sees.latencies},
             reparented_to=self._paths.resolve(heir).path if heir else None,
+            mismatches=dict(mismatches),
             **fields,
         )
 
+    def _fields(self, totals: Records, sites: list[_SiteRead], errors: Mapping[int, int]) -> dict[str, Any]:
+        """Fields of Cgroup."""
+        return self._seen(totals, errors) | {
+            "charged_pages": int(totals["charged"]),
+            "uncharged_pages": int(totals["uncharged"]),
+            "failed_charges": int(totals["failed"]),
+            "sites": tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
+            "latency": {name: histogram(totals[name]) for name in self._sees.latencies},
+        }
+
     def _seen(self, totals: Records, errors: Mapping[int, int]) -> dict[str, Any]:
-        """Fields of Cgroup that only some kernels and tiers can fill."""
+        """Those that only some kernels and tiers can fill."""
         sees, fields = self._sees, dict[str, Any]()
         if sees.kernel_total:
             fields["kernel_pages_change"] = int(totals["kernel"])
@@ -187,15 +214,15 @@ class Ledger:
             fields["failed_by_errno"] = {errorcode.get(e, str(e)): n for e, n in errors.items()}
         return fields
 
-    def _site(self, of_cgroup: tuple[int, Records]) -> Site:
-        stack_id, site = of_cgroup
+    def _site(self, read: _SiteRead) -> Site:
+        stack_id, charged, uncharged = read
         stack = self._stacks[stack_id]
         return Site(
             kind=stack.kind,
             symbol=stack.symbol,
             stack=stack.frames,
-            charged_pages=int(site["charged"]),
-            uncharged_pages=int(site["uncharged"]),
+            charged_pages=charged,
+            uncharged_pages=uncharged,
         )
 
 
@@ -204,10 +231,12 @@ def histogram(latency: Records) -> Histogram:
     return Histogram(tuple(latency["counts"].tolist()), int(latency["ns"]))
 
 
-def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[tuple[int, Records]]]:
-    mine: dict[int, list[tuple[int, Records]]] = defaultdict(list)
-    for key, site in zip(*sites, strict=True):
-        mine[int(key["cgroup"])].append((int(key["stack"]), site))
+def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[_SiteRead]]:
+    keys, values = sites
+    columns = (keys["cgroup"], keys["stack"], values["charged"], values["uncharged"])
+    mine: dict[int, list[_SiteRead]] = defaultdict(list)
+    for cgroup_id, *read in zip(*(column.tolist() for column in columns), strict=True):
+        mine[cgroup_id].append((read[0], read[1], read[2]))
     return mine
 
 
