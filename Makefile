@@ -87,6 +87,10 @@ demo: $(VENV)/.project $(PROMETHEUS) ## run a small workload, the exporter and a
 dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/source
 	@$(AS_OWNER) $(BIN)/python -m dashboards.source.build
 
+.PHONY: pictures
+pictures: $(VENV)/.dev ## draw the dashboards' panels into docs/, while `make demo` runs
+	@$(AS_OWNER) $(BIN)/python -m dashboards.pictures $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.project | bench-packages ## run the benchmarks
 	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)

@@ -2,7 +2,8 @@
 
 Makes so many memory cgroups, each charged a few pages, and lets some come and go between scrapes. In each
 round one scrape of ours, in the text format and without gzip, is followed by what a reader of cgroup files
-does: the memory.stat of each cgroup read and parsed, as cAdvisor does for the same question. Both are Python.
+does, as cAdvisor for the same question: the memory.stat of each cgroup read and parsed, and then six figures
+of as many cgroups told, through the same encoder. Both are Python.
 """
 
 import argparse
@@ -14,15 +15,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
-from kmemtrace.exporter.source import FRESH_SECONDS, Source
+from kmemtrace.exporter.source import FRESH_SECONDS, Fixed, Source
 
+Answer = TypeVar("Answer")
+_FIGURES = 6
+"""That we tell of each cgroup."""
 _OF_A_PROCESS = 500
 """Cgroups that one process charges: each takes two of its file descriptors."""
 
@@ -50,17 +59,20 @@ def main() -> int:
 
 
 def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds: int, most: int) -> None:
-    ours, theirs, reading = [], [], []
+    ours, files, peer, reading = [], [], [], []
     body = source.page("", zipped=False).body
     for turn in range(rounds):
         with _charged([root / f"short-{turn}-{number}" for number in range(churn)]):
             pass
+        before = source.told().reading_seconds
         time.sleep(FRESH_SECONDS)
-        before = source.seconds
         cost, body = _cost(lambda: source.page("", zipped=False).body)
         ours.append(cost)
-        reading.append(source.seconds - before)
-        theirs.append(_cost(lambda: _read_files(folders))[0])
+        reading.append(source.told().reading_seconds - before)
+        cost, figures = _cost(lambda: _read_files(folders))
+        files.append(cost)
+        more, _ = _cost(partial(_tell, figures, most))
+        peer.append((cost[0] + more[0], cost[1] + more[1]))
     told = source.told().snapshot
     series = sum(1 for line in body.splitlines() if not line.startswith(b"#"))
     shown = sum(1 for line in body.splitlines() if line.startswith(b"kmemtrace_charged_pages_total"))
@@ -70,29 +82,43 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
     print(f"  cgroups read              {len(told.cgroups):,}")
     print(f"  of these with series      {shown:,}, {series:,} series in all, {len(body) / 1e6:.1f} MB")
     for name, at in (("time", 0), ("CPU", 1)):
-        mine, files = (statistics.median(cost[at] for cost in costs) for costs in (ours, theirs))
+        mine, read, with_telling = (statistics.median(c[at] for c in costs) for costs in (ours, files, peer))
         print(
-            f"  {name:<4} of a scrape          {mine * 1e3:.0f} ms; reading as many memory.stat files "
-            f"{files * 1e3:.0f} ms: {mine / files:.2f} of it"
+            f"  {name:<4} of a scrape          {mine * 1e3:.0f} ms; as many memory.stat files read "
+            f"{read * 1e3:.0f} ms: {mine / read:.2f} of it; read and told {with_telling * 1e3:.0f} ms: "
+            f"{mine / with_telling:.2f}"
         )
     print(f"  of it reading the maps    {statistics.median(reading) * 1e3:.0f} ms")
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(f"  resident memory           {rss:.0f} MB at most; the maps {(told.own_bytes or 0) / 1e6:.0f} MB")
 
 
-def _cost(work: Callable[[], bytes]) -> tuple[tuple[float, float], bytes]:
+def _cost(work: Callable[[], Answer]) -> tuple[tuple[float, float], Answer]:
     """((seconds, CPU seconds), what it answered)"""
     wall, cpu = time.perf_counter(), time.process_time()
     answer = work()
     return (time.perf_counter() - wall, time.process_time() - cpu), answer
 
 
-def _read_files(folders: list[Path]) -> bytes:
+def _read_files(folders: list[Path]) -> dict[Path, dict[str, int]]:
     figures = {}
     for folder in folders:
         with open(f"{folder}/memory.stat", encoding="ascii") as file:  # noqa: PTH123 as fast as Python can
             figures[folder] = {name: int(value) for name, value in map(str.split, file)}
-    return b""
+    return figures
+
+
+def _tell(figures: dict[Path, dict[str, int]], most: int) -> bytes:
+    chosen = sorted(figures.items(), key=lambda one: -sum(one[1].values()))[:most]
+    told = []
+    for name in list(chosen[0][1])[:_FIGURES]:
+        family = GaugeMetricFamily(f"container_{name}", name, labels=("cgroup",))
+        for folder, values in chosen:
+            family.add_metric((str(folder),), values[name])
+        told.append(family)
+    registry = CollectorRegistry()
+    registry.register(Fixed(told))
+    return generate_latest(registry)
 
 
 @contextmanager

@@ -4,26 +4,21 @@ Root, in a checkout; everything is on this machine's loopback, and is gone after
 """
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dashboards.server import running, serving
 from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.errors import CannotError, KmemtraceError
+from kmemtrace.errors import KmemtraceError
 
-RULES = Path(__file__).parent / "prometheus"
-_UNPACKED = Path(sys.prefix) / "tools" / "prometheus" / "usr" / "bin"
 EXPORTER, PROMETHEUS = "127.0.0.1:9796", "127.0.0.1:9090"
+_EVERY_SECONDS = 5
 
 
 def web() -> None:
@@ -77,47 +72,6 @@ def cgroup(name: str, work: Callable[[], None]) -> Iterator[None]:
         folder.rmdir()
 
 
-@contextlib.contextmanager
-def running(name: str, command: list[str], ready: str) -> Iterator[None]:
-    """A server, once it answers. Its own session: Ctrl-C ends it through us, in order."""
-    with subprocess.Popen(command, start_new_session=True) as process:
-        try:
-            while not answers(ready):
-                if process.poll() is not None:
-                    raise CannotError(f"{name} ended: see above.")
-                time.sleep(0.2)
-            yield
-        finally:
-            process.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-
-
-def prometheus(folder: Path) -> list[str]:
-    program = shutil.which("prometheus", path=str(_UNPACKED)) or shutil.which("prometheus")
-    if program is None:
-        raise CannotError("There is no prometheus here. Install it, or run `make demo` where apt has it.")
-    config = {
-        "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-        "rule_files": [str(file.resolve()) for file in sorted(RULES.glob("kmemtrace.[ra]*.yml"))],
-        "scrape_configs": [{"job_name": "kmemtrace", "static_configs": [{"targets": [EXPORTER]}]}],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(config))  # YAML of a kind
-    options = {
-        "config.file": f"{folder}/prometheus.yml",
-        "storage.tsdb.path": f"{folder}/data",
-        "web.listen-address": PROMETHEUS,
-        "log.level": "error",
-    }
-    return [program, *(f"--{name}={value}" for name, value in options.items())]
-
-
 def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     export = [sys.executable, "-m", "kmemtrace", "export", f"--listen-address={EXPORTER}"]
@@ -125,7 +79,7 @@ def main() -> int:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kmemtrace-demo-")))
             stack.enter_context(running("The exporter", export, f"http://{EXPORTER}/healthz"))
-            stack.enter_context(running("Prometheus", prometheus(folder), f"http://{PROMETHEUS}/-/ready"))
+            stack.enter_context(serving(folder, PROMETHEUS, [EXPORTER], _EVERY_SECONDS))
             stack.enter_context(cgroup("kmemtrace-demo-web.service", web))
             stack.enter_context(cgroup("kmemtrace-demo-batch.service", batch))
             print(f"The exporter:      http://{EXPORTER}/")

@@ -7,6 +7,7 @@ from dashboards.source.panels import (
     ONLY_FUNCTIONS,
     Column,
     Query,
+    add,
     board,
     choice,
     graph,
@@ -27,7 +28,8 @@ def cgroup() -> Dashboard:
             'label_values(kmemtrace_charged_pages_total{job=~"$job",instance=~"$instance"}, cgroup)',
         )
     )
-    for panel in (
+    return add(
+        made,
         number("Held", "Not yet uncharged.", "bytes", Query(f"sum(kmemtrace_held_bytes{{{ONE}}})")),
         number(
             "Failed charges",
@@ -83,6 +85,4 @@ def cgroup() -> Dashboard:
             Column("", "short", f"kmemtrace_cgroup_info{{{ONE}}}"),
             empty="Its path tells nothing of a pod, container or unit",
         ).height(5),
-    ):
-        made = made.with_panel(panel)
-    return made
+    )

@@ -2,15 +2,27 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from dashboards.source.panels import HOST, ONLY_FUNCTIONS, Column, Query, board, graph, listing, number, rate
+from dashboards.source.panels import (
+    HOST,
+    ONLY_FUNCTIONS,
+    Column,
+    Query,
+    add,
+    board,
+    graph,
+    listing,
+    number,
+    rate,
+)
 
 LINK = "/d/kmemtrace-overview?${__url_time_range}&var-instance=${__value.raw}"
 
 
 def fleet() -> Dashboard:
     made = board("fleet", "Fleet", "All hosts: where to look first.", many=True)
-    for panel in (
-        number("Hosts", "That answer.", "short", Query(f"count(kmemtrace_build_info{{{HOST}}})")),
+    made = add(
+        made,
+        number("Hosts", "That answer.", "short", Query(f"count(kmemtrace_build_info{{{HOST}}})")).span(8),
         number(
             "Hosts with a certain mismatch",
             "Since their tracers started.",
@@ -20,15 +32,14 @@ def fleet() -> Dashboard:
                 f'(instance:kmemtrace_mismatches:sum{{{HOST},confidence="certain"}}) > 0) or vector(0)'
             ),
             bad_from=1,
-        ),
+        ).span(8),
         number(
             "Held by removed cgroups",
             "On all hosts.",
             "bytes",
             Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
-        ),
-    ):
-        made = made.with_panel(panel.span(8))
+        ).span(8),
+    )
     made = made.with_panel(
         listing(
             "Hosts",
@@ -44,7 +55,8 @@ def fleet() -> Dashboard:
         )
     )
     made = made.with_row(Row("Side by side"))
-    for graph_ in (
+    return add(
+        made,
         graph(
             "Held",
             "The ten hosts that hold most.",
@@ -88,6 +100,4 @@ def fleet() -> Dashboard:
                 "{{instance}} {{class}} {{confidence}}",
             ),
         ),
-    ):
-        made = made.with_panel(graph_)
-    return made
+    )

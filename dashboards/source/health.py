@@ -2,12 +2,13 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards.source.panels import HOST, Column, Query, board, graph, listing, rate
+from dashboards.source.panels import HOST, Column, Query, add, board, graph, listing, rate
 
 
 def health() -> Dashboard:
     made = board("health", "Tracer health", "What the tracer sees, misses and costs on one host.")
-    for panel in (
+    return add(
+        made,
         listing(
             "How each event is seen",
             "The hook of each event, as `kmemtrace check` shows it.",
@@ -87,6 +88,4 @@ def health() -> Dashboard:
             Query(f"process_resident_memory_bytes{{{HOST}}}", "resident"),
             Query(f"kmemtrace_own_map_bytes{{{HOST}}}", "maps"),
         ),
-    ):
-        made = made.with_panel(panel)
-    return made
+    )

@@ -7,6 +7,7 @@ from dashboards.source.panels import (
     ONLY_FUNCTIONS,
     Column,
     Query,
+    add,
     board,
     graph,
     heat,
@@ -20,7 +21,8 @@ CGROUP_LINK = "/d/kmemtrace-cgroup?${__url_time_range}&var-instance=${instance}&
 
 def overview() -> Dashboard:
     made = board("overview", "Overview", "Whose kernel memory it is on one host, and whether it comes back.")
-    for panel in (
+    made = add(
+        made,
         number(
             "Held",
             "Kernel memory charged since the tracer started and not yet uncharged.",
@@ -60,8 +62,7 @@ def overview() -> Dashboard:
             "short",
             Query(f"sum({rate('missed_events_total')})"),
         ),
-    ):
-        made = made.with_panel(panel)
+    )
     made = made.with_row(Row("Whose it is"))
     made = made.with_panel(
         graph(

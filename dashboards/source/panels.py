@@ -35,6 +35,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+Panel = heatmap.Panel | stat.Panel | table.Panel | timeseries.Panel
 SOURCE = DataSourceRef("prometheus", "${datasource}")
 TAG = "kmemtrace"
 HOST = 'job=~"$job",instance=~"$instance"'
@@ -204,6 +205,12 @@ def board(uid: str, title: str, description: str, *, host: bool = True, many: bo
     if host:
         hosts = 'label_values(kmemtrace_build_info{job=~"$job"}, instance)'
         made = made.with_variable(choice("instance", "Host", hosts, many=many))
+    return made
+
+
+def add(made: Dashboard, *panels: Panel) -> Dashboard:
+    for panel in panels:
+        made = made.with_panel(panel)
     return made
 
 

@@ -155,19 +155,13 @@ def _reconcile(tracer: Tracer, cgroup: WorkloadCgroup) -> tuple[CounterReading |
     if not (first.drifted and counter.drifted):
         return reading, ()
     parts = ", ".join(f"{name} {pages}" for name, pages in counter.parts.items())
-    drift = Mismatch(
-        mismatch_class=MismatchClass.COUNTER_DRIFT.label,
-        confidence=Confidence.CERTAIN.value,
-        page=0,
-        order=0,
+    now = time.time()
+    drift = Mismatch.of_no_page(
+        MismatchClass.COUNTER_DRIFT.label,
+        Confidence.CERTAIN.value,
         charged_to=cgroup.path,
-        uncharged_from=None,
-        alloc_stack=(),
-        free_stack=(),
-        comm="",
-        pid=0,
-        time=time.time(),
-        first_time=time.time(),
+        time=now,
+        first_time=now,
         events=(
             (
                 f"the cgroup's counter says {counter.charged} pages, its parts add up to "

@@ -27,7 +27,7 @@ class Page:
     content_type: str
 
 
-class _Fixed(Collector):
+class Fixed(Collector):
     """prometheus-client collects from an object; ours is made anew for each reading."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
@@ -79,18 +79,13 @@ class Source:
             encode, content_type = choose_encoder(accept)
             if (content_type, zipped) not in self._pages:
                 registry = CollectorRegistry()
-                registry.register(_Fixed(families(told)))
+                registry.register(Fixed(families(told)))
                 ProcessCollector(registry=registry)
                 body = encode(registry)
                 if zipped:
                     body = gzip.compress(body, _GZIP_LEVEL)
                 self._pages[content_type, zipped] = Page(body, content_type)
             return self._pages[content_type, zipped]
-
-    @property
-    def seconds(self) -> float:
-        """That all readings took."""
-        return self._seconds
 
     @property
     def age_seconds(self) -> float:

@@ -42,27 +42,32 @@ class Prometheus:
 
         Raises CannotError.
         """
-        # POST: an expression may be longer than a URL may be.
-        data = urllib.parse.urlencode({"query": expression}).encode()
-        asked = urllib.request.Request(f"{self.url}/api/v1/query", data, self._headers)
+        try:
+            return [
+                Sample(one["metric"].pop("__name__", ""), one["metric"], float(one["value"][1]))
+                for one in self.ask("query", query=expression)["result"]
+            ]
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise CannotError(f"{self.url} answers as no Prometheus does.") from None
+
+    def ask(self, path: str, **parameters: str | float) -> Any:
+        """The data that the HTTP API answers below /api/v1/.
+
+        Raises CannotError.
+        """
+        # POST, where there are parameters: an expression may be longer than a URL may be.
+        data = urllib.parse.urlencode(parameters).encode() if parameters else None
+        asked = urllib.request.Request(f"{self.url}/api/v1/{path}", data, self._headers)
         try:
             with urllib.request.urlopen(asked, timeout=_PATIENCE_SECONDS) as answer:
-                document = json.load(answer)
+                return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise CannotError(f"{self.url} answers {error.code} {error.reason}: {_said(error)}") from None
         except urllib.error.URLError as error:
             raise CannotError(f"{self.url} cannot be reached: {error.reason}.") from None
         except (OSError, ValueError) as error:
             raise CannotError(f"{self.url} answers as no Prometheus does: {error}.") from None
-        return self._samples(document)
-
-    def _samples(self, document: Any) -> list[Sample]:
-        try:
-            return [
-                Sample(one["metric"].pop("__name__", ""), one["metric"], float(one["value"][1]))
-                for one in document["data"]["result"]
-            ]
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError):
             raise CannotError(f"{self.url} answers as no Prometheus does.") from None
 
 

@@ -62,7 +62,7 @@ class Fleet:
         now = time.monotonic()
         interval, self._last = 0.0 if self._last is None else now - self._last, now
         page_size = int(_highest(told, "page_size_bytes") or 4096)
-        mismatches, hosts = _mismatches(told), len({b.labels.get("instance") for b in builds})
+        mismatches, hosts = _mismatches(told), len({_host(b) for b in builds})
         return Snapshot(
             time=time.time(),
             host="1 host" if hosts == 1 else f"{hosts} hosts",
@@ -89,11 +89,13 @@ class Fleet:
     ) -> Iterable[Cgroup]:
         found: dict[tuple[str, str], _One] = defaultdict(_One)
         for sample in held:
-            of = sample.labels.get("instance", ""), sample.labels.get("cgroup", "")
-            found[of].held[CgroupState(sample.labels["state"])] = sample.value
+            found[_host(sample), sample.labels.get("cgroup", "")].held[
+                CgroupState(sample.labels["state"])
+            ] = sample.value
         for sample in counted:
-            of = sample.labels.get("instance", ""), sample.labels.get("cgroup", "")
-            found[of].counts[sample.name.removeprefix("kmemtrace_")] = sample.value
+            found[_host(sample), sample.labels.get("cgroup", "")].counts[
+                sample.name.removeprefix("kmemtrace_")
+            ] = sample.value
         broken: dict[tuple[str | None, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for one in mismatches:
             broken[one.host, one.charged_to][one.mismatch_class] += one.count
@@ -126,6 +128,10 @@ class Fleet:
                 host=host,
             )
             one, mismatches = _One(one.held), {}
+
+
+def _host(sample: Sample) -> str:
+    return sample.labels.get("instance", "")
 
 
 def _whole(value: float | None) -> int | None:
@@ -172,11 +178,11 @@ def _losses(samples: list[Sample]) -> Losses:
 
 def _maps(samples: list[Sample]) -> dict[str, MapFill]:
     """Of each map that of the host where it is fullest."""
-    capacity = {(s.labels.get("instance"), s.labels["map"]): s.value for s in _of(samples, "map_capacity")}
+    capacity = {(_host(s), s.labels["map"]): s.value for s in _of(samples, "map_capacity")}
     fills: dict[str, MapFill] = {}
     for sample in _of(samples, "map_entries"):
         name = sample.labels["map"]
-        fill = MapFill(int(sample.value), int(capacity.get((sample.labels.get("instance"), name), 0)))
+        fill = MapFill(int(sample.value), int(capacity.get((_host(sample), name), 0)))
         if name not in fills or fill.entries * fills[name].capacity > fills[name].entries * fill.capacity:
             fills[name] = fill
     return fills
@@ -185,20 +191,13 @@ def _maps(samples: list[Sample]) -> dict[str, MapFill]:
 def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     """Without evidence, which is only on the host."""
     return tuple(
-        Mismatch(
-            mismatch_class=s.labels["class"],
-            confidence=s.labels["confidence"],
-            page=0,
-            order=0,
+        Mismatch.of_no_page(
+            s.labels["class"],
+            s.labels["confidence"],
             charged_to=s.labels["cgroup"],
-            uncharged_from=None,
-            alloc_stack=(),
-            free_stack=(),
-            comm="",
-            pid=0,
             time=time.time(),
             count=int(s.value),
-            host=s.labels.get("instance", ""),
+            host=_host(s),
         )
         for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (s.labels["confidence"], -s.value))
         if s.value
@@ -209,5 +208,5 @@ def _unseen(samples: list[Sample]) -> dict[str, str]:
     """What some hosts cannot show."""
     hosts: dict[str, set[str]] = defaultdict(set)
     for sample in _of(samples, "unseen_info"):
-        hosts[sample.labels["what"]].add(sample.labels.get("instance", ""))
+        hosts[sample.labels["what"]].add(_host(sample))
     return {what: f"not on {len(names)} of the hosts" for what, names in hosts.items()}

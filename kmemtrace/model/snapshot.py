@@ -5,7 +5,7 @@ Pages are base pages throughout: an order-3 charge counts 8.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
@@ -144,6 +144,15 @@ class Mismatch:
     """What was seen of the page, in its order."""
     host: str | None = None
     """As a cgroup's."""
+
+    @classmethod
+    def of_no_page(
+        cls, mismatch_class: str, confidence: str, charged_to: str, time: float, **more: Any
+    ) -> "Mismatch":
+        """One that is known by its sums alone: without a page, stacks and a process."""
+        nothing: dict[str, Any] = {"page": 0, "order": 0, "uncharged_from": None, "comm": "", "pid": 0}
+        nothing |= {"alloc_stack": (), "free_stack": ()}
+        return cls(mismatch_class, confidence, charged_to=charged_to, time=time, **(nothing | more))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ import bcrypt
 import pytest
 import yaml
 
+from dashboards.server import RULES
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
 from tests.live.test_command import COMMAND, POWERLESS, in_kernel, kmemtrace
 from tests.live.test_workloads import PIPE_WRITE, at
 from tests.live.workloads import held_in
-from tests.prometheus import RULES, free_port, serve, tool, until
+from tests.prometheus import free_port, only, serve, tool, until
 from tests.tracing import Watched
 
 pytestmark = pytest.mark.own_tracer
@@ -90,13 +91,13 @@ def test_what_prometheus_has_is_what_was_charged(
         with held_in(folder, lambda: workloads.fill_pipes(PAGES)):
             row = watched.row()
             assert at(row, PIPE_WRITE).charged_pages == PAGES
-            until(lambda: prometheus.value(charged) == row.charged_pages, 30)
-            assert prometheus.value(held) == row.held_pages * PAGE
-            assert prometheus.value(uncharged) == row.uncharged_pages
-        until(lambda: prometheus.value(f"{uncharged} == {charged}") is not None, 30)
-        assert prometheus.value(held) == 0
-        assert prometheus.value(charged) == watched.row().charged_pages
-        assert prometheus.value("sum(kmemtrace_mismatches_total)") == 0
+            until(lambda: only(prometheus, charged) == row.charged_pages, 30)
+            assert only(prometheus, held) == row.held_pages * PAGE
+            assert only(prometheus, uncharged) == row.uncharged_pages
+        until(lambda: only(prometheus, f"{uncharged} == {charged}") is not None, 30)
+        assert only(prometheus, held) == 0
+        assert only(prometheus, charged) == watched.row().charged_pages
+        assert only(prometheus, "sum(kmemtrace_mismatches_total)") == 0
     assert exporter.end() == ""
 
 
@@ -176,7 +177,7 @@ def test_all_hosts_in_one_table(
     with serve(tmp_path, targets) as prometheus, held_in(folder, lambda: workloads.fill_pipes(PAGES)):
         held = watch(folder).row().held_pages
         of = f'kmemtrace_held_bytes{{cgroup="/{folder.name}"}}'
-        until(lambda: [v for _, v in prometheus.query(of)] == [held * PAGE] * 2, 30)
+        until(lambda: [s.value for s in prometheus.query(of)] == [held * PAGE] * 2, 30)
         asked = ["top", "--prometheus", prometheus.url, "--once", "--duration=3"]
         done = kmemtrace(*asked, "--json")
         assert (done.returncode, done.stderr) == (0, "")

@@ -6,9 +6,10 @@ import subprocess
 
 import yaml
 
+from dashboards.server import RULES
 from dashboards.source.build import texts
 from kmemtrace.exporter.metrics import families
-from tests.prometheus import ROOT, RULES, tool
+from tests.prometheus import ROOT, tool
 from tests.unit.test_metrics import everything
 
 
