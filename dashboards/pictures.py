@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -31,7 +32,7 @@ _UNITS: dict[str, Formatter] = {
 }
 _COLUMN_INCHES, _ROW_INCHES = 0.6, 0.36
 _MARGIN_INCHES, _TITLE_INCHES = 0.75, 0.6
-_TABLE_ROWS = 10
+_TABLE_ROWS, _CELL = 10, 60
 
 
 class Line(NamedTuple):
@@ -49,6 +50,8 @@ class Canvas(NamedTuple):
     variables: dict[str, str]
     begin: float
     end: float
+    without: str
+    """Series with a label that has this are left out; none if empty."""
 
     def asked(self, expression: str) -> str:
         for name, value in ({"__rate_interval": "30s"} | self.variables).items():
@@ -56,7 +59,10 @@ class Canvas(NamedTuple):
         return expression
 
     def now(self, target: dict[str, Any]) -> list[Sample]:
-        return self.server.query(self.asked(target["expr"]))
+        return [s for s in self.server.query(self.asked(target["expr"])) if self.wanted(s.labels)]
+
+    def wanted(self, labels: dict[str, str]) -> bool:
+        return not (self.without and any(self.without in value for value in labels.values()))
 
     def lines(self, target: dict[str, Any]) -> list[Line]:
         found = self.server.ask(
@@ -69,6 +75,7 @@ class Canvas(NamedTuple):
         return [
             Line(one["metric"], [at for at, _ in one["values"]], [float(v) for _, v in one["values"]])
             for one in found["result"]
+            if self.wanted(one["metric"])
         ]
 
 
@@ -77,6 +84,7 @@ def main() -> int:
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="URL")
     parser.add_argument("--minutes", type=float, default=5.0, help="default: %(default)s")
     parser.add_argument("--cgroup", default="/kmemtrace-demo-batch.service", help="default: %(default)s")
+    parser.add_argument("--without", default="", metavar="TEXT", help="leave out series that name it")
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="default: %(default)s")
     options = parser.parse_args()
     try:
@@ -84,7 +92,7 @@ def main() -> int:
         (host, *_) = sorted({s.labels["instance"] for s in server.query("kmemtrace_build_info")}) or [""]
         variables = {"job": ".*", "instance": host, "cgroup": options.cgroup}
         now = time.time()
-        canvas = Canvas(server, variables, now - 60 * options.minutes, now)
+        canvas = Canvas(server, variables, now - 60 * options.minutes, now, options.without)
         for file in sorted(DASHBOARDS.glob("*.json")):
             board = json.loads(file.read_text())
             picture = options.folder / f"{file.stem.replace('kmemtrace', 'dashboard')}.png"
@@ -152,7 +160,7 @@ def heat(axes: Axes, panel: dict[str, Any], canvas: Canvas) -> bool:
     first, last = (used[0], used[-1] + 1) if len(used) else (0, len(lines))
     times = [t / 86400 for t in lines[0].times]
     axes.pcolormesh(times, range(first, last), np.sqrt(counts[first:last]), cmap="Oranges", shading="nearest")
-    bounds = [_UNITS["s"](float(line.labels["le"])) for line in lines[first:last]]
+    bounds = [said("s", float(line.labels["le"])) for line in lines[first:last]]
     axes.set_yticks(range(first, last), [f"≤ {bound}" for bound in bounds], fontsize=7)
     _over_time(axes, panel | {"fieldConfig": None}, canvas)
     return True
@@ -174,7 +182,7 @@ def number(axes: Axes, panel: dict[str, Any], canvas: Canvas) -> bool:
     defaults = panel["fieldConfig"]["defaults"]
     steps = defaults["thresholds"]["steps"]
     color = [s["color"] for s in steps if s["value"] is None or found[0].value >= s["value"]][-1]
-    text = _UNITS[defaults["unit"]](found[0].value)
+    text = said(defaults["unit"], found[0].value)
     axes.text(
         0.5, 0.35, text, ha="center", va="center", size=22, color=f"dark{color}", transform=axes.transAxes
     )
@@ -184,7 +192,8 @@ def number(axes: Axes, panel: dict[str, Any], canvas: Canvas) -> bool:
 def listing(axes: Axes, panel: dict[str, Any], canvas: Canvas) -> bool:
     """A column for each label that is shown, and one for each query."""
     organized = panel["transformations"][-1]["options"]
-    shown = [n for n in organized["indexByName"] if n not in organized["renameByName"].values()]
+    order = sorted(organized["indexByName"], key=organized["indexByName"].__getitem__)
+    shown = [name for name in order if name not in organized["renameByName"].values()]
     cells: dict[tuple[str, ...], list[str]] = {}
     titles = [organized["renameByName"][f"Value #{t['refId']}"] for t in panel["targets"]]
     units = {o["matcher"]["options"]: o["properties"][0]["value"] for o in panel["fieldConfig"]["overrides"]}
@@ -192,18 +201,23 @@ def listing(axes: Axes, panel: dict[str, Any], canvas: Canvas) -> bool:
         for sample in sorted(canvas.now(target), key=lambda s: -s.value):
             key = tuple(sample.labels.get(label, "") for label in shown)
             row = cells.setdefault(key, [""] * len(titles))
-            row[column] = _UNITS[units[titles[column]]](sample.value)
+            row[column] = said(units[titles[column]], sample.value)
     axes.set_axis_off()
     if not cells:
         return False
     kept = [n for n, title in enumerate(titles) if title]
-    text = [[*key, *(row[n] for n in kept)] for key, row in list(cells.items())[:_TABLE_ROWS]]
+    rows = list(cells.items())[:_TABLE_ROWS]
+    text = [[*(shorten(cell, _CELL) for cell in key), *(row[n] for n in kept)] for key, row in rows]
     head = [*shown, *(titles[n] for n in kept)]
     made = axes.table(text, colLabels=head, loc="upper left", cellLoc="left", edges="horizontal")
     made.auto_set_font_size(False)
     made.set_fontsize(8)
     made.auto_set_column_width(range(len(head)))
     return True
+
+
+def said(unit: str, value: float) -> str:
+    return str(_UNITS[unit](float(f"{value:.3g}")))
 
 
 def legend(target: dict[str, Any], labels: dict[str, str]) -> str:
