@@ -114,7 +114,7 @@ def make_cgroup(tracer: Tracer) -> Iterator[Callable[[str], Path]]:
 
 
 _SKIPPED_PROBES = 2
-"""Pages whose uncharge a kprobe may have skipped in an interrupt, which nobody counts."""
+"""Pages whose uncharge kprobes may have skipped in interrupts, where the kernel does not tell how often."""
 
 
 class Watched:
@@ -137,8 +137,9 @@ class Watched:
     def losses(self) -> int:
         """Pages that missed events could account for since the watching began: each missed event
         of a page, and each page mended."""
-        uncounted = _SKIPPED_PROBES if self._tracer.plan.tier is Tier.KPROBE else 0
-        return _lost(self._tracer.snapshot().losses) - _lost(self._before) + uncounted
+        now = self._tracer.snapshot()
+        uncounted = _SKIPPED_PROBES if "skipped probes" in now.unseen else 0
+        return _lost(now.losses) - _lost(self._before) + uncounted
 
 
 def certain(tracer: Tracer) -> list[str]:

@@ -1,25 +1,38 @@
-"""bpf(2), for the two questions that BCC has no call for: may we, and does fentry attach?"""
+"""bpf(2) and perf_event_open(2), for what BCC has no call for: may we, does fentry attach, and how often was
+a kprobe skipped?"""
 
 import ctypes
 import errno
 import platform
 
 _NUMBERS = {
-    "x86_64": 321,
-    "aarch64": 280,
-    "riscv64": 280,
-    "loongarch64": 280,
-    "s390x": 351,
-    "ppc64le": 361,
+    "x86_64": (321, 298),
+    "aarch64": (280, 241),
+    "riscv64": (280, 241),
+    "loongarch64": (280, 241),
+    "s390x": (351, 331),
+    "ppc64le": (361, 319),
 }
+"""Of bpf and perf_event_open, by machine."""
+_ANY_PROCESS, _NO_GROUP, _CLOSE_ON_EXEC = -1, -1, 8
 
 
 def bpf(command: int, attributes: ctypes.Structure | ctypes.Array[ctypes.c_uint32]) -> int:
     """The new file descriptor, or -errno; -ENOSYS on a machine whose system call number we do not
     know."""
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
+    return _call(0, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+
+
+def perf_event_open(attributes: ctypes.Structure) -> int:
+    """Of all processes, as it takes for a probe; the descriptor, or -errno as bpf() answers."""
+    cpu = 0  # a probe is hit on all of them, whichever is named
+    return _call(1, ctypes.byref(attributes), _ANY_PROCESS, cpu, _NO_GROUP, _CLOSE_ON_EXEC)
+
+
+def _call(which: int, *arguments: object) -> int:
+    numbers = _NUMBERS.get(platform.machine())
+    if numbers is None:
         return -errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    fd = libc.syscall(numbers[which], *arguments)
     return int(fd) if fd >= 0 else -ctypes.get_errno()

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.attaching import FENTRY, FEXIT, attach_tracing, load_tracing
+from kmemtrace.kernel.attaching import (
+    FENTRY,
+    FEXIT,
+    KprobeLink,
+    attach_kprobe,
+    attach_tracing,
+    load_tracing,
+)
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.model.enums import c_defines
@@ -40,6 +47,7 @@ class Programs:
             self._bpf: Any = self._bcc.BPF(text=text.encode(), cflags=flags)
         self._probes = probes
         self._links: list[int] = []
+        self._kprobes: dict[str, KprobeLink] = {}
         self._fds: dict[str, int] = {}
 
     def attach(self) -> None:
@@ -63,12 +71,25 @@ class Programs:
         match probe.attachment:
             case Attachment.RAW_TRACEPOINT:
                 self._bpf.attach_raw_tracepoint(hook, function)
-            case Attachment.KPROBE:
-                self._bpf.attach_kprobe(event=hook, fn_name=function)
-            case Attachment.KRETPROBE:
-                self._bpf.attach_kretprobe(event=hook, fn_name=function)
+            case Attachment.KPROBE | Attachment.KRETPROBE:
+                self._attach_kprobe(name, hook, at_return=probe.attachment is Attachment.KRETPROBE)
             case Attachment.FENTRY | Attachment.FEXIT:
                 self._links.append(attach_tracing(self.fd(name)))
+
+    def _attach_kprobe(self, name: str, hook: bytes, *, at_return: bool) -> None:
+        try:
+            self._kprobes[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
+        except OSError:  # before 5.15; and if there is another reason, BCC says it too
+            attach = self._bpf.attach_kretprobe if at_return else self._bpf.attach_kprobe
+            attach(event=hook, fn_name=name.encode())
+
+    def skipped(self, name: str) -> int | None:
+        """How often the probe of this attached program was skipped in an interrupt: 0 of one that is no
+        kprobe; None where the kernel does not tell."""
+        if self._probes[name].attachment not in _KPROBES:
+            return 0
+        link = self._kprobes.get(name)
+        return None if link is None else link.missed()
 
     def fd(self, name: str) -> int:
         """The descriptor of a program, loaded now if it was not: one of the Plan's, or one that
@@ -136,6 +157,8 @@ class Programs:
     def close(self) -> None:
         while self._links:
             os.close(self._links.pop())
+        while self._kprobes:
+            self._kprobes.popitem()[1].close()
         self._bpf.cleanup()
 
 

@@ -55,6 +55,10 @@ PAGE_PROGRAMS = frozenset(
 
 _KPROBE_MISSES_SINCE = (6, 7)
 """dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
+_SKIPPED_PROBES = (
+    "a kprobe that an interrupt hits while the program of another one runs is skipped, and before 6.7 the "
+    "kernel does not tell how often: what it could explain is called suspect"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Tracer:
             | (subtree or {}),
         )
         self._unseen = _unseen(plan, sweeps=sweeps, sites=sites)
+        self._skips_uncounted = False
         sees = _sees(plan)
         self._judges = "WITH_VERDICTS" in plan.defines
         self._maps = self._open_maps(sees)
@@ -120,6 +125,9 @@ class Tracer:
 
     def start(self) -> None:
         self._programs.attach()
+        self._skips_uncounted = any(self._programs.skipped(name) is None for name in self.plan.programs)
+        if self._skips_uncounted:
+            self._unseen["skipped probes"] = _SKIPPED_PROBES
         # Loaded now, for whoever gives up the privilege to load anything once all is attached.
         for name in self._on_request():
             self._programs.fd(name)
@@ -245,7 +253,7 @@ class Tracer:
         of_pages = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
         self._missed.note(time.monotonic(), of_pages + losses.map_full["batches"] + losses.unpaired)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
-        sight = Sight(self._tier is Tier.KPROBE, self._scanned_at)
+        sight = Sight(self._skips_uncounted, self._scanned_at)
         self._verdicts.take(found, moves, self._missed, sight)
 
     def _exempt(self) -> dict[str, int]:
@@ -254,11 +262,11 @@ class Tracer:
         return {e.label: n for e, n in counts.items() if n}
 
     def _misses(self) -> dict[str, int] | None:
-        """By program, how often it was skipped; None where the kernel does not tell."""
-        misses = {n: i.recursion_misses for n, i in self.infos().items()}
+        """By program, how often it was skipped, itself or its kprobe; None where the kernel does not tell."""
         if self._uncounted():
             return None
-        counted = {n: m for n, m in misses.items() if m is not None}
+        misses = {n: i.recursion_misses for n, i in self.infos().items()}
+        counted = {n: m + (self._programs.skipped(n) or 0) for n, m in misses.items() if m is not None}
         return counted if len(counted) == len(misses) else None
 
     def _open_maps(self, sees: Sees) -> _Maps:
@@ -388,11 +396,6 @@ def _unseen(plan: Plan, *, sweeps: bool, sites: bool) -> dict[str, str]:
     unseen = dict(plan.unseen)
     if len(plan.unjudged) == len(MismatchClass):
         unseen["mismatches"] = next(iter(plan.unjudged.values()))
-    if plan.tier is Tier.KPROBE:
-        unseen["skipped probes"] = (
-            "a kprobe that an interrupt hits while the program of another one runs is skipped, and counted "
-            "for no program: what it could explain is called suspect"
-        )
     if not sites:
         unseen["sites"] = "call sites are not recorded (--no-sites)"
     if not sweeps:

@@ -69,8 +69,8 @@ class Sight:
     """How far the programs' events can be relied upon."""
 
     uncounted_in_interrupts: bool
-    """A kprobe that an interrupt hits while the program of another one runs is skipped; before 6.7
-    nobody counts that for a program, and where the kprobes themselves do (nmissed), never."""
+    """A kprobe that an interrupt hits while the program of another one runs is skipped. No program's misses
+    count that; the probe's own do (nmissed), which the kernel tells since 6.7."""
     scanned_at: float | None
     """When the search for pages charged before the start ended (s, CLOCK_MONOTONIC)."""
 
