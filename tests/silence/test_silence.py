@@ -32,7 +32,8 @@ class Run:
         self._tracer = self._start()
         self._last: Snapshot | None = None
         self.seconds = 0.0
-        self.charged = self.missed = 0
+        self.charged = 0
+        self.missed: int | None = 0
         self.found: Counter[tuple[str, str]] = Counter()
         self.exempt: Counter[str] = Counter()
         self.certain: list[str] = []
@@ -58,7 +59,8 @@ class Run:
         last = self._tracer.snapshot()
         self.seconds += time.monotonic() - self._since
         self.charged += last.charged_pages
-        self.missed += sum((last.losses.recursion_misses or {}).values())
+        misses = last.losses.recursion_misses  # None: this kernel does not tell
+        self.missed = None if misses is None or self.missed is None else self.missed + sum(misses.values())
         self.exempt.update(last.exempt)
         for mismatch in last.mismatches:
             self.found[mismatch.mismatch_class, mismatch.confidence] += mismatch.count

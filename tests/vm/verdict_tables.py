@@ -90,7 +90,7 @@ def _silent(run: dict[str, object]) -> str:
         f"{run['seconds'] / 60:.0f}",
         f"{run['cgroups']:,}",
         f"{run['charged_pages']:,}",
-        f"{run['missed_events']:,}",
+        "not told" if run["missed_events"] is None else f"{run['missed_events']:,}",
         f"{counts['certain']}",
         f"{counts['suspect']:,}",
     ]
