@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.kernel.facts import version
 from kmemtrace.model.enums import SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup
 from kmemtrace.tracer.tracer import Tracer
@@ -35,6 +36,12 @@ def test_every_charge_is_timed(functions: Tier, make_cgroup: MakeCgroup, watch: 
         assert left(after) == 0
         ended = after.latency["lifetime"].count
         assert ended <= charges(after) <= ended + after.held_pages
+
+
+def test_skips_of_probes_are_counted_or_named(functions: Tier, tracer: Tracer) -> None:
+    """A kernel that does not tell them makes sums less than exact, and findings suspect: it has to say so."""
+    told = version(tracer.plan.release) >= (6, 7)
+    assert ("skipped probes" in tracer.snapshot().unseen) == (functions is Tier.KPROBE and not told)
 
 
 def test_fork_storm(functions: Tier, make_cgroup: MakeCgroup, watch: Watch) -> None:

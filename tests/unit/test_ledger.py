@@ -125,3 +125,16 @@ def test_a_removed_cgroup_that_was_never_charged_leaves_no_row(ledger: Ledger) -
 def test_most_held_come_first(ledger: Ledger) -> None:
     view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), 1.0, {}, {})
     assert [c.path for c in view.cgroups] == ["/b", "/a"]
+
+
+def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
+    idle, busy = {"charged": 7, "uncharged": 4}, {"charged": 5}
+    before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), 1.0, {}, {}).cgroups}
+    moved = reading({B: {"charged": 11, "uncharged": 2}, A: idle}, failures={(A, -12): 3})
+    after = {c.path: c for c in ledger.update(moved, 2.0, {}, {A: {"lost_uncharge": 1}}).cgroups}
+    assert after["/b"].held_pages == 9
+    assert (after["/a"].held_pages, after["/a"].mismatches) == (3, {"lost_uncharge": 1})
+    assert sum((after["/a"].failed_by_errno or {}).values()) == 3
+    third = {c.path: c for c in ledger.update(moved, 3.0, {}, {}).cgroups}
+    assert third["/b"].latency is after["/b"].latency
+    assert after["/b"].latency is not before["/b"].latency
