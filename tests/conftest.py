@@ -1,5 +1,6 @@
 """The marker of the live tests, and a closing list of every skipped test with its reason."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A job in a shell's background ignores Ctrl-C, and so would each command that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--at-once"):
         config.pluginmanager.register(_AtOnce())
 

@@ -54,7 +54,16 @@ def export() -> Iterator[Export]:
     yield start
     for exporter, thread, listening in running:
         exporter.run(exporter.server.stop())
+        exporter.run(_end_tasks())
         exporter.loop.call_soon_threadsafe(exporter.loop.stop)
         thread.join()
         exporter.loop.close()
         listening.close()
+
+
+async def _end_tasks() -> None:
+    """What asyncio.run() does at its end: of connections that were cut, aiohttp leaves some behind."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
