@@ -118,7 +118,7 @@ class Tracer:
         """Findings that were counted, and that the ring had no room for."""
         self._scanned_at: float | None = None
         self._sweeper = self._make_sweeper() if sweeps else None
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
         self._own_bytes = self._programs.map_bytes()
         self._looked_charged: int | None = None
         self._preexisting: int | None = None
@@ -131,7 +131,7 @@ class Tracer:
         # Loaded now, for whoever gives up the privilege to load anything once all is attached.
         for name in self._on_request():
             self._programs.fd(name)
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
 
     def _on_request(self) -> list[str]:
         """Programs that no event runs, but we do."""
