@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,13 +35,20 @@ def _needs_bpf(tracer: Tracer) -> None:
     """Skips where the kernel refuses BPF, with the reason."""
 
 
+def listed(kind: str) -> list[dict[str, Any]]:
+    done = subprocess.run(["bpftool", "--json", kind], capture_output=True, text=True, check=True)
+    entries: list[dict[str, Any]] = json.loads(done.stdout)
+    return entries
+
+
 def in_kernel() -> set[tuple[str, int]]:
     """Every BPF program, map and link there is, whoever made it."""
-    found = set()
-    for kind in ("prog", "map", "link"):
-        listed = subprocess.run(["bpftool", "--json", kind], capture_output=True, text=True, check=True)
-        found |= {(kind, entry["id"]) for entry in json.loads(listed.stdout)}
-    return found
+    return {(kind, entry["id"]) for kind in ("prog", "map", "link") for entry in listed(kind)}
+
+
+def has_attached(before: set[tuple[str, int]]) -> bool:
+    """Whether a tracer that began since has attached its programs: that done, it loads `sweep`."""
+    return any(p.get("name") == "sweep" and ("prog", p["id"]) not in before for p in listed("prog"))
 
 
 def pipes_of(pages: int) -> Callable[[], None]:
@@ -69,9 +77,9 @@ def test_leaks_folded(make_cgroup: MakeCgroup) -> None:
     command = [*COMMAND, "leaks", "--older-than=1s", "--duration=9s", "--folded"]
     before = in_kernel()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as leaks:
-        while not any(kind == "link" for kind, _ in in_kernel() - before):
+        while not has_attached(before):
+            assert leaks.poll() is None
             time.sleep(0.1)
-        time.sleep(1)  # it attaches one program after the other
         with held_in(folder, lambda: workloads.fill_pipes(1009)):
             assert leaks.stdout is not None
             lines = leaks.stdout.read().splitlines()
