@@ -21,6 +21,8 @@ _SECONDS = 4200
 _BOOT_SECONDS = 400
 """By then a guest runs its tests; one beside it takes half of a small machine."""
 _ATTEMPTS = 2
+_LAST_LINES, _WIDTH = 30, 160
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc|\r")
 _QEMU_FLAW = re.compile(r"Oops: int3: 0000|\bint3: 0000 \[#1\]")
 """QEMU before 8.1 may run an instruction that another of the guest's CPUs is just rewriting, as kernels
 do when a static key is switched: https://bugzilla.redhat.com/show_bug.cgi?id=2216496, mended by QEMU's
@@ -130,6 +132,16 @@ def why_it_ended(folder: Path, in_time: bool) -> str:
         return f"it did not come further within {seconds} s: ended{during}"
     last = next((line.strip() for line in reversed(console.splitlines()) if line.strip()), "nothing")
     return f"it ended early,{during}; the last on its console: {last}"
+
+
+def last_words(folder: Path) -> list[str]:
+    """The end of what the tests, the injector and the kernel printed there, each under its file's name."""
+    words = []
+    for name in ("tests.log", "injector.log", "console.log"):
+        text = _CONTROL.sub("", _text(folder / name))
+        told = [line.rstrip()[:_WIDTH] for line in text.splitlines() if line.strip()]
+        words += [f"{name}:", *told[-_LAST_LINES:]] if told else []
+    return words
 
 
 def _began(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm import verdict_tables
-from tests.vm.boot import Boot, boot
+from tests.vm.boot import Boot, boot, last_words
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
 
 TIERS = ("fentry", "kprobe", "tracepoint")
@@ -199,8 +199,7 @@ def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> st
 def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
     head = f"| {found.kernel.release} | v{found.cgroup_version}"
     if found.failure is not None:
-        word = "FAILED" if found.began else "not tested"
-        return [f"{head} | | {word}: {found.failure} | | | | {found.seconds:.0f} |"]
+        return [f"{head} | | {_ended(found)} | | | | {found.seconds:.0f} |"]
     rows = []
     for tier in dict.fromkeys(c.tier for c in of_boot):
         mine = [c for c in of_boot if c.tier == tier]
@@ -215,6 +214,10 @@ def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
             f"| {seconds:.0f} | {found.seconds:.0f} |"
         )
     return rows
+
+
+def _ended(found: Boot) -> str:
+    return f"{'FAILED' if found.began else 'not tested'}: {found.failure}"
 
 
 _BAD_FIRST = ("failed", "skipped", "passed")
@@ -245,9 +248,12 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
 
 
 def _failures(results: Mapping[Boot, list[Case]]) -> list[str]:
+    """Enough to tell why from the last page of a log, which may be all that is left of a run."""
     lines = []
     for found, of_boot in results.items():
         head = f"{found.kernel.release} v{found.cgroup_version}"
+        if found.failure is not None:
+            lines += [f"- {head} {_ended(found)}", *(f"      {line}" for line in last_words(found.folder))]
         lines += [
             f"- FAILED {head} {case.tier} {case.test}: {case.reason}"
             for case in of_boot
