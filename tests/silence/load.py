@@ -38,7 +38,7 @@ def _stress(folder: Path, stressors: list[str], seconds: int) -> subprocess.Pope
     options = [f"--{name}=1" for name in stressors]
     command = ["stress-ng", "--quiet", *options, "--vm-bytes=64M", "--mmap-bytes=32M"]
     command += ["--shm-bytes=8M", "--dentries=2048", f"--timeout={seconds}"]
-    shell = ["/bin/sh", "-c", 'echo 0 >"$0" && exec nice -n 10 "$@"', str(folder / "cgroup.procs")]
+    shell = ["/bin/sh", "-c", 'echo 0 >"$0" && exec nice -n 19 "$@"', str(folder / "cgroup.procs")]
     nowhere = subprocess.DEVNULL
     return subprocess.Popen([*shell, *command], cwd="/tmp", stdout=nowhere, stderr=nowhere)
 

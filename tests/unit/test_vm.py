@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import matrix, verdict_tables
+from tests.vm import matrix, qemu, verdict_tables
 from tests.vm.boot import Boot, emulator_failed, why_it_ended
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
 from tests.vm.matrix import ANY, PROCESS, Case
@@ -143,22 +143,35 @@ def test_why_a_guest_ended(
 
 
 @pytest.mark.parametrize(
-    ("console", "began", "failure", "again"),
+    ("console", "sound", "began", "failure", "again"),
     [
-        ("Kernel panic - not syncing: Attempted to kill init!", False, "panic", True),
-        ("Kernel panic - not syncing: Fatal exception", True, "panic", False),
-        ("Oops: int3: 0000 [#1] SMP NOPTI\nKernel panic - not syncing: Fatal", True, "panic", True),
-        ("int3: 0000 [#1] PREEMPT SMP NOPTI\nKernel panic", True, "panic", True),
-        ("Oops: int3: 0000 [#1] SMP NOPTI", True, None, False),
+        ("Kernel panic - not syncing: Attempted to kill init!", True, False, "panic", True),
+        ("Kernel panic - not syncing: Fatal exception", False, True, "panic", False),
+        ("Oops: int3: 0000 [#1] SMP NOPTI\nKernel panic - not syncing: Fatal", False, True, "panic", True),
+        ("int3: 0000 [#1] PREEMPT SMP NOPTI\nKernel panic", False, True, "panic", True),
+        ("int3: 0000 [#1] PREEMPT SMP NOPTI\nKernel panic", True, True, "panic", False),
+        ("Oops: int3: 0000 [#1] SMP NOPTI", False, True, None, False),
     ],
 )
 def test_only_the_emulator_is_tried_again(
-    console: str, began: bool, failure: str | None, again: bool, tmp_path: Path
+    console: str, sound: bool, began: bool, failure: str | None, again: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "console.log").write_text(console)
     if began:
         (tmp_path / "tests.log").touch()
-    assert emulator_failed(boot("7.2", tmp_path, failure)) == again
+    assert emulator_failed(boot("7.2", tmp_path, failure), sound=sound) == again
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright", (7, 2)),
+        ("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)", (10, 0)),
+        ("error while loading shared libraries: libfdt.so.1", ()),
+    ],
+)
+def test_version_of_qemu(said: str, expected: tuple[int, ...]) -> None:
+    assert qemu.version(said) == expected
 
 
 JUNIT = """<testsuites><testsuite>

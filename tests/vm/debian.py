@@ -1,4 +1,4 @@
-"""Debian's kernels from any of its suites, downloaded and unpacked without installing them.
+"""Packages of any Debian suite, kernels above all, downloaded and unpacked without installing them.
 
 Everything is kept in one folder of the user's cache, with an apt of its own in it: the machine's apt
 is asked for its mirror and is otherwise left alone.
@@ -48,9 +48,10 @@ def fetch(series: str) -> Kernel:
     for release, suite in found:
         folder = CACHE / release
         try:
-            if not (folder / "complete").exists():
-                _unpack(_download(suite, release, folder), folder, release)
-                (folder / "complete").touch()
+            if not (folder / "indexed").exists():
+                unpack(suite, _packages(suite, release), folder)
+                _index_modules(folder, release)
+                (folder / "indexed").touch()
             return Kernel(series, release, folder, _image(folder, release))
         except NotToBeHadError as error:
             reasons.append(str(error))
@@ -149,15 +150,31 @@ def _update(suite: str) -> None:
     _apt(suite, "apt-get", "update", "-oAPT::Update::Error-Mode=any")
 
 
-def _download(suite: str, release: str, folder: Path) -> list[Path]:
+def unpack(suite: str, packages: Iterable[str], folder: Path) -> None:
+    """The newest of these packages of a suite into a folder, once and for all.
+
+    Raises NotToBeHadError.
+    """
+    complete = folder / "complete"
+    if complete.exists():
+        return
+    _update(suite)
+    downloads = folder / "packages"
+    downloads.mkdir(parents=True, exist_ok=True)
+    _apt(suite, "apt-get", "download", *packages, folder=downloads)
+    for package in sorted(downloads.glob("*.deb")):
+        done = subprocess.run(["dpkg-deb", "-x", package, folder], check=False, capture_output=True)
+        package.unlink()
+        if done.returncode != 0:
+            raise NotToBeHadError(f"{package.name} cannot be unpacked: {done.stderr.decode().strip()}")
+    complete.touch()
+
+
+def _packages(suite: str, release: str) -> list[str]:
     """The image, and from 7.2 on the packages that it was split into."""
     image = f"linux-image-{release}"
     depends = _apt(suite, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
-    parts = split_parts(release, depends)
-    packages = folder / "packages"
-    packages.mkdir(parents=True, exist_ok=True)
-    _apt(suite, "apt-get", "download", image, *parts, folder=packages)
-    return sorted(packages.glob("*.deb"))
+    return [image, *split_parts(release, depends)]
 
 
 def split_parts(release: str, depends: str) -> list[str]:
@@ -174,12 +191,7 @@ def split_parts(release: str, depends: str) -> list[str]:
     return [part for _, part in found]
 
 
-def _unpack(packages: list[Path], folder: Path, release: str) -> None:
-    for package in packages:
-        done = subprocess.run(["dpkg-deb", "-x", package, folder], check=False, capture_output=True)
-        package.unlink()
-        if done.returncode != 0:
-            raise NotToBeHadError(f"{package.name} cannot be unpacked: {done.stderr.decode().strip()}")
+def _index_modules(folder: Path, release: str) -> None:
     modules = folder / "lib" / "modules"
     merged = folder / "usr" / "lib" / "modules"
     if merged.exists() and not modules.exists():

@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.vm import verdict_tables
 from tests.vm.boot import Boot, boot, last_words
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
+from tests.vm.qemu import qemu
 
 TIERS = ("fentry", "kprobe", "tracepoint")
 LIVE, FAULTS = "tests/live", ("tests/faults", "tests/silence")
@@ -67,6 +68,11 @@ def main() -> int:
     parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
+    try:
+        qemu()  # before several guests ask for it at once
+    except NotToBeHadError as error:
+        print(f"no kernel can be tested: {error}", file=sys.stderr)
+        return 3
     kernels, missing = _fetch_all(options.series or SERIES)
     wanted = guests(kernels, options)
     arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
