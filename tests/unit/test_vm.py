@@ -217,7 +217,8 @@ def test_processes(status: str, stderr: str, output: str, reason: str, tmp_path:
 def test_what_a_kernel_complained_of(tmp_path: Path) -> None:
     log = tmp_path / "dmesg.log"
     line = "WARNING: CPU: 1 PID: 7 at mm/memcontrol.c:3061 foo+0x1/0x2"
-    log.write_text(f"[    1.0] {line}\n[    1.0] fine\n[    2.0] {line}\n")
+    oom = "stress-ng-vm invoked oom-killer: gfp_mask=0xcc0\n[    1.5] Call Trace:\n"
+    log.write_text(f"[    1.0] {line}\n[    1.0] fine\n[    1.5] {oom}[    2.0] {line}\n")
     assert matrix.complaints(log) == [line]
     assert matrix.complaints(tmp_path / "none") == []
 
@@ -313,7 +314,9 @@ def test_fault_and_silence_tables(tmp_path: Path) -> None:
     run = {"tier": "fentry", "seconds": 1201.0, "cgroups": 2003, "charged_pages": 1009, "missed_events": 17}
     found_in_silence = {"lost_uncharge suspect": 3, "stray_uncharge suspect": 2}
     (tmp_path / "silence.json").write_text(json.dumps([run | {"found": found_in_silence}]))
-    text = verdict_tables.tables([found, boot("7.2", tmp_path / "none", "Kernel panic")])
+    not_broken = boot("6.6", tmp_path / "live-alone")
+    text = verdict_tables.tables([not_broken, found, boot("7.2", tmp_path / "none", "Kernel panic")])
+    assert "| fault | 6.1 |" in text.splitlines()
     row = "| mark cleared | fentry: lost_uncharge certain; kprobe: FAILED; tracepoint: cannot |"
     assert row in text.splitlines()
     assert f"| {found.kernel.release} | fentry | 20 | 2,003 | 1,009 | 17 | 0 | 5 |" in text

@@ -15,7 +15,7 @@ _TEST = "test_fault["
 def tables(boots: Iterable[Boot]) -> str:
     """Markdown; empty where neither faults nor silence were tested."""
     ran = [boot for boot in boots if boot.failure is None]
-    return "\n\n".join(filter(None, [_faults(ran), _silence(ran)]))
+    return "".join(f"\n{table}\n" for table in (_faults(ran), _silence(ran)) if table)
 
 
 def _faults(boots: list[Boot]) -> str:
@@ -26,7 +26,7 @@ def _faults(boots: list[Boot]) -> str:
             found[fault][boot.kernel.series, tier] = told
     if not found:
         return ""
-    series = [boot.kernel.series for boot in boots]
+    series = list(dict.fromkeys(one for cells in found.values() for one, _tier in cells))
     lines = [f"| fault | {' | '.join(series)} |", "|---" * (len(series) + 1) + "|"]
     for fault, cells in found.items():
         row = [_by_tier({tier: cells.get((one, tier), "not run") for tier in _TIERS}) for one in series]
