@@ -21,7 +21,12 @@ class Gdb:
         self._socket.connect(str(path))
         self._pending = b""
         self._thread = ""
-        self._select(self._answer())  # QEMU tells by itself that it stopped
+        # Before 8.1 QEMU tells by itself that it stopped, from then on only whoever asks: what comes
+        # before the first answer that can be nothing else is passed over.
+        answer = self._command("qSupported")
+        while answer and not answer.startswith("PacketSize="):
+            answer = self._answer()
+        self._select(self._command("?"))
         # It lets registers be written only by who has asked what there are.
         self._command("qXfer:features:read:target.xml:0,ffb")
 
