@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from tests.vm import matrix, qemu, verdict_tables
 from tests.vm.boot import Boot, emulator_failed, why_it_ended
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
+from tests.vm.gdb import Gdb
 from tests.vm.matrix import ANY, PROCESS, Case
 
 # As `apt-cache pkgnames linux-image-` gives them, in its order.
@@ -341,3 +345,43 @@ def test_guests(changes: dict[str, object], expected: list[tuple[str, int, int]]
     kernels = [boot(series, tmp_path).kernel for series in ("6.1", "6.12")]
     guests = matrix.guests(kernels, options)
     assert [(g.kernel.series, g.cgroup_version, len(g.tests)) for g in guests] == expected
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        pytest.param([b"T05thread:p01.02;"], id="before-8.1-that-it-stopped"),
+        pytest.param([], id="since-nothing"),
+    ],
+)
+def test_the_stub_of_any_qemu_is_understood(greeting: list[bytes], tmp_path: Path) -> None:
+    """A stub that answers as QEMU's does, and notes which thread was selected."""
+    answers = {b"qSupported": b"PacketSize=1000", b"?": b"T05thread:p01.02;", b"vCont;c": b"W00"}
+    asked: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client:
+            for text in greeting:
+                client.sendall(_packet(text))
+            while data := client.recv(4096):
+                for command in re.findall(rb"\$([^#]*)#", data):
+                    asked.append(command)
+                    client.sendall(b"+" + _packet(answers.get(command, b"OK")))
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "gdb"))
+        server.listen()
+        stub = threading.Thread(target=serve, args=(server,))
+        stub.start()
+        guest = Gdb(tmp_path / "gdb")
+        guest.set_breakpoint(0x1000)
+        assert not guest.resume()
+        guest.close()
+        stub.join(10)
+    assert asked.count(b"Hgp01.02") == 1
+    assert asked[-3:] == [b"Z0,1000,1", b"vCont;c", b"D"]
+
+
+def _packet(text: bytes) -> bytes:
+    return b"$" + text + b"#%02x" % (sum(text) & 0xFF)

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, RIP = 0, 1, 2, 3, 4, 5, 6, 7, 8, 16
+_ANSWER_SECONDS = 60
 ARGUMENTS = (RDI, RSI, RDX, RCX, R8)
 
 
@@ -18,6 +19,7 @@ class Gdb:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_ANSWER_SECONDS)  # rather than leave the guest standing for good
         self._socket.connect(str(path))
         self._pending = b""
         self._thread = ""
@@ -63,7 +65,10 @@ class Gdb:
 
     def resume(self) -> bool:
         """Runs until the next breakpoint; False when the guest has ended."""
-        return self._select(self._command("vCont;c"))
+        self._socket.settimeout(None)
+        stop = self._command("vCont;c")
+        self._socket.settimeout(_ANSWER_SECONDS)
+        return self._select(stop)
 
     def step(self) -> None:
         """One instruction of the stopped CPU, the others standing still."""
