@@ -44,7 +44,6 @@ struct latency {
 struct totals {
 	u64 charged; /* base pages, as everywhere */
 	u64 uncharged;
-	u64 uncharged_put; /* of these, by the put path */
 	u64 failed; /* charges, not pages */
 	u64 explicit; /* of those charged, outside the page allocator */
 	s64 kernel; /* change of the kernel's own total, in pages */

@@ -22,11 +22,16 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
 	return 0;
 }
 
+/* What a map answers to the deletion of a key that it does not have. */
+#define NO_ENTRY (-2)
+
 /* A part of a block was freed: what is left becomes blocks of their own, as
- * the buddy allocator would cut them. */
-static __always_inline void keep_rest(u64 page, u32 order, struct charge *charge)
+ * the buddy allocator would cut them. Answers how many pages the map had no room for: their charge
+ * counts as ended, for nothing will tell when it does. */
+static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 {
 	u32 whole = charge->order;
+	u64 dropped = 0;
 
 	UNROLL
 	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
@@ -35,12 +40,15 @@ static __always_inline void keep_rest(u64 page, u32 order, struct charge *charge
 		if (cut < order || cut >= whole)
 			continue;
 		charge->order = cut;
-		if (pages.update(&buddy, charge))
-			lose(LOSS_PAGES_FULL, 1);
+		if (!pages.update(&buddy, charge))
+			continue;
+		lose(LOSS_PAGES_FULL, 1);
+		dropped += 1ULL << cut;
 	}
+	return dropped;
 }
 
-static __always_inline void count_end(struct charge *charge, u64 count, bool put)
+static __always_inline void count_end(struct charge *charge, u64 count)
 {
 	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
 	struct site *site = site_at_end(charge);
@@ -50,8 +58,6 @@ static __always_inline void count_end(struct charge *charge, u64 count, bool put
 	if (!totals)
 		return;
 	__sync_fetch_and_add(&totals->uncharged, count);
-	if (put)
-		__sync_fetch_and_add(&totals->uncharged_put, count);
 	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
 }
 
@@ -61,16 +67,26 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 	struct charge charge = {};
 	u64 head = record_of(page, &charge);
 	bool marked = is_charged(page);
-	bool put = end == END_PUT || (end == END_FREE && !marked);
+	u64 dropped = 0;
 	u32 what;
+	int error;
 
 	if (!head) {
 		lose(LOSS_UNMATCHED_FREE, 1);
 		track(page, order, false);
 		return;
 	}
-	if (pages.delete(&head))
-		return; /* another CPU ended it first, and counts it */
+	error = pages.delete(&head);
+	if (error) {
+		/* No entry: another CPU ended it first, and counts it. Else the map was locked by
+		 * what we interrupt (EBUSY from 5.11 on, mostly mended by 6.7's d35381aa73f7): the
+		 * record is open still, and nothing that it leads to is judged. */
+		if (error != NO_ENTRY) {
+			lose(LOSS_PAGES_BUSY, 1);
+			set_unfollowed(page, true);
+		}
+		return;
+	}
 	what = verdict(&charge, page, order, end, marked);
 	if (what != NR_MISMATCHES)
 		report(ctx, what, page, order, &charge, end);
@@ -85,12 +101,12 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 		order = charge.order;
 	track(page, order, false);
 	if (order < charge.order)
-		keep_rest(page, order, &charge);
+		dropped = keep_rest(page, order, &charge);
 	if (end == END_HEALED)
 		lose(LOSS_HEALED, 1ULL << order);
 	if (end == END_SWEPT)
 		lose(LOSS_SWEPT, 1ULL << order);
-	count_end(&charge, 1ULL << order, put);
+	count_end(&charge, (1ULL << order) + dropped);
 }
 
 #endif

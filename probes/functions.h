@@ -110,8 +110,10 @@ static __always_inline void unpaired(void *ctx)
 #ifdef TIER_FENTRY
 	u64 page = argument(ctx, ARG_CHARGE_PAGE);
 
-	if (is_charged(page) && !is_tracked(page))
+	if (is_charged(page) && !is_tracked(page)) {
 		set_unfollowed(page, true);
+		lose(LOSS_UNPAIRED, 1);
+	}
 #else
 	lose(LOSS_UNPAIRED, 1); /* which page it was is not known any more */
 #endif

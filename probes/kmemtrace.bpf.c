@@ -175,15 +175,6 @@ int cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-int cgroup_release(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct life *life = life_of(ctx->args[0]);
-
-	if (life)
-		life->released = bpf_ktime_get_ns();
-	return 0;
-}
-
 #ifdef WITH_SWEEP
 /*
  * The last two are run by user space (BPF_PROG_TEST_RUN), not by an event: a

@@ -10,7 +10,6 @@
 
 struct life {
 	u64 removed; /* CLOCK_MONOTONIC, ns; 0: not yet */
-	u64 released;
 	char path[LIFE_PATH];
 };
 
@@ -23,16 +22,6 @@ static __always_inline bool is_memory(u64 cgroup)
 	u64 root = read_u64(cgroup + OFF_CGROUP_ROOT);
 
 	return read_u32(root + OFF_ROOT_HIERARCHY) == MEMORY_HIERARCHY;
-}
-
-static __always_inline struct life *life_of(u64 cgroup)
-{
-	u64 id;
-
-	if (!is_memory(cgroup))
-		return 0;
-	id = kernfs_id(cgroup);
-	return lives.lookup(&id);
 }
 
 static __always_inline struct life *begin_life(u64 cgroup, u64 path)

@@ -207,7 +207,7 @@ def _missed(losses: Losses) -> int:
     misses = losses.recursion_misses or {}
     of_pages = sum(n for name, n in misses.items() if name in PAGE_PROGRAMS)
     full = sum(losses.map_full[name] for name in ("pages", "cgroups", "batches"))
-    return of_pages + full + losses.ring_drops + losses.unpaired
+    return of_pages + full + losses.ring_drops + losses.unpaired + losses.pages_busy
 
 
 def _tier(options: argparse.Namespace) -> Tier | None:

@@ -28,7 +28,6 @@ class Event(StrEnum):
     RECLAIM_END = "reclaim stall end"
     CGROUP_MKDIR = "cgroup mkdir"
     CGROUP_RMDIR = "cgroup rmdir"
-    CGROUP_RELEASE = "cgroup release"
     CGROUP_ATTACH = "cgroup attach"
 
 
@@ -233,7 +232,7 @@ HOOKS: tuple[Hook, ...] = (
             "4.19: gives the path; before, it has to be looked up",
             since=(4, 18),
         )
-        for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR, Event.CGROUP_RELEASE)
+        for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR)
     ),
     _tracepoint(
         Event.CGROUP_ATTACH,

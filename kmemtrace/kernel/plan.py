@@ -28,7 +28,6 @@ COSTS: Mapping[Event, str] = {
     Event.RECLAIM_END: "reclaim stalls are not measured",
     Event.CGROUP_MKDIR: "a cgroup that lives only a moment may stay without a name",
     Event.CGROUP_RMDIR: "a removed cgroup is noticed at the next snapshot",
-    Event.CGROUP_RELEASE: "nothing that is shown",
     Event.CGROUP_ATTACH: "an allocation that is not charged while its task changes cgroups may be suspected",
 }
 """What it costs to have no hook for an event."""
@@ -63,7 +62,6 @@ class Probe:
 _TRACEPOINTS = {
     Event.CGROUP_MKDIR: "cgroup_mkdir",
     Event.CGROUP_RMDIR: "cgroup_rmdir",
-    Event.CGROUP_RELEASE: "cgroup_release",
     Event.CGROUP_ATTACH: "cgroup_attach",
     Event.KERNEL_TOTAL: "memcg_state",
     Event.RECLAIM_END: "reclaim_end",

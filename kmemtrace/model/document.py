@@ -100,6 +100,7 @@ def losses_document(losses: Losses) -> dict[str, Any]:
         "unmatched_frees": losses.unmatched_frees,
         "unknown_stacks": losses.unknown_stacks,
         "unpaired": losses.unpaired,
+        "pages_busy": losses.pages_busy,
     }
     if losses.recursion_misses is not None:
         doc["recursion_misses"] = sum(losses.recursion_misses.values())

@@ -46,6 +46,7 @@ class Loss(IntEnum):
     FAILURES_FULL = 9
     BATCH_FULL = 10
     UNPAIRED = 11
+    PAGES_BUSY = 12
 
 
 class MismatchClass(IntEnum):

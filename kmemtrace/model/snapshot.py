@@ -174,6 +174,8 @@ class Losses:
     unknown_stacks: int
     unpaired: int = 0
     """Ends of charges whose begin was not seen: missed, or under way at the start."""
+    pages_busy: int = 0
+    """Ends of records that the kernel refused because the map was locked by what they interrupted."""
 
     @property
     def missed_events(self) -> int:

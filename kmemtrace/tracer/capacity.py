@@ -55,9 +55,14 @@ class Capacity:
             sites=cgroups * _SITES_OF_A_CGROUP,
         )
 
+    @property
+    def filtered_frames(self) -> int:
+        """How many page frames have a bit of their own in the filters."""
+        return _power_of_two(self.page_frames)
+
     def defines(self) -> Defines:
         return {
-            "PAGE_INDEX_MASK": f"{_power_of_two(self.page_frames) - 1}U",
+            "PAGE_INDEX_MASK": f"{self.filtered_frames - 1}U",
             "MAX_PAGES": self.pages,
             "MAX_CGROUPS": self.cgroups,
             "MAX_SITES": self.sites,

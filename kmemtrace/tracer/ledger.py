@@ -115,7 +115,7 @@ class Ledger:
             age = now - oldest[key] / 1e9 if key in oldest else None
             cgroup = self._cgroup(key, counts.fields, age, key in removed, mismatches.get(key, {}))
             cgroups.append(cgroup)
-            if cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0:
+            if cgroup.state is CgroupState.DEAD and cgroup.held_pages <= 0:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._forgotten.append(key)

@@ -40,15 +40,14 @@ FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
 
 def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
     """struct totals: which latencies it ends with depends on what is compiled."""
-    counts = ("charged", "uncharged", "uncharged_put", "failed", "explicit")
+    counts = ("charged", "uncharged", "failed", "explicit")
     fields: list[tuple[str, Any]] = [(name, "u8") for name in counts]
     fields += [("kernel", "i8"), ("stalls", "u8"), ("stall_ns", "u8")]
     return np.dtype(fields + [(name, LATENCY) for name in latencies])
 
 
 def life_dtype(path_bytes: int) -> np.dtype[Any]:
-    times = [(name, "u8") for name in ("removed", "released")]
-    return np.dtype([*times, ("path", f"S{path_bytes}")])
+    return np.dtype([("removed", "u8"), ("path", f"S{path_bytes}")])
 
 
 def possible_cpus() -> int:

@@ -1,5 +1,6 @@
 """The live tracer: attaches, and makes a Snapshot of the BPF maps whenever asked."""
 
+import os
 import platform
 import resource
 import time
@@ -15,7 +16,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel import hooks
-from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.facts import highest_page_frame, version
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
@@ -118,6 +119,7 @@ class Tracer:
         """Findings that were counted, and that the ring had no room for."""
         self._scanned_at: float | None = None
         self._sweeper = self._make_sweeper() if sweeps else None
+        self._memory = os.sysconf("SC_PHYS_PAGES")
         self._last = time.monotonic()
         self._own_bytes = self._programs.map_bytes()
         self._looked_charged: int | None = None
@@ -184,7 +186,10 @@ class Tracer:
 
     def snapshot(self, older_than: float | None = None) -> Snapshot:
         """Everything known now; with `older_than` also which pages are held for longer than so many
-        seconds. Not to be called from two threads at once."""
+        seconds. Not to be called from two threads at once.
+
+        Raises CannotError when memory was added that the tracer has no room for."""
+        self._check_memory()
         now = time.monotonic()
         reading = self._read()
         heirs: Mapping[int, int] = {}
@@ -227,6 +232,16 @@ class Tracer:
             unseen=self._unseen,
         )
 
+    def _check_memory(self) -> None:
+        """The filters have a bit for each page of the machine as it was: of memory that is added beyond
+        them, pages would share bits with others, and be judged by what became of those."""
+        memory = os.sysconf("SC_PHYS_PAGES")
+        if memory == self._memory:
+            return
+        if highest_page_frame() > self._capacity.filtered_frames:
+            raise CannotError("Memory was added to this machine since the start: start kmemtrace again.")
+        self._memory = memory
+
     def _may_have_missed(self, since_ns: int) -> bool:
         """Whether the uncharge of a page that was charged then can have been missed."""
         if self._tier is Tier.TRACEPOINT or self._uncounted():
@@ -250,8 +265,11 @@ class Tracer:
         """`losses` are read after the findings: one that explains a finding is then among them."""
         if not self._judges:
             return
-        of_pages = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
-        self._missed.note(time.monotonic(), of_pages + losses.map_full["batches"] + losses.unpaired)
+        count = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
+        count += losses.map_full["batches"] + losses.unpaired + losses.pages_busy
+        if self._tier is not Tier.TRACEPOINT:
+            count += losses.swept  # its record may by then have been that of a later charge
+        self._missed.note(time.monotonic(), count)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
         sight = Sight(self._skips_uncounted, self._scanned_at)
         self._verdicts.take(found, moves, self._missed, sight)
@@ -347,6 +365,7 @@ class Tracer:
                 "batches": lost[Loss.BATCH_FULL],
             },
             unpaired=lost[Loss.UNPAIRED],
+            pages_busy=lost[Loss.PAGES_BUSY],
             ring_drops=self._dropped + self._verdicts.unkept,
             healed=lost[Loss.HEALED],
             swept=lost[Loss.SWEPT],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.errors import CannotError
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import fuse, workloads
@@ -90,3 +91,12 @@ def test_a_storm(tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
     assert after.charged_pages > 1_000
     assert left(after) <= watched.losses()
     assert certain(tracer) == []
+
+
+def test_memory_that_was_added_ends_the_tracing(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pages would share bits of the filters with others."""
+    monkeypatch.setattr("kmemtrace.tracer.tracer.highest_page_frame", lambda: 1 << 40)
+    assert tracer.snapshot()
+    monkeypatch.setattr(tracer, "_memory", 0)
+    with pytest.raises(CannotError, match="Memory was added to this machine since the start"):
+        tracer.snapshot()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kmemtrace.model.enums import Exemption, MismatchClass, c_defines
+from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.verdicts import FINDING
@@ -125,6 +125,9 @@ def _library() -> Path:
         "void *take_finding() { static std::vector<u8> one; if (findings.all.empty()) return 0;"
         " one = findings.all.front(); findings.all.erase(findings.all.begin()); return one.data(); }\n"
         "u64 exempted_count(u32 why) { return exempted.all[why]; }\n"
+        "u64 uncharged_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->uncharged; }\n"
+        "void set_room(u64 records) { pages.room = records; }\n"
+        "u64 lost_count(u32 what) { return losses.all[what]; }\n"
         "u64 held() { return pages.all.size(); }\n"
         "void set_scanned() { scanned.all[0] = 1; }\n"
         "}\n"
@@ -143,7 +146,12 @@ class Machine:
             copy.write(_library().read_bytes())
             copy.flush()
             self._lib = ctypes.CDLL(copy.name)
-        for name, result in (("take_finding", ctypes.c_void_p), ("exempted_count", ctypes.c_uint64)):
+        for name, result in (
+            ("take_finding", ctypes.c_void_p),
+            ("exempted_count", ctypes.c_uint64),
+            ("lost_count", ctypes.c_uint64),
+            ("uncharged_pages", ctypes.c_uint64),
+        ):
             getattr(self._lib, name).restype = result
         self._lib.held.restype = ctypes.c_uint64
         size = PAGES * PAGE
@@ -214,6 +222,20 @@ class Machine:
 
     def set_time(self, ns: int) -> None:
         self._lib.set_time(ctypes.c_uint64(ns))
+
+    def set_busy(self, on: bool) -> None:
+        """Whether maps are locked, so that no record can be deleted."""
+        self._lib.set_busy(on)
+
+    def set_room(self, records: int) -> None:
+        self._lib.set_room(ctypes.c_uint64(records))
+
+    def uncharged(self, cgroup: int) -> int:
+        """Pages, of those that the cgroup with that id was charged."""
+        return int(self._lib.uncharged_pages(ctypes.c_uint64(cgroup)))
+
+    def lost(self, what: Loss) -> int:
+        return int(self._lib.lost_count(what.value))
 
     def event(self, program: str, *arguments: int) -> None:
         context = (ctypes.c_uint64 * 8)(*arguments)

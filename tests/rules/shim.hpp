@@ -1,5 +1,6 @@
 // What the BPF programs need of BCC and of the kernel, so that the same text runs as plain C++ in a test:
 // maps are std::map, helpers read this process's memory, and time, task and CPU are what the test says.
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -25,6 +26,8 @@ template <typename K> struct bytewise {
 	bool operator()(const K &a, const K &b) const { return memcmp(&a, &b, sizeof(K)) < 0; }
 };
 
+static bool test_busy; /* maps are locked */
+
 template <typename K, typename V> struct Hash {
 	size_t room;
 	std::map<K, V, bytewise<K>> all;
@@ -42,7 +45,15 @@ template <typename K, typename V> struct Hash {
 		return 0;
 	}
 	int insert(const K *key, const V *value) { return all.count(*key) ? -1 : update(key, value); }
-	int remove(const K *key) { return all.erase(*key) ? 0 : -1; }
+	int remove(const K *key)
+	{
+		if (!all.count(*key))
+			return -ENOENT;
+		if (test_busy)
+			return -EBUSY;
+		all.erase(*key);
+		return 0;
+	}
 };
 
 template <typename V> struct Array {
@@ -100,4 +111,5 @@ static u64 bpf_log2l(u64 value) { return value ? 64 - __builtin_clzll(value) : 0
 extern "C" {
 void set_time(u64 ns) { test_time = ns; }
 void set_task(u64 task) { test_task = task; }
+void set_busy(bool busy) { test_busy = busy; }
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kmemtrace.model.enums import Exemption, MismatchClass
+from kmemtrace.model.enums import Exemption, Loss, MismatchClass
 from tests.rules.machine import GFP_ACCOUNT, Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
@@ -260,6 +260,32 @@ def test_before_the_scan_is_through_nothing_is_stray() -> None:
     machine.event("uncharge", machine.page(3), 0)
     assert machine.findings() == []
     assert machine.exempted(Exemption.PREEXISTING) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_an_end_that_the_locked_map_refused_is_counted_and_not_found(bench: Bench, tries: int) -> None:
+    """At its put, or at its free as well; then another's page, unaccounted, is freed from the same place."""
+    bench.charge(3)
+    bench.set_busy(True)
+    bench.event("put_uncharge", bench.page(3))
+    bench.mark(3, 0)
+    if tries == 2:
+        bench.free(3)
+    bench.set_busy(False)
+    bench.free(3)
+    assert classes(bench) == []
+    assert bench.lost(Loss.PAGES_BUSY) == tries
+    assert (bench.held, bench.uncharged(A)) == (0, 1)
+
+
+def test_parts_of_a_block_that_find_no_room_count_as_ended(bench: Bench) -> None:
+    """Of eight pages one is freed: there is room for the record of one of the three parts left."""
+    bench.charge(8, 3)
+    bench.split(8, 3)
+    bench.set_room(1)
+    bench.free(8)
+    assert bench.lost(Loss.PAGES_FULL) == 2
+    assert (bench.held, bench.uncharged(A)) == (1, 1 + 2 + 4)
 
 
 def test_a_compound_block_is_put_whole(bench: Bench) -> None:

@@ -19,7 +19,6 @@ _TRACEPOINTS: Mapping[str, tuple[str, ...]] = {
     "mm_vmscan_memcg_reclaim_end": ("long unsigned int",),
     "cgroup_mkdir": (CGROUP, "char *"),
     "cgroup_rmdir": (CGROUP, "char *"),
-    "cgroup_release": (CGROUP, "char *"),
     "cgroup_attach_task": (CGROUP, "char *", "struct task_struct *", "bool"),
 }
 
