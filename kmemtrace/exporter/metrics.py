@@ -215,7 +215,8 @@ def _of_losses(snapshot: Snapshot) -> Iterator[Metric]:
     missed = CounterMetricFamily(
         "kmemtrace_missed_events",
         "Events that were not seen: the program was running on that CPU already (recursion), or there was "
-        "no room for what it had to keep (full).",
+        "no room for what it had to keep (full), or its map was locked (busy), or the begin of a charge was "
+        "missed, or before the start (unpaired).",
         labels=("program", "reason"),
     )
     for program, count in (losses.recursion_misses or {}).items():
@@ -224,6 +225,7 @@ def _of_losses(snapshot: Snapshot) -> Iterator[Metric]:
         missed.add_metric((name, "full"), count)
     missed.add_metric(("findings", "full"), losses.ring_drops)
     missed.add_metric(("charge_exit", "unpaired"), losses.unpaired)
+    missed.add_metric(("pages", "busy"), losses.pages_busy)
     yield missed
     mended = CounterMetricFamily(
         "kmemtrace_mended_pages",
@@ -234,6 +236,11 @@ def _of_losses(snapshot: Snapshot) -> Iterator[Metric]:
     mended.add_metric(("healed",), losses.healed)
     mended.add_metric(("swept",), losses.swept)
     yield mended
+    yield CounterMetricFamily(
+        "kmemtrace_unknown_stacks",
+        "Stacks that were not recorded: what they would have told of is counted, its call site is (unknown).",
+        losses.unknown_stacks,
+    )
 
 
 def _of_itself(told: Told) -> Iterator[Metric]:

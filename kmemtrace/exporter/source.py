@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from kmemtrace.exporter.journal import Journal
 from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
 from kmemtrace.exporter.series import Selection
 from kmemtrace.model.snapshot import Snapshot
@@ -61,6 +62,7 @@ class Source:
         """`read`: makes a Snapshot; never called twice at a time."""
         self._read, self._hooks, self._runs = read, hooks, runs
         self._most, self._selection = most_cgroups, Selection(most_cgroups)
+        self._journal = Journal()
         self._lock = threading.Lock()
         self._told: Told | None = None
         self._read_at = 0.0
@@ -100,6 +102,7 @@ class Source:
             self._read_at = time.monotonic()
             self._readings += 1
             self._seconds += self._read_at - begin
+            self._journal.tell(snapshot)
             self._told = Told(
                 snapshot, counted, self._hooks, self._runs(), self._most, self._readings, self._seconds
             )

@@ -1,7 +1,9 @@
 """Asking a Prometheus server, or whatever else answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
 
 import base64
+import http.client
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,6 +13,8 @@ from typing import Any
 from kmemtrace.errors import CannotError, UsageError
 
 _PATIENCE_SECONDS = 30
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
+"""What a request cannot have in its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,10 @@ class Prometheus:
 
         Raises UsageError.
         """
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _parts(url)
+        if parts is None:
             raise UsageError(f"{url!r} is no URL of a Prometheus server: write it as http://HOST:9090")
-        host = parts.netloc.rpartition("@")[2]
-        self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self.url = _without_password(parts)
         self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -47,7 +50,7 @@ class Prometheus:
                 Sample(one["metric"].pop("__name__", ""), one["metric"], float(one["value"][1]))
                 for one in self.ask("query", query=expression)["result"]
             ]
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             raise CannotError(f"{self.url} answers as no Prometheus does.") from None
 
     def ask(self, path: str, **parameters: str | float) -> Any:
@@ -65,15 +68,32 @@ class Prometheus:
             raise CannotError(f"{self.url} answers {error.code} {error.reason}: {_said(error)}") from None
         except urllib.error.URLError as error:
             raise CannotError(f"{self.url} cannot be reached: {error.reason}.") from None
+        except http.client.HTTPException as error:  # its words may be those of whatever answered, raw
+            raise CannotError(f"{self.url} answers as no Prometheus does: {error!r}.") from None
         except (OSError, ValueError) as error:
             raise CannotError(f"{self.url} answers as no Prometheus does: {error}.") from None
         except (KeyError, TypeError):
             raise CannotError(f"{self.url} answers as no Prometheus does.") from None
 
 
+def _parts(url: str) -> urllib.parse.SplitResult | None:
+    """None where nothing could be asked of such a URL."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is no number
+        return None
+    return parts if usable and not _UNSENDABLE.search(_without_password(parts)) else None
+
+
+def _without_password(parts: urllib.parse.SplitResult) -> str:
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
 def _said(error: urllib.error.HTTPError) -> str:
     """Prometheus's own word on what was wrong, where there is one."""
     try:
         return str(json.load(error)["error"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return "no reason given"

@@ -4,6 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.errors import CannotError
@@ -16,7 +18,7 @@ MOST_CGROUPS = 2000
 
 _HOSTS = (
     "build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity|missed_events_total"
-    "|mended_pages_total|mismatches_total|unseen_info"
+    "|mended_pages_total|unknown_stacks_total|mismatches_total|unseen_info"
 )
 _CGROUPS = "charged_pages_total|failed_charges_total|reclaim_stalls_total|reclaim_stall_seconds_total"
 _MOST = f"topk({MOST_CGROUPS}, sum by (instance, cgroup) (kmemtrace_held_bytes))"
@@ -26,6 +28,9 @@ UNSEEN = {
     "oldest": "a Prometheus server does not have the age of single pages",
     "latency by cgroup": "a Prometheus server has the latencies of whole hosts",
 }
+
+
+_Value = TypeVar("_Value", bound=StrEnum)
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ class Fleet:
             time=time.time(),
             host="1 host" if hosts == 1 else f"{hosts} hosts",
             kernel=_common(builds, "kernel"),
-            tier=min((Tier(b.labels["tier"]) for b in builds), key=list(Tier).index),
+            tier=min((_label_of(Tier, b, "tier") for b in builds), key=list(Tier).index),
             interval_seconds=interval,
             page_size=page_size,
             cgroups=tuple(self._cgroups(held, counted, mismatches, page_size)),
@@ -90,7 +95,7 @@ class Fleet:
         found: dict[tuple[str, str], _One] = defaultdict(_One)
         for sample in held:
             found[_host(sample), sample.labels.get("cgroup", "")].held[
-                CgroupState(sample.labels["state"])
+                _label_of(CgroupState, sample, "state")
             ] = sample.value
         for sample in counted:
             found[_host(sample), sample.labels.get("cgroup", "")].counts[
@@ -134,6 +139,27 @@ def _host(sample: Sample) -> str:
     return sample.labels.get("instance", "")
 
 
+def _label(sample: Sample, name: str) -> str:
+    """Raises CannotError where it is not there: aggregated away, or relabelled by the server."""
+    if name not in sample.labels:
+        raise CannotError(
+            f"{sample.name} has a series without its label `{name}`: this needs the series as `kmemtrace "
+            "export` tells them, not aggregated or relabelled."
+        )
+    return sample.labels[name]
+
+
+def _label_of(values: type[_Value], sample: Sample, name: str) -> _Value:
+    """Raises CannotError."""
+    try:
+        return values(_label(sample, name))
+    except ValueError:
+        raise CannotError(
+            f"{sample.name} has a series whose label `{name}` is {sample.labels[name]!r}, none of "
+            f"{', '.join(values)}: this needs the series as `kmemtrace export` of this version tells them."
+        ) from None
+
+
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
@@ -160,10 +186,10 @@ def _common(samples: Iterable[Sample], name: str) -> str:
 def _losses(samples: list[Sample]) -> Losses:
     by_reason: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for sample in _of(samples, "missed_events_total"):
-        by_reason[sample.labels["reason"]][sample.labels["program"]] += int(sample.value)
+        by_reason[_label(sample, "reason")][_label(sample, "program")] += int(sample.value)
     mended: dict[str, int] = defaultdict(int)
     for sample in _of(samples, "mended_pages_total"):
-        mended[sample.labels["how"]] += int(sample.value)
+        mended[_label(sample, "how")] += int(sample.value)
     return Losses(
         recursion_misses=dict(by_reason["recursion"]) or None,
         map_full=dict(by_reason["full"]),
@@ -171,17 +197,18 @@ def _losses(samples: list[Sample]) -> Losses:
         healed=mended["healed"],
         swept=mended["swept"],
         unmatched_frees=0,
-        unknown_stacks=0,
+        unknown_stacks=_sum(samples, "unknown_stacks_total") or 0,
         unpaired=sum(by_reason["unpaired"].values()),
+        pages_busy=sum(by_reason["busy"].values()),
     )
 
 
 def _maps(samples: list[Sample]) -> dict[str, MapFill]:
     """Of each map that of the host where it is fullest."""
-    capacity = {(_host(s), s.labels["map"]): s.value for s in _of(samples, "map_capacity")}
+    capacity = {(_host(s), _label(s, "map")): s.value for s in _of(samples, "map_capacity")}
     fills: dict[str, MapFill] = {}
     for sample in _of(samples, "map_entries"):
-        name = sample.labels["map"]
+        name = _label(sample, "map")
         fill = MapFill(int(sample.value), int(capacity.get((_host(sample), name), 0)))
         if name not in fills or fill.entries * fills[name].capacity > fills[name].entries * fill.capacity:
             fills[name] = fill
@@ -192,14 +219,14 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     """Without evidence, which is only on the host."""
     return tuple(
         Mismatch.of_no_page(
-            s.labels["class"],
-            s.labels["confidence"],
-            charged_to=s.labels["cgroup"],
+            _label(s, "class"),
+            _label(s, "confidence"),
+            charged_to=_label(s, "cgroup"),
             time=time.time(),
             count=int(s.value),
             host=_host(s),
         )
-        for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (s.labels["confidence"], -s.value))
+        for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (_label(s, "confidence"), -s.value))
         if s.value
     )
 
@@ -208,5 +235,5 @@ def _unseen(samples: list[Sample]) -> dict[str, str]:
     """What some hosts cannot show."""
     hosts: dict[str, set[str]] = defaultdict(set)
     for sample in _of(samples, "unseen_info"):
-        hosts[sample.labels["what"]].add(_host(sample))
+        hosts[_label(sample, "what")].add(_host(sample))
     return {what: f"not on {len(names)} of the hosts" for what, names in hosts.items()}

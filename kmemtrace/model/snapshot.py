@@ -145,6 +145,18 @@ class Mismatch:
     host: str | None = None
     """As a cgroup's."""
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Equal of those that are counted as one: broken in the same way, at the same places."""
+        return (
+            self.mismatch_class,
+            self.confidence,
+            self.charged_to,
+            self.uncharged_from,
+            self.alloc_stack,
+            self.free_stack,
+        )
+
     @classmethod
     def of_no_page(
         cls, mismatch_class: str, confidence: str, charged_to: str, time: float, **more: Any
@@ -172,6 +184,7 @@ class Losses:
     unmatched_frees: int
     """Frees of a page marked as tracked for which no record was found."""
     unknown_stacks: int
+    """Stacks that were not recorded: no room for them, or none to be had."""
     unpaired: int = 0
     """Ends of charges whose begin was not seen: missed, or under way at the start."""
     pages_busy: int = 0
@@ -180,7 +193,8 @@ class Losses:
     @property
     def missed_events(self) -> int:
         """Events not seen, as far as the kernel tells."""
-        return sum((self.recursion_misses or {}).values()) + sum(self.map_full.values()) + self.ring_drops
+        skipped, refused = sum((self.recursion_misses or {}).values()), sum(self.map_full.values())
+        return skipped + refused + self.ring_drops + self.unpaired + self.pages_busy
 
 
 @dataclass(frozen=True, slots=True)

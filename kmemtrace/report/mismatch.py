@@ -45,7 +45,9 @@ def _where(mismatch: Mismatch) -> list[str]:
 
 
 def _elsewhere(mismatch: Mismatch) -> list[str]:
-    return [] if mismatch.host is None else [f"  on {mismatch.host}: kmemtrace top has the evidence there"]
+    if mismatch.host is None:
+        return []
+    return [f"  on {mismatch.host}: its exporter's log there has the evidence (journalctl -u kmemtrace)"]
 
 
 def _stack(title: str, stack: Sequence[str]) -> list[str]:

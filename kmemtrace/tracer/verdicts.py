@@ -155,14 +155,7 @@ class Verdicts:
         self._fold(self._mismatch(finding, alloc, missed_events(finding, missed, sight)))
 
     def _fold(self, found: Mismatch) -> None:
-        key = (
-            found.mismatch_class,
-            found.confidence,
-            found.charged_to,
-            found.uncharged_from,
-            found.alloc_stack,
-            found.free_stack,
-        )
+        key = found.kind
         known = self._found.get(key)
         if known is not None:
             self._found[key] = replace(found, count=known.count + 1, first_time=known.first_time)

@@ -1,6 +1,7 @@
 """A Snapshot of several hosts, from what a Prometheus server answers."""
 
 import json
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -39,6 +40,9 @@ def hosts() -> list[Sample]:
         sample("missed_events_total", 4, "b:9796", program="page_free", reason="recursion"),
         sample("missed_events_total", 5, "b:9796", program="pages", reason="full"),
         sample("mended_pages_total", 7, how="healed"),
+        sample("unknown_stacks_total", 2),
+        sample("unknown_stacks_total", 9, "b:9796"),
+        sample("missed_events_total", 0, program="charge_exit", reason="unpaired"),
         sample("unseen_info", 1, "b:9796", what="charge", reason="no kprobes"),
         sample("mismatches_total", 0, cgroup="(other)", class_="wrong_cgroup", confidence="certain"),
         sample("mismatches_total", 2, cgroup="/web", class_="lost_uncharge", confidence="certain"),
@@ -82,6 +86,7 @@ def test_of_all_hosts() -> None:
     assert snapshot.losses.recursion_misses == {"page_free": 7}
     assert snapshot.losses.missed_events == 12
     assert snapshot.losses.healed == 7
+    assert snapshot.losses.unknown_stacks == 11
     assert snapshot.unseen["charge"] == "not on 1 of the hosts"
     (found,) = snapshot.mismatches
     assert (found.mismatch_class, found.count, found.host) == ("lost_uncharge", 2, "a:9796")
@@ -156,7 +161,70 @@ def test_a_server_that_knows_nothing_of_us() -> None:
         Fleet(server).snapshot()
 
 
-@pytest.mark.parametrize("url", ["", "localhost:9090", "ftp://a", "http://", "/x"])
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("build_info", "tier"),
+        ("map_entries", "map"),
+        ("map_capacity", "map"),
+        ("missed_events_total", "program"),
+        ("missed_events_total", "reason"),
+        ("mended_pages_total", "how"),
+        ("mismatches_total", "cgroup"),
+        ("mismatches_total", "class"),
+        ("mismatches_total", "confidence"),
+        ("unseen_info", "what"),
+        ("held_bytes", "state"),
+    ],
+)
+def test_series_without_a_label(name: str, label: str) -> None:
+    """As a rule of the server's leaves them that aggregates or relabels."""
+    server = Server()
+    server.hosts, server.held = (
+        [without(s, label) if s.name == f"kmemtrace_{name}" else s for s in told]
+        for told in (server.hosts, server.held)
+    )
+    with pytest.raises(CannotError, match=f"^kmemtrace_{name} has a series without its label `{label}`"):
+        Fleet(server).snapshot()
+
+
+def without(one: Sample, label: str) -> Sample:
+    return Sample(one.name, {k: v for k, v in one.labels.items() if k != label}, one.value)
+
+
+@pytest.mark.parametrize(
+    ("strange", "says"),
+    [
+        (sample("held_bytes", 1, cgroup="/web", state="undead"), "`state` is 'undead', none of online, dead"),
+        (sample("build_info", 1, tier="best", kernel="6.12"), "`tier` is 'best', none of tracepoint, "),
+    ],
+)
+def test_series_with_a_strange_label(strange: Sample, says: str) -> None:
+    server = Server()
+    server.hosts, server.held = [*server.hosts, strange], [*server.held, strange]
+    server.hosts = [s for s in server.hosts if s.name != "kmemtrace_held_bytes"]
+    server.held = [s for s in server.held if s.name == "kmemtrace_held_bytes"]
+    with pytest.raises(CannotError) as error:
+        Fleet(server).snapshot()
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:9090",
+        "ftp://a",
+        "http://",
+        "/x",
+        "http://localhost:9090x",
+        "http://localhost:99999",
+        "http://local host:9090",
+        "http://localhost:9090/my prefix",
+        "http://[::1:9090",
+        "http://::1]:9090",
+    ],
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(UsageError, match="is no URL"):
         Prometheus(url)
@@ -201,6 +269,38 @@ def test_answers_that_are_none(answering: HTTPServer, answer: tuple[int, bytes],
     with pytest.raises(CannotError) as error:
         Prometheus(f"http://127.0.0.1:{answering.server_port}").query("up")
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "BadStatusLine"),
+        (b"\x1b[2J\r\n", "x1b[2J"),
+        (b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000, "LineTooLong"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"data":', "IncompleteRead"),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"da', "IncompleteRead"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 99\r\n\r\n{", "answers 500 Oh: no reason given"),
+        (b"", "answers as no Prometheus does"),
+    ],
+)
+def test_what_speaks_no_http(answer: bytes, says: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=answer_once, args=(listening, answer))
+        thread.start()
+        with pytest.raises(CannotError) as error:
+            Prometheus(f"http://127.0.0.1:{listening.getsockname()[1]}").query("up")
+        thread.join()
+    assert says in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def answer_once(listening: socket.socket, answer: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        asked = b""
+        while not asked.endswith(b"query=up"):  # all of it: what is unread at the close resets the connection
+            asked += connection.recv(4096)
+        connection.sendall(answer)
 
 
 def test_password_of_the_url(answering: HTTPServer) -> None:

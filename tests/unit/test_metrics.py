@@ -12,6 +12,7 @@ from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, buckets, fam
 from kmemtrace.exporter.series import OTHER, Selection
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Snapshot
+from kmemtrace.tui.summary import lost_words
 from tests.sample import CONTAINER, NGINX, busy, mismatch
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -118,11 +119,21 @@ def test_of_itself() -> None:
     assert value(found, "program_runs_total", program="page_alloc") == 17
     assert value(found, "program_run_seconds_total", program="page_alloc") == 0.25
     assert value(found, "missed_events_total", program="page_free", reason="recursion") == 800
+    assert value(found, "unknown_stacks_total") == 2
     assert value(found, "map_capacity", map="pages") == 98304
     assert value(found, "mended_pages_total", how="swept") == 35
     assert value(found, "readings_total") == 3
     assert value(found, "hook_info", event="alloc", hook="mm_page_alloc", mechanism="raw tracepoint") == 1
     assert value(found, "unseen_info", what="charge", reason="function probes only") == 1
+
+
+def test_missed_events_are_all_that_were_not_seen() -> None:
+    """What is shown as missed is what the metrics add up to."""
+    losses = dataclasses.replace(busy().losses, map_full={"pages": 3}, ring_drops=5, unpaired=7)
+    found = samples(told(dataclasses.replace(busy(), losses=losses)))
+    assert losses.missed_events == 17 + 800 + 3 + 5 + 7
+    assert sum(v for (name, _), v in found.items() if name == "kmemtrace_missed_events_total") == 832
+    assert lost_words(losses).startswith("missed 829  map full 3")
 
 
 def test_alloc_latency_of_all_orders_together() -> None:

@@ -49,6 +49,17 @@ def test_every_panel_tells_what_it_shows() -> None:
                 assert panel["type"] == "table" or panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
+def test_no_label_is_taken_by_the_operator() -> None:
+    """Prometheus renames a metric's label where the target has one of that name."""
+    manifest = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "podmonitor.yaml").read_text())
+    of_target = {"namespace", "pod", "container", "endpoint", "job", "instance"}
+    for step in manifest["spec"]["podMetricsEndpoints"][0]["relabelings"]:
+        if step.get("action") == "labeldrop":
+            of_target = {name for name in of_target if not re.fullmatch(step["regex"], name)}
+    of_metrics = {name for family in families(everything()) for s in family.samples for name in s.labels}
+    assert not of_target & of_metrics
+
+
 def test_every_metric_is_described() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text()
     told = {family.name + ("_total" if family.type == "counter" else "") for family in families(everything())}

@@ -1,0 +1,47 @@
+"""The evidence of mismatches, printed to stderr, which a unit's journal or a pod's log keeps: the metrics
+count them only, and the tracer's own copy ends with the process."""
+
+import contextlib
+import sys
+from collections import defaultdict
+
+from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.report.mismatch import lines
+from kmemtrace.tui.text import printable
+
+MOST_KINDS = 100
+"""Of each confidence, so that however many are suspect there is room for those that are certain."""
+
+
+class Journal:
+    """Prints each kind of mismatch once, when it is first seen, and of so many kinds only."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, set[tuple[object, ...]]] = defaultdict(set)
+        """By confidence; what is over the limit is not kept, but for one that says that it was reached."""
+
+    def tell(self, snapshot: Snapshot) -> None:
+        for mismatch in sorted(snapshot.mismatches, key=lambda m: m.first_time):
+            seen = self._seen[mismatch.confidence]
+            if mismatch.kind in seen or len(seen) > MOST_KINDS:
+                continue
+            seen.add(mismatch.kind)
+            _print(_evidence(mismatch) if len(seen) <= MOST_KINDS else _enough(mismatch.confidence))
+
+
+def _evidence(mismatch: Mismatch) -> str:
+    # Whoever may name a process or a cgroup must not write lines of its own here.
+    return "\n".join(printable(line) for line in lines(mismatch))
+
+
+def _enough(confidence: str) -> str:
+    return (
+        f"{MOST_KINDS} kinds that are {confidence} have been printed, and no more are until the exporter "
+        "starts anew; the metrics go on counting."
+    )
+
+
+def _print(words: str) -> None:
+    """A log that cannot be written to must not end the scrape that found it."""
+    with contextlib.suppress(OSError):
+        print(f"kmemtrace: mismatch: {words}", file=sys.stderr, flush=True)
