@@ -21,6 +21,13 @@ be missed."""
 _SPREAD = 16
 """Up to twice as long, by the id: 10,000 that fall due at once take as long as all else of a reading."""
 
+_WALK_PAUSE_SECONDS = 1.0
+"""How long after a walk the next may begin at the earliest: all that one reading asks for costs one."""
+
+_NO_HANDLES = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))
+"""Without CAP_DAC_READ_SEARCH or below a filter of system calls, and on kernels that cannot: it will not
+work later either. Any other error, such as too many open files, can pass."""
+
 _MOST_NAMES = 1 << 16
 _DELETED = " (deleted)"
 
@@ -43,6 +50,11 @@ class CgroupPaths:
         self._handles = True
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
+        self._gone: set[int] = set()
+        """Those that the kernel said do not exist when it was last asked."""
+        self._asked: set[int] = set()
+        """Those that the next walk is to tell of, whether or not they have a name."""
+        self._walk_after = 0.0
 
     def close(self) -> None:
         os.close(self._mount_fd)
@@ -56,15 +68,9 @@ class CgroupPaths:
     def resolve(self, cgroup_id: int) -> Resolved:
         """The path as it is now; for a removed cgroup the last one known."""
         now = time.monotonic()
-        if now < self._due.get(cgroup_id, 0.0):
-            return Resolved(self._names.get(cgroup_id), alive=True)
-        path = self._look_up(cgroup_id)
-        if path is None:
-            self._due.pop(cgroup_id, None)
-            return Resolved(self._names.get(cgroup_id), alive=False)
-        self.remember(cgroup_id, path)
-        self._trust(cgroup_id, now)
-        return Resolved(path, alive=True)
+        if now >= self._due.get(cgroup_id, 0.0):
+            self._look_up(cgroup_id, now)
+        return Resolved(self._names.get(cgroup_id), alive=cgroup_id not in self._gone)
 
     def _trust(self, cgroup_id: int, now: float) -> None:
         self._due[cgroup_id] = now + _RECHECK_SECONDS * (1 + cgroup_id % _SPREAD / _SPREAD)
@@ -78,6 +84,8 @@ class CgroupPaths:
     def forget(self, cgroup_id: int) -> None:
         self._names.pop(cgroup_id, None)
         self._due.pop(cgroup_id, None)
+        self._gone.discard(cgroup_id)
+        self._asked.discard(cgroup_id)
 
     def id_of(self, path: str) -> tuple[int, str]:
         """(id, path below the mount) of a cgroup named as in /proc/PID/cgroup or by its folder.
@@ -98,16 +106,34 @@ class CgroupPaths:
             raise UsageError(f"{path!r} is not a memory cgroup: name its folder below {self._mount}.")
         return inode, self._below_mount(str(folder.resolve()))
 
-    def _look_up(self, cgroup_id: int) -> str | None:
-        """Path of a living cgroup; None where there is none of this id."""
+    def _look_up(self, cgroup_id: int, now: float) -> None:
+        """What was known of it stands where the kernel cannot tell just now."""
         if self._handles:
             try:
-                return self._by_handle(cgroup_id)
-            except OSError:  # before 5.5, or without CAP_DAC_READ_SEARCH
+                path = self._by_handle(cgroup_id)
+            except OSError as error:
+                if error.errno not in _NO_HANDLES:
+                    return
                 self._handles = False
-        return self._by_walking(cgroup_id)
+            else:
+                self._learn(cgroup_id, path, now)
+                return
+        self._by_walking(cgroup_id, now)
+
+    def _learn(self, cgroup_id: int, path: str | None, now: float) -> None:
+        """Of None, that there is no such cgroup."""
+        if path is None:
+            if len(self._gone) >= _MOST_NAMES:
+                self._gone.clear()
+            self._gone.add(cgroup_id)
+            self._due.pop(cgroup_id, None)
+        else:
+            self._gone.discard(cgroup_id)
+            self.remember(cgroup_id, path)
+            self._trust(cgroup_id, now)
 
     def _by_handle(self, cgroup_id: int) -> str | None:
+        """Path of a living cgroup; None where there is none of this id."""
         handle = struct.pack("=IiQ", 8, _FILEID_KERNFS, cgroup_id)
         fd = self._libc.open_by_handle_at(self._mount_fd, handle, os.O_RDONLY | os.O_CLOEXEC)
         if fd < 0:
@@ -120,16 +146,38 @@ class CgroupPaths:
             os.close(fd)
         return None if path.endswith(_DELETED) else self._below_mount(path)
 
-    def _by_walking(self, cgroup_id: int) -> str | None:
-        """One walk learns every living cgroup, so the next misses are rare."""
-        now, found = time.monotonic(), None
-        for folder, _, _ in os.walk(self._mount):
-            inode, path = Path(folder).stat().st_ino, self._below_mount(folder)
-            self.remember(inode, path)
-            self._trust(inode, now)
-            if inode == cgroup_id:
-                found = path
-        return found
+    def _by_walking(self, cgroup_id: int, now: float) -> None:
+        """One walk learns every living cgroup, and which of those known before it are gone; what is asked
+        soon after and was not known then has to wait for the next."""
+        self._asked.add(cgroup_id)
+        if now < self._walk_after:
+            return
+        known = self._asked | self._names.keys()
+        living, complete = self._walk(now)
+        self._walk_after = time.monotonic() + _WALK_PAUSE_SECONDS
+        self._gone -= living
+        if complete:
+            self._gone = known - living
+            self._asked = {cgroup_id}
+            for gone in self._gone & self._names.keys():
+                self._trust(gone, now)
+
+    def _walk(self, now: float) -> tuple[set[int], bool]:
+        """The living cgroups, and whether those are all."""
+        living: set[int] = set()
+        errors: list[OSError] = []
+        for folder, _, _ in os.walk(self._mount, onerror=errors.append):
+            try:
+                inode = Path(folder).stat().st_ino
+            except OSError as error:
+                errors.append(error)
+                continue
+            living.add(inode)
+            self._learn(inode, self._below_mount(folder), now)
+        # One that was removed meanwhile is none that was overlooked.
+        return living, all(error.errno == errno.ENOENT for error in errors)
 
     def _below_mount(self, folder: str) -> str:
-        return folder.removeprefix(str(self._mount)) or "/"
+        """For showing: where a name is not UTF-8, no file can be opened by it."""
+        below = folder.removeprefix(str(self._mount)) or "/"
+        return os.fsencode(below).decode(errors="backslashreplace")

@@ -7,7 +7,6 @@ from collections import defaultdict
 
 from kmemtrace.model.snapshot import Mismatch, Snapshot
 from kmemtrace.report.mismatch import lines
-from kmemtrace.tui.text import printable
 
 MOST_KINDS = 100
 """Of each confidence, so that however many are suspect there is room for those that are certain."""
@@ -30,8 +29,7 @@ class Journal:
 
 
 def _evidence(mismatch: Mismatch) -> str:
-    # Whoever may name a process or a cgroup must not write lines of its own here.
-    return "\n".join(printable(line) for line in lines(mismatch))
+    return "\n".join(lines(mismatch))
 
 
 def _enough(confidence: str) -> str:

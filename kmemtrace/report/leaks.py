@@ -6,6 +6,7 @@ from typing import Any
 
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION, OldPages, Snapshot
+from kmemtrace.report.printable import printable
 
 
 def report(snapshot: Snapshot, old: Sequence[OldPages], older_than: float) -> str:
@@ -16,7 +17,8 @@ def report(snapshot: Snapshot, old: Sequence[OldPages], older_than: float) -> st
     )
     missed = snapshot.losses.missed_events
     notes = [f"{missed:,} events were missed: some of these pages may have ended"] if missed else []
-    return "\n".join([head, *notes, *(line for one in old for line in ["", *_lines(one, snapshot)])])
+    lines = [head, *notes, *(line for one in old for line in ["", *_lines(one, snapshot)])]
+    return "\n".join(map(printable, lines))
 
 
 def _lines(old: OldPages, snapshot: Snapshot) -> list[str]:
@@ -40,7 +42,8 @@ def folded(old: Sequence[OldPages]) -> list[str]:
     sums: dict[str, int] = defaultdict(int)
     for one in old:
         frames = [frame.partition("+")[0] for frame in reversed(one.stack)] or [one.symbol]
-        sums[";".join([one.path.replace(";", ":").replace(" ", "_"), *frames])] += one.pages
+        path = printable(one.path).replace(";", ":").replace(" ", "_")
+        sums[";".join([path, *frames])] += one.pages
     return [f"{stack} {pages}" for stack, pages in sorted(sums.items(), key=lambda s: -s[1])]
 
 

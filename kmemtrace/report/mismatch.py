@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.report.printable import printable
 
 
 def lines(mismatch: Mismatch) -> list[str]:
-    """Class, confidence and count first, then what was seen, then both stacks."""
-    return [
+    """Class, confidence and count first, then what was seen, then both stacks. Whoever may name a process
+    or a cgroup writes no line of its own here, and does not speak to the terminal."""
+    told = [
         _head(mismatch),
         *_cgroups(mismatch),
         *_where(mismatch),
@@ -16,6 +18,7 @@ def lines(mismatch: Mismatch) -> list[str]:
         *_stack("ended at", mismatch.free_stack),
         *_elsewhere(mismatch),
     ]
+    return [printable(line) for line in told]
 
 
 def _head(mismatch: Mismatch) -> str:

@@ -7,6 +7,7 @@ from kmemtrace.model.document import losses_document, mismatch_document
 from kmemtrace.model.snapshot import SCHEMA_VERSION
 from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report import mismatch
+from kmemtrace.report.printable import printable
 
 _MOST_SITES = 10
 
@@ -30,7 +31,7 @@ def report(found: Verification) -> str:
         *_unjudged(found),
         _verdict(found),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _what(found: Verification) -> str:

@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Static
 from kmemtrace.model.histogram import Histogram, upper_bound_seconds
 from kmemtrace.model.rows import Detail, GroupBy, detail
 from kmemtrace.model.snapshot import Cgroup, Site
+from kmemtrace.report.printable import printable
 from kmemtrace.tui import text
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class StackScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         site = self._site
-        frames = "\n".join(f"  {text.printable(frame)}" for frame in site.stack)
+        frames = "\n".join(f"  {printable(frame)}" for frame in site.stack)
         head = f"{site.symbol}  ({site.kind.value})\n\n"
         nothing = "The stack was not recorded: the stack table had no room for it."
         yield VerticalScroll(Static(head + (frames or nothing), markup=False))
@@ -145,7 +146,7 @@ def facts(cgroups: Sequence[Cgroup]) -> list[str]:
         *(f"{count:,} charges failed with {name}" for name, count in errors.most_common()),
         *([f"{stalls:,} reclaim stalls, {text.duration(stalled)} in all"] if stalls else []),
         *([f"{explicit:,} pages charged outside the allocator"] if explicit else []),
-        *(f"counted to {text.printable(str(heir))} since its removal" for heir in heirs),
+        *(f"counted to {printable(str(heir))} since its removal" for heir in heirs),
     ]
 
 

@@ -89,7 +89,7 @@ class EvidenceScreen(Screen[None]):
         self._mismatch = mismatch
 
     def compose(self) -> ComposeResult:
-        told = "\n".join(map(text.printable, lines(self._mismatch)))
+        told = "\n".join(lines(self._mismatch))
         yield VerticalScroll(Static(told, markup=False))
         yield Static("Escape back  q quit", id="hints", markup=False)
 

@@ -1,7 +1,8 @@
 """Numbers and names as short text, the same in every view."""
 
 import math
-import unicodedata
+
+from kmemtrace.report.printable import printable
 
 NOTHING = "-"
 
@@ -37,12 +38,6 @@ def duration(seconds: float | None) -> str:
     if hours < 24:
         return f"{hours}h{minutes % 60:02d}m"
     return f"{days}d{hours % 24:02d}h"
-
-
-def printable(name: str) -> str:
-    """A name without control characters: whoever may make a cgroup chooses its name, and it must
-    not speak to the terminal."""
-    return "".join("?" if unicodedata.category(c).startswith("C") else c for c in name)
 
 
 def shortened(name: str, width: int) -> str:

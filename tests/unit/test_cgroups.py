@@ -1,14 +1,22 @@
-"""Where the memory controller is and what is charged already, from files as /proc has them."""
+"""Where the memory controller is and what is charged already, from files as /proc has them; ids and paths."""
 
+import ctypes
+import errno
+import os
+import struct
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from kmemtrace.cgroups.accounting import in_root_cgroup, obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.cgroups.preexisting import count_preexisting
 from kmemtrace.errors import CannotError
 
@@ -137,3 +145,138 @@ def test_whether_we_run_in_the_root_cgroup(
     status = tmp_path / "cgroup"
     status.write_text(lines)
     assert in_root_cgroup(MemoryHierarchy(version, 0, tmp_path, "/"), status) is root
+
+
+class Handles:
+    """open_by_handle_at of a kernel: opens the folders by their inode, or fails as told."""
+
+    def __init__(self, mount: Path, error: int = 0) -> None:
+        self.mount, self.error = mount, error
+
+    def open_by_handle_at(self, _mount_fd: int, handle: bytes, flags: int) -> int:
+        cgroup_id = struct.unpack("=IiQ", handle)[2]
+        found = [folder for folder in self.mount.iterdir() if folder.stat().st_ino == cgroup_id]
+        if self.error == 0 and found:
+            return os.open(found[0], flags)
+        ctypes.set_errno(self.error or errno.ESTALE)
+        return -1
+
+
+class Walks:
+    """Counts walks, and lets time pass between them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.now, self._walk = 0, 1000.0, os.walk
+        monkeypatch.setattr(os, "walk", self)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def __call__(self, *args: Any, **named: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        self.count += 1
+        return self._walk(*args, **named)
+
+
+@contextmanager
+def paths_of(mount: Path, error: int = 0) -> Iterator[tuple[CgroupPaths, Handles]]:
+    with CgroupPaths(MemoryHierarchy(2, 0, mount, "/")) as paths:
+        handles = Handles(mount, error)
+        paths._libc = handles  # type: ignore[assignment]
+        yield paths, handles
+
+
+def folder_id(folder: Path) -> int:
+    folder.mkdir(exist_ok=True)
+    return folder.stat().st_ino
+
+
+NO_ID = 1 << 40
+NOT_UTF8 = os.fsdecode(b"x\xff")
+
+
+@pytest.mark.parametrize("error", [0, errno.EPERM])
+def test_a_name_that_is_not_utf8_can_be_shown(error: int, tmp_path: Path) -> None:
+    cgroup_id = folder_id(tmp_path / NOT_UTF8)
+    with paths_of(tmp_path, error) as (paths, _):
+        assert paths.resolve(cgroup_id) == Resolved("/x\\xff", alive=True)
+        (tmp_path / NOT_UTF8 / "cgroup.procs").touch()
+        assert paths.id_of(f"/{NOT_UTF8}") == (cgroup_id, "/x\\xff")
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_where_handles_cannot_work_paths_are_walked_for(error: int, tmp_path: Path) -> None:
+    a, b = folder_id(tmp_path / "a"), folder_id(tmp_path / "b")
+    with paths_of(tmp_path, error) as (paths, handles):
+        assert paths.resolve(a) == Resolved("/a", alive=True)
+        handles.error = errno.EMFILE  # is not come upon
+        assert paths.resolve(b) == Resolved("/b", alive=True)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM])
+def test_an_error_that_passes_leaves_one_path_unknown(error: int, tmp_path: Path) -> None:
+    a = folder_id(tmp_path / "a")
+    with paths_of(tmp_path, error) as (paths, handles):
+        assert paths.resolve(a) == Resolved(None, alive=True)
+        handles.error = 0
+        assert paths.resolve(a) == Resolved("/a", alive=True)
+        assert paths.resolve(NO_ID) == Resolved(None, alive=False)
+        handles.error = error
+        assert paths.resolve(NO_ID) == Resolved(None, alive=False)
+
+
+def test_a_cgroup_that_is_removed_during_a_walk_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = folder_id(tmp_path / "b")
+    removed = str(tmp_path / "a")
+    monkeypatch.setattr(os, "walk", lambda *_, **__: [(f, [], []) for f in (removed, str(tmp_path / "b"))])
+    with paths_of(tmp_path, errno.EPERM) as (paths, _):
+        assert paths.resolve(NO_ID) == Resolved(None, alive=False)
+        assert paths.resolve(b) == Resolved("/b", alive=True)
+
+
+def test_a_walk_that_could_not_see_all_calls_nothing_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = folder_id(tmp_path / "b")
+
+    def cut_short(mount: Path, onerror: Any = lambda _: None) -> Iterator[tuple[str, list[str], list[str]]]:
+        yield str(mount), [], []
+        onerror(OSError(errno.EMFILE, "Too many open files"))
+
+    with paths_of(tmp_path, errno.EPERM) as (paths, _):
+        monkeypatch.setattr(os, "walk", cut_short)
+        assert paths.resolve(b) == Resolved(None, alive=True)
+
+
+def test_a_reading_costs_one_walk_however_many_cgroups_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [folder_id(tmp_path / str(n)) for n in range(6)]
+    walks = Walks(monkeypatch)
+    with paths_of(tmp_path, errno.EPERM) as (paths, _):
+        assert [paths.resolve(i).path for i in ids] == [f"/{n}" for n in range(6)]
+        assert walks.count == 1
+        for n in range(4):
+            (tmp_path / str(n)).rmdir()
+        for nth in (2, 3):
+            walks.now += 60
+            assert [paths.resolve(i).alive for i in ids] == [False] * 4 + [True] * 2
+            assert walks.count == nth
+        walks.now += 5  # the last ones are taken for granted for longer
+        assert [paths.resolve(i) for i in ids[:4]] == [Resolved(f"/{n}", alive=False) for n in range(4)]
+        assert walks.count == 3
+
+
+def test_what_is_asked_for_after_a_walk_is_judged_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks = Walks(monkeypatch)
+    unnamed = [NO_ID, NO_ID + 1]
+    with paths_of(tmp_path, errno.EPERM) as (paths, _):
+        assert [paths.resolve(i).alive for i in unnamed] == [False, True]
+        born = folder_id(tmp_path / "born")
+        assert paths.resolve(born) == Resolved(None, alive=True)
+        for nth in (2, 3):
+            walks.now += 2
+            assert [paths.resolve(i).alive for i in unnamed] == [False, False]
+            assert paths.resolve(born) == Resolved("/born", alive=True)
+            assert walks.count == nth

@@ -40,6 +40,14 @@ def test_folded_stacks_begin_with_the_cgroup_and_are_outermost_first() -> None:
     assert lines[1] == f"{sample.NGINX};anon_pipe_write 3"
 
 
+def test_a_name_does_not_speak_to_the_terminal_nor_writes_lines_of_its_own() -> None:
+    evil = dataclasses.replace(DEAD, path="/a\x1b[2J\n\udcff/b")
+    told = report(sample.busy(), [evil], 60.0)
+    assert "  charged to /a?[2J??/b (removed)" in told.splitlines()
+    assert folded([evil])[0].startswith("/a?[2J??/b;do_syscall_64;")
+    assert not {"\x1b", "\udcff"} & set(told)
+
+
 def test_document() -> None:
     (first, _) = leaks_document(sample.busy(), [DEAD, LIVE], 60.0)["leaks"]
     assert (first["pages"], first["bytes"], first["state"]) == (1009, 1009 * 4096, "dead")

@@ -7,6 +7,7 @@ import pytest
 
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.model.verification import CounterReading, Verdict, Verification
+from kmemtrace.report import mismatch
 from kmemtrace.report.junit import junit
 from kmemtrace.report.verification import report, verification_document
 from tests import sample
@@ -81,3 +82,33 @@ def test_junit() -> None:
         "errors": "2",
         "skipped": "2",
     }
+
+
+EVIL = "a\x1b[2J\n\udcff\ufffe"
+
+
+def evil() -> Verification:
+    """Every name that others chose speaks to the terminal, and is not Unicode."""
+    snapshot = sample.snapshot(sample.cgroup(EVIL, (sample.site(3),), id=7))
+    told = sample.mismatch(charged_to=EVIL, uncharged_from=EVIL, comm=EVIL)
+    return verification(told, snapshot=snapshot, command=("echo", EVIL), unjudged={"size_mismatch": EVIL})
+
+
+def test_names_do_not_speak_to_the_terminal() -> None:
+    shown = "a?[2J???"
+    told = report(evil())
+    assert not {"\x1b", "\udcff"} & set(told)
+    assert told.startswith(f"echo {shown} on ")
+    assert f"  charged to {shown}, uncharged from {shown}" in told.splitlines()
+    assert f" by {shown} (" in told
+    assert f"  in {shown}\n" in told
+    assert all(line.isprintable() for line in mismatch.lines(evil().mismatches[0]))
+
+
+def test_junit_is_xml_whatever_the_names() -> None:
+    written = junit(evil())
+    written.encode()
+    suite = ET.fromstring(written)
+    assert suite.attrib["name"] == "kmemtrace verify echo a?[2J\n??"
+    (skipped,) = suite.findall(".//skipped")
+    assert (skipped.attrib["message"], skipped.text) == ("a?[2J", "a?[2J\n??")
