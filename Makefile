@@ -57,7 +57,7 @@ pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
 
 .PHONY: test-kernels
-test-kernels: $(VENV)/.dev | kernel-packages silence-packages ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
+test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
 	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
 
 MINUTES ?= 20

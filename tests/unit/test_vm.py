@@ -218,6 +218,24 @@ def test_processes(status: str, stderr: str, output: str, reason: str, tmp_path:
     assert reason in top.reason
 
 
+@pytest.mark.parametrize(
+    ("status", "told", "expected"),
+    [
+        ("0", "a table\n", [("passed", "")]),
+        ("1", "Traceback\nFileNotFoundError: 'bpftool'\n", [("failed", "FileNotFoundError: 'bpftool'")]),
+        (None, "", []),
+    ],
+)
+def test_a_benchmark_that_failed_is_a_failure(
+    status: str | None, told: str, expected: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "bench.txt").write_text(told)
+    if status is not None:
+        (tmp_path / "bench.status").write_text(status)
+    found = matrix.results_of(boot("6.1", tmp_path))
+    assert [(c.outcome, c.reason) for c in found if c.test == "bench tiers"] == expected
+
+
 def test_what_a_kernel_complained_of(tmp_path: Path) -> None:
     log = tmp_path / "dmesg.log"
     line = "WARNING: CPU: 1 PID: 7 at mm/memcontrol.c:3061 foo+0x1/0x2"

@@ -83,7 +83,7 @@ def main() -> int:
     arguments += [f"--minutes={options.minutes}"] if options.minutes else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda w: _boot(w, arguments, options.bench), wanted))
-    results = {b: _results(b) for b in boots}
+    results = {b: results_of(b) for b in boots}
     text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(_bench, boots))
     print(text)
     if options.markdown is not None:
@@ -129,7 +129,7 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
 def _boot(guest: Guest, pytest_arguments: list[str], bench: bool) -> Boot:
     kernel, version = guest.kernel, guest.cgroup_version
     found = boot(kernel, version, pytest_arguments, tests=guest.tests, bench=bench)
-    words = found.failure or f"{len(_results(found))} tests"
+    words = found.failure or f"{len(results_of(found))} tests"
     print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
 
@@ -142,10 +142,11 @@ def _bench(found: Boot) -> str:
     return f"\n{found.kernel.release}, cgroup v{found.cgroup_version}, emulated:\n{log.read_text()}"
 
 
-def _results(found: Boot) -> list[Case]:
+def results_of(found: Boot) -> list[Case]:
     if found.failure is not None:
         return []
-    return [*(case for report in found.reports for case in cases(report)), *processes(found.folder)]
+    of_tests = (case for report in found.reports for case in cases(report))
+    return [*of_tests, *processes(found.folder), *_measured(found.folder)]
 
 
 def processes(folder: Path) -> list[Case]:
@@ -155,6 +156,16 @@ def processes(folder: Path) -> list[Case]:
         for name in ("check", "top")
         for why in [_wrong_with(folder, name)]
     ]
+
+
+def _measured(folder: Path) -> list[Case]:
+    """Whether the benchmark came to its end; nothing where it was not asked for."""
+    status = folder / "bench.status"
+    if not status.exists():
+        return []
+    bad = status.read_text().strip() != "0"
+    why = (folder / "bench.txt").read_text().strip().rpartition("\n")[2] if bad else ""
+    return [Case("bench tiers", PROCESS, "failed" if bad else "passed", 0.0, why)]
 
 
 def _wrong_with(folder: Path, name: str) -> str:
