@@ -87,6 +87,10 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 		}
 		return;
 	}
+	/* All of it was freed once before: this is a page of a later block, and the record a stale
+	 * one. */
+	if (page != head && charge.flags & CHARGE_FREEING)
+		charge.flags |= CHARGE_FREED_BEFORE;
 	what = verdict(&charge, page, order, end, marked);
 	if (what != NR_MISMATCHES)
 		report(ctx, what, page, order, &charge, end);

@@ -251,18 +251,21 @@ static __always_inline u64 note_all(void *ctx)
 #else
 static __always_inline u64 note_all(void *ctx)
 {
-	u64 folios = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH), wrong = 0;
-	u32 count = read_u32(folios + OFF_BATCH_NR) & 0xff;
+	u64 batch = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH), wrong = 0;
+	u32 count = read_u32(batch + OFF_BATCH_NR) & 0xff;
+	/* Read at once: nearly all are users' pages, and a read for each is what they would pay. */
+	u64 folios[BATCH_SIZE] = {};
 
 	if (count > BATCH_SIZE)
 		lose(LOSS_BATCH_FULL, 1);
+	bpf_probe_read_kernel(folios, sizeof(folios), (void *)(batch + OFF_BATCH_FOLIOS));
 	UNROLL
 	for (u32 i = 0; i < BATCH_SIZE; i++) {
 		u64 found;
 
 		if (i >= count)
 			break;
-		found = note_put(read_u64(folios + OFF_BATCH_FOLIOS + 8 * i));
+		found = note_put(folios[i]);
 		wrong = found ? found : wrong;
 	}
 	return wrong;

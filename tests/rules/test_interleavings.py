@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kmemtrace.tracer.verdicts import Sight, missed_events
@@ -36,7 +36,8 @@ def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float)
 
 
 @MANY
-@given(st.integers(0, 1 << 32), st.sampled_from([0.03, 0.3]))
+@example(seed=47900, drop=0.3)  # a stale record inside a larger block that was charged later, and split
+@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]))
 def test_nor_is_it_where_nobody_counts_them(seed: int, drop: float) -> None:
     """Kprobes before 6.7 are skipped in interrupts only, uncounted."""
     kernel = ran(seed, drop, uncounted=True)
