@@ -170,11 +170,13 @@ static __always_inline void count_latency(struct latency *latency, u64 ns)
 }
 
 /* Opens the record of a page that bears the mark; answers the sums of whom it is charged to, null
- * where it is not charged or not followed. */
+ * where it is not charged or not followed. `time` is when the charge began: what was missed since,
+ * such as the exit of an earlier charge, whose entry this exit then took for its own, may explain
+ * a finding away. */
 static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 order, u32 flags,
-						   s32 stack)
+						   s32 stack, u64 time)
 {
-	struct charge charge = {.order = order, .flags = flags};
+	struct charge charge = {.time = time, .order = order, .flags = flags};
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
@@ -193,7 +195,6 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 		exempt(EXEMPT_REMOTE);
 	}
 	site = site_of(ctx, &charge, stack);
-	charge.time = bpf_ktime_get_ns();
 	if (pages.update(&page, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
 		return totals;

@@ -25,6 +25,21 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
 /* What a map answers to the deletion of a key that it does not have. */
 #define NO_ENTRY (-2)
 
+/* Whether the record of a larger block covers a page as well: a later one's, for a charge opens one
+ * record for all of its block. The smaller record is stale then. Asked of findings only. */
+static __always_inline bool is_covered(u64 page, u32 order)
+{
+	UNROLL
+	for (u32 larger = 1; larger <= MAX_ORDER; larger++) {
+		u64 head = block_head(page, larger);
+		struct charge *found = larger > order ? pages.lookup(&head) : 0;
+
+		if (found && found->order >= larger)
+			return true;
+	}
+	return false;
+}
+
 /* A part of a block was freed: what is left becomes blocks of their own, as
  * the buddy allocator would cut them. Answers how many pages the map had no room for: their charge
  * counts as ended, for nothing will tell when it does. */
@@ -87,13 +102,12 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 		}
 		return;
 	}
-	/* All of it was freed once before: this is a page of a later block, and the record a stale
-	 * one. */
-	if (page != head && charge.flags & CHARGE_FREEING)
-		charge.flags |= CHARGE_FREED_BEFORE;
 	what = verdict(&charge, page, order, end, marked);
-	if (what != NR_MISMATCHES)
+	if (what != NR_MISMATCHES) {
+		if (is_covered(page, charge.order))
+			charge.flags |= CHARGE_FREED_BEFORE;
 		report(ctx, what, page, order, &charge, end);
+	}
 	if (what == MISMATCH_SIZE_MISMATCH) {
 		/* One finding tells of the whole block: what becomes of its other pages is no news.
 		 */

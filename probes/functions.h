@@ -140,7 +140,7 @@ int charge_exit(void *ctx)
 		return 0;
 	}
 	totals = begin_charge(ctx, call.page, call.order,
-			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack);
+			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack, call.time);
 	if (!totals)
 		return 0;
 	count_latency(&totals->charge, ns);

@@ -28,7 +28,8 @@ def test_without_a_missed_event_nothing_is_found(seed: int) -> None:
 
 
 @MANY
-@given(st.integers(0, 1 << 32), st.sampled_from([0.003, 0.03, 0.3]))
+@example(seed=1830, drop=0.03)  # the exit of a charge is taken for that of an earlier one, of another order
+@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.003, 0.03, 0.3]))
 def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float) -> None:
     kernel = ran(seed, drop)
     sight = Sight(uncounted_in_interrupts=False, scanned_at=kernel.scanned_at)
@@ -36,7 +37,9 @@ def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float)
 
 
 @MANY
-@example(seed=47900, drop=0.3)  # a stale record inside a larger block that was charged later, and split
+# A stale record inside a larger block that was charged later, and split: of two pages, and of one.
+@example(seed=47900, drop=0.3)
+@example(seed=552, drop=0.3)
 @given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]))
 def test_nor_is_it_where_nobody_counts_them(seed: int, drop: float) -> None:
     """Kprobes before 6.7 are skipped in interrupts only, uncounted."""
