@@ -26,12 +26,13 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError, KmemtraceError
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.model.enums import Tier
+from kmemtrace.tracer.tracer import ADOPTION_PROGRAMS, SWEEP_PROGRAMS
 
 _PAGES = {"un-accounted": 32768, "accounted": 32 * 256}
 _AT_ALLOC = ("page_alloc", "charge_entry", "charge_exit")
-_ON_REQUEST = ("inspect", "sweep", "find_page_map", "adopt")
-"""Run by user space, at the start and at each snapshot: no page pays for them. The search for pages charged
-before the start goes on beside the traffic, and was most of what the function tiers seemed to cost."""
+_ON_REQUEST = (*SWEEP_PROGRAMS, *ADOPTION_PROGRAMS)
+"""No page pays for them. The search for pages charged before the start goes on beside the traffic, and was
+most of what the function tiers seemed to cost."""
 _BASE = "empty, tracepoint"
 
 Tracers = dict[str, Callable[[], AbstractContextManager[object]]]

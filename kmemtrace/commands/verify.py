@@ -22,7 +22,7 @@ from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
 from kmemtrace.model.verification import CounterReading, Verdict, Verification
 from kmemtrace.report.junit import junit
 from kmemtrace.report.verification import report, verification_document
-from kmemtrace.tracer.tracer import PAGE_PROGRAMS, Tracer
+from kmemtrace.tracer.tracer import Tracer, page_events_missed
 
 _DRAIN_SECONDS = 10.0
 _QUIET_SECONDS = 2.5
@@ -204,10 +204,8 @@ def _verification(
 
 def _missed(losses: Losses) -> int:
     """Events of pages that were not seen, and pages and findings that no map had room for."""
-    misses = losses.recursion_misses or {}
-    of_pages = sum(n for name, n in misses.items() if name in PAGE_PROGRAMS)
-    full = sum(losses.map_full[name] for name in ("pages", "cgroups", "batches"))
-    return of_pages + full + losses.ring_drops + losses.unpaired + losses.pages_busy
+    full = losses.map_full["pages"] + losses.map_full["cgroups"]
+    return page_events_missed(losses) + full + losses.ring_drops
 
 
 def _tier(options: argparse.Namespace) -> Tier | None:

@@ -5,7 +5,7 @@ import contextlib
 import sys
 from collections import defaultdict
 
-from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.mismatch import lines
 
 MOST_KINDS = 100
@@ -25,11 +25,7 @@ class Journal:
             if mismatch.kind in seen or len(seen) > MOST_KINDS:
                 continue
             seen.add(mismatch.kind)
-            _print(_evidence(mismatch) if len(seen) <= MOST_KINDS else _enough(mismatch.confidence))
-
-
-def _evidence(mismatch: Mismatch) -> str:
-    return "\n".join(lines(mismatch))
+            _print("\n".join(lines(mismatch)) if len(seen) <= MOST_KINDS else _enough(mismatch.confidence))
 
 
 def _enough(confidence: str) -> str:

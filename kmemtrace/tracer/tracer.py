@@ -54,6 +54,10 @@ PAGE_PROGRAMS = frozenset(
 )
 """Those that open, change and end records: only their misses can explain a finding away."""
 
+SWEEP_PROGRAMS = ("inspect", "sweep")
+ADOPTION_PROGRAMS = ("find_page_map", "adopt")
+"""No event runs these, but we do: at each snapshot, and once after the start."""
+
 _KPROBE_MISSES_SINCE = (6, 7)
 """dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
 _SKIPPED_PROBES = (
@@ -137,9 +141,9 @@ class Tracer:
 
     def _on_request(self) -> list[str]:
         """Programs that no event runs, but we do."""
-        names = [] if self._sweeper is None else ["inspect", "sweep"]
+        names = [] if self._sweeper is None else [*SWEEP_PROGRAMS]
         if MismatchClass.STRAY_UNCHARGE not in self.plan.unjudged:
-            names += ["find_page_map", "adopt"]
+            names += ADOPTION_PROGRAMS
         return names
 
     def close(self) -> None:
@@ -265,8 +269,7 @@ class Tracer:
         """`losses` are read after the findings: one that explains a finding is then among them."""
         if not self._judges:
             return
-        count = sum(n for name, n in (self._misses() or {}).items() if name in PAGE_PROGRAMS)
-        count += losses.map_full["batches"] + losses.unpaired + losses.pages_busy
+        count = page_events_missed(losses)
         if self._tier is not Tier.TRACEPOINT:
             count += losses.swept  # its record may by then have been that of a later charge
         self._missed.note(time.monotonic(), count)
@@ -384,6 +387,12 @@ class Tracer:
 
 
 _PAGE_SIZE = resource.getpagesize()
+
+
+def page_events_missed(losses: Losses) -> int:
+    """Events of pages that no program saw whole, so that records are open, or missing, that should not be."""
+    skipped = sum(n for name, n in (losses.recursion_misses or {}).items() if name in PAGE_PROGRAMS)
+    return skipped + losses.map_full["batches"] + losses.unpaired + losses.pages_busy
 
 
 def _sees(plan: Plan) -> Sees:
