@@ -170,9 +170,9 @@ static __always_inline void count_latency(struct latency *latency, u64 ns)
 }
 
 /* Opens the record of a page that bears the mark; answers the sums of whom it is charged to, null
- * where it is not charged or not followed. `time` is when the charge began: what was missed since,
- * such as the exit of an earlier charge, whose entry this exit then took for its own, may explain
- * a finding away. */
+ * where it is not charged or not followed. `time` is when the charge began, 0 where only its end
+ * was seen, just now: what was missed since, such as the exit of an earlier charge, whose entry
+ * this exit then took for its own, may explain a finding away. */
 static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 order, u32 flags,
 						   s32 stack, u64 time)
 {
@@ -195,6 +195,8 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 		exempt(EXEMPT_REMOTE);
 	}
 	site = site_of(ctx, &charge, stack);
+	if (!time) /* after the stack walk, which is no part of the page's life */
+		charge.time = bpf_ktime_get_ns();
 	if (pages.update(&page, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
 		return totals;

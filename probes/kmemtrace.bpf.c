@@ -54,7 +54,7 @@ int page_alloc(struct bpf_raw_tracepoint_args *ctx)
 		end_charge(ctx, page, order, END_HEALED); /* its free was missed */
 	}
 	if (is_charged(page))
-		begin_charge(ctx, page, order, 0, STACK_HERE, bpf_ktime_get_ns());
+		begin_charge(ctx, page, order, 0, STACK_HERE, 0);
 #ifdef JUDGE_UNCHARGED_ALLOC
 	else
 		judge_unmarked(ctx, page, order);
