@@ -1,7 +1,9 @@
 """Log2 histograms of durations, as the BPF programs count them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 FIRST_LE_NS = 1 << 10
 """Upper bound of the first bucket: 1.024 µs. Each further bucket's is twice the one before."""
@@ -69,7 +71,8 @@ class Histogram:
         raise AssertionError("the counts of a histogram add up to its count")
 
     def to_json(self) -> dict[str, object]:
-        """`buckets` are cumulative and end at the first that holds everything, then +Inf."""
+        """`buckets` are cumulative and end at the first that holds everything, then +Inf. `sum_ns` is the sum
+        to the nanosecond, which `sum_seconds` is not beyond some hundred days."""
         buckets: list[list[object]] = []
         seen = 0
         for i, n in enumerate(self.counts[:-1]):
@@ -78,7 +81,19 @@ class Histogram:
             if seen == self.count:
                 break
         buckets.append(["+Inf", self.count])
-        return {"count": self.count, "sum_seconds": self.sum_ns / 1e9, "buckets": buckets}
+        sums = {"sum_seconds": self.sum_ns / 1e9, "sum_ns": self.sum_ns}
+        return {"count": self.count, **sums, "buckets": buckets}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Histogram":
+        """What to_json() told of. Raises ValueError where it is not as that writes it."""
+        try:
+            reached = [int(n) for _, n in told["buckets"]]
+            sum_ns = int(told["sum_ns"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no histogram of ours: {error!r}") from None
+        counts = [after - before for before, after in pairwise([0, *reached])]
+        return cls((*counts[:-1], *[0] * (BUCKETS - len(counts)), counts[-1]), sum_ns)
 
 
 SHIFT = FIRST_LE_NS.bit_length() - 1

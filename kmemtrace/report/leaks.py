@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from kmemtrace.model.document import old_pages_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION, OldPages, Snapshot
 from kmemtrace.report.printable import printable
@@ -58,19 +59,5 @@ def leaks_document(snapshot: Snapshot, old: Sequence[OldPages], older_than: floa
         "older_than_seconds": older_than,
         "held_pages": snapshot.held_pages,
         "missed_events": snapshot.losses.missed_events,
-        "leaks": [
-            {
-                "path": one.path,
-                "id": one.key.id,
-                "hierarchy": one.key.hierarchy,
-                "state": one.state.value,
-                "kind": one.kind.value,
-                "symbol": one.symbol,
-                "stack": list(one.stack),
-                "pages": one.pages,
-                "bytes": one.pages * snapshot.page_size,
-                "oldest_seconds": one.oldest_seconds,
-            }
-            for one in old
-        ],
+        "leaks": [old_pages_document(one, snapshot.page_size) for one in old],
     }
