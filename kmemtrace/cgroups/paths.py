@@ -11,6 +11,7 @@ from typing import Self
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import UsageError
+from kmemtrace.foreign import libc
 
 _FILEID_KERNFS = 0xFE
 """Type of a file handle that holds a kernfs id: <linux/exportfs.h>, 5.5+."""
@@ -46,7 +47,7 @@ class CgroupPaths:
     def __init__(self, hierarchy: MemoryHierarchy) -> None:
         self._mount = hierarchy.mount
         self._mount_fd = os.open(hierarchy.mount, os.O_RDONLY | os.O_DIRECTORY)
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc = libc()
         self._handles = True
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.libbpf import libbpf
+from kmemtrace.foreign import libbpf
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
@@ -64,7 +64,7 @@ class Btf:
 
         Raises CannotError where there is none, saying what to do.
         """
-        self._lib = _bindings()
+        self._lib = libbpf()
         if path is None:
             self._btf = self._lib.btf__load_vmlinux_btf()
         else:
@@ -203,23 +203,3 @@ class Btf:
             return self._spell(head.size)
         prefix = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _FWD: "struct "}
         return prefix.get(head.kind, "") + self._name(head.name)
-
-
-def _bindings() -> ctypes.CDLL:
-    lib = libbpf()
-    handle, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32
-    prototypes: dict[str, tuple[Any, list[Any]]] = {
-        "btf__load_vmlinux_btf": (handle, []),
-        "btf__parse": (handle, [text, handle]),
-        "btf__free": (None, [handle]),
-        "btf__type_by_id": (handle, [handle, number]),
-        "btf__name_by_offset": (text, [handle, number]),
-        "btf__find_by_name_kind": (ctypes.c_int32, [handle, text, number]),
-        "btf__find_str": (ctypes.c_int, [handle, text]),
-        "btf__resolve_size": (ctypes.c_int64, [handle, number]),
-        "libbpf_get_error": (ctypes.c_long, [handle]),
-    }
-    for function, (result, arguments) in prototypes.items():
-        getattr(lib, function).restype = result
-        getattr(lib, function).argtypes = arguments
-    return lib

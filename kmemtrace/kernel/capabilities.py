@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 
 from kmemtrace.errors import CannotError
+from kmemtrace.foreign import libc
 
 NUMBERS = {
     "CAP_DAC_READ_SEARCH": 2,
@@ -19,7 +20,6 @@ NUMBERS = {
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Header(ctypes.Structure):
@@ -41,9 +41,9 @@ def keep_only(names: Iterable[str]) -> tuple[str, ...]:
     held = data[1] | data[4] << 32
     # Bits that execve() could bring back; dropping them takes CAP_SETPCAP, which a service may lack.
     for number in range(64):
-        if _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
-            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
-    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        if libc().prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
+            libc().prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    libc().prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     _ask("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     left = tuple(name for name in names if held >> NUMBERS[name] & 1)
     bits = sum(1 << NUMBERS[name] for name in left)
@@ -53,6 +53,6 @@ def keep_only(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _ask(function: str, *arguments: object) -> None:
-    if getattr(_libc, function)(*arguments) != 0:
+    if getattr(libc(), function)(*arguments) != 0:
         error = os.strerror(ctypes.get_errno())
         raise CannotError(f"Capabilities cannot be dropped: {function}: {error}.")

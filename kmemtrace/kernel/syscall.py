@@ -5,6 +5,8 @@ import ctypes
 import errno
 import platform
 
+from kmemtrace.foreign import libc
+
 _NUMBERS = {
     "x86_64": (321, 298),
     "aarch64": (280, 241),
@@ -15,24 +17,25 @@ _NUMBERS = {
 }
 """Of bpf and perf_event_open, by machine."""
 _ANY_PROCESS, _NO_GROUP, _CLOSE_ON_EXEC = -1, -1, 8
+_ARGUMENTS = 5
 
 
 def bpf(command: int, attributes: ctypes.Structure | ctypes.Array[ctypes.c_uint32]) -> int:
     """The new file descriptor, or -errno; -ENOSYS on a machine whose system call number we do not
     know."""
-    return _call(0, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    return _call(0, command, ctypes.addressof(attributes), ctypes.sizeof(attributes))
 
 
 def perf_event_open(attributes: ctypes.Structure) -> int:
     """Of all processes, as it takes for a probe; the descriptor, or -errno as bpf() answers."""
     cpu = 0  # a probe is hit on all of them, whichever is named
-    return _call(1, ctypes.byref(attributes), _ANY_PROCESS, cpu, _NO_GROUP, _CLOSE_ON_EXEC)
+    return _call(1, ctypes.addressof(attributes), _ANY_PROCESS, cpu, _NO_GROUP, _CLOSE_ON_EXEC)
 
 
-def _call(which: int, *arguments: object) -> int:
+def _call(which: int, *arguments: int) -> int:
     numbers = _NUMBERS.get(platform.machine())
     if numbers is None:
         return -errno.ENOSYS
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(numbers[which], *arguments)
+    padded = (*arguments, *[0] * (_ARGUMENTS - len(arguments)))
+    fd = libc().syscall(numbers[which], *padded)
     return int(fd) if fd >= 0 else -ctypes.get_errno()

@@ -2,7 +2,7 @@
 
 import ctypes
 
-from kmemtrace.kernel.libbpf import libbpf
+from kmemtrace.foreign import libbpf
 
 
 class _TestRunOpts(ctypes.Structure):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kmemtrace.errors import CannotError
+from kmemtrace.foreign import complete
 
 _INSTALL = (
     "Install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora) or python-bcc (Arch)"
@@ -32,6 +33,7 @@ def import_bcc(folders: Iterable[Path] | None = None) -> ModuleType:
     """
     loaded = sys.modules.get("bcc")
     if loaded is not None and hasattr(loaded, "BPF") and hasattr(loaded, "libbcc"):
+        complete(loaded)
         return loaded
     for folder in _default_folders() if folders is None else folders:
         package = folder / "bcc"
@@ -80,6 +82,7 @@ def _load(package: Path) -> ModuleType:
             # Its regular expressions hold escapes that newer Pythons complain about.
             warnings.simplefilter("ignore")
             spec.loader.exec_module(module)
+        complete(module)
     except OSError as error:
         _forget()
         raise CannotError(f"The library of BCC does not load ({error}). {_INSTALL}") from error

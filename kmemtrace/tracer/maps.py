@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kmemtrace.foreign import libbpf
 from kmemtrace.model.histogram import BUCKETS
-from kmemtrace.tracer.find_bcc import import_bcc
 
 Records = NDArray[Any]
 
@@ -67,7 +67,7 @@ class HashMap:
     """One BPF hash map. Its buffers are kept, so that a reading allocates nothing."""
 
     def __init__(self, fd: int, key: np.dtype[Any], value: np.dtype[Any], capacity: int) -> None:
-        self._lib: Any = import_bcc().libbcc.lib
+        self._lib = libbpf()
         self._fd = fd
         self.capacity = capacity
         self._keys = np.zeros(capacity, key)
@@ -88,19 +88,20 @@ class HashMap:
     def delete(self, key: Any) -> None:
         """Removes an element; that it is gone already is no error."""
         one = np.array([key], self._keys.dtype)
-        self._lib.bpf_delete_elem(self._fd, one.ctypes.data)
+        self._lib.bpf_map_delete_elem(self._fd, one.ctypes.data)
 
     def _read_batch(self) -> int | None:
         """One system call for the whole map; None before 5.6, which has no such call."""
         count = ctypes.c_uint32(self.capacity)
         token = ctypes.c_uint32(0)
-        result = self._lib.bpf_lookup_batch(
+        result = self._lib.bpf_map_lookup_batch(
             self._fd,
             None,
             ctypes.byref(token),
             self._keys.ctypes.data,
             self._values.ctypes.data,
             ctypes.byref(count),
+            None,
         )
         if result == 0 or ctypes.get_errno() in (errno.ENOENT, errno.ENOSPC):
             return count.value
@@ -112,12 +113,12 @@ class HashMap:
         count = 0
         key = np.zeros(1, self._keys.dtype)
         value = np.zeros(1, self._values.dtype)
-        more = self._lib.bpf_get_first_key(self._fd, key.ctypes.data, key.itemsize) == 0
+        more = self._lib.bpf_map_get_next_key(self._fd, None, key.ctypes.data) == 0
         while more and count < self.capacity:
-            if self._lib.bpf_lookup_elem(self._fd, key.ctypes.data, value.ctypes.data) == 0:
+            if self._lib.bpf_map_lookup_elem(self._fd, key.ctypes.data, value.ctypes.data) == 0:
                 self._keys[count], self._values[count] = key[0], value[0]
                 count += 1
-            more = self._lib.bpf_get_next_key(self._fd, key.ctypes.data, key.ctypes.data) == 0
+            more = self._lib.bpf_map_get_next_key(self._fd, key.ctypes.data, key.ctypes.data) == 0
         return count
 
 
@@ -126,18 +127,18 @@ class ArrayMap:
     itself an array of n."""
 
     def __init__(self, fd: int, value: np.dtype[Any], shape: int = 1) -> None:
-        self._lib: Any = import_bcc().libbcc.lib
+        self._lib = libbpf()
         self._fd = fd
         self._dtype, self._shape = value, shape
 
     def __getitem__(self, index: int) -> Records:
         value = np.zeros(self._shape, self._dtype)
         key = ctypes.c_uint32(index)
-        if self._lib.bpf_lookup_elem(self._fd, ctypes.byref(key), value.ctypes.data) != 0:
+        if self._lib.bpf_map_lookup_elem(self._fd, ctypes.byref(key), value.ctypes.data) != 0:
             raise KeyError(index)
         return value
 
     def __setitem__(self, index: int, value: Records) -> None:
         key = ctypes.c_uint32(index)
-        if self._lib.bpf_update_elem(self._fd, ctypes.byref(key), value.ctypes.data, 0) != 0:
+        if self._lib.bpf_map_update_elem(self._fd, ctypes.byref(key), value.ctypes.data, 0) != 0:
             raise KeyError(index)

@@ -2,9 +2,8 @@
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
 
-from kmemtrace.tracer.find_bcc import import_bcc
+from kmemtrace.foreign import libbpf
 
 _RUN_TIME_AT, _RUNS_AT, _MISSES_AT = 192, 200, 208
 """Offsets in struct bpf_prog_info of <linux/bpf.h>, which only ever grows."""
@@ -21,10 +20,9 @@ class ProgramInfo:
 
 
 def program_info(fd: int) -> ProgramInfo:
-    lib: Any = import_bcc().libbcc.lib
     buffer = (ctypes.c_char * 256)()
     length = ctypes.c_uint32(len(buffer))
-    if lib.bpf_obj_get_info(fd, buffer, ctypes.byref(length)) != 0:
+    if libbpf().bpf_obj_get_info_by_fd(fd, buffer, ctypes.byref(length)) != 0:
         error = ctypes.get_errno()
         raise OSError(error, "the kernel tells nothing of a BPF program of ours")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kmemtrace.errors import CannotError
+from kmemtrace.foreign import libbcc
 from kmemtrace.kernel.attaching import (
     FENTRY,
     FEXIT,
@@ -133,7 +134,7 @@ class Programs:
     def map_bytes(self) -> int | None:
         """Kernel memory that our maps take, which is charged to the cgroup that we run in; None
         where the kernel does not tell."""
-        lib, module = self._bcc.libbcc.lib, self._bpf.module
+        lib, module = libbcc(self._bcc), self._bpf.module
         total = 0
         for number in range(lib.bpf_num_tables(module)):
             fd = lib.bpf_table_fd_id(module, number)

@@ -41,7 +41,7 @@ def _package(folder: Path, **files: str) -> Path:
 
 def _binding(folder: Path, version: str) -> Path:
     init = f"from . import libbcc\n__version__ = {version!r}\nclass BPF: ...\n"
-    return _package(folder, __init__=init, libbcc="")
+    return _package(folder, __init__=init, libbcc="lib = None")
 
 
 def _unrelated(folder: Path) -> Path:
@@ -138,7 +138,7 @@ def test_says_what_is_missing_and_what_to_install(
 
 def test_its_warnings_are_not_the_users(tmp_path: Path) -> None:
     folder = _package(
-        tmp_path, __init__="from . import libbcc\nclass BPF: ...\nx = '\\.'\n", libbcc="y = '\\.'"
+        tmp_path, __init__="from . import libbcc\nclass BPF: ...\nx = '\\.'\n", libbcc="lib = '\\.'"
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

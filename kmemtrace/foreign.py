@@ -1,0 +1,118 @@
+"""Every function of C that kmemtrace calls, with its types.
+
+A function that ctypes knows no types of gets each argument as a C int: a pointer is cut to 32 bits. That
+goes unnoticed as long as the heap lies low, as below an executable at a fixed address (Debian's Python),
+and crashes under one that is position-independent (most others). So libraries are opened here and nowhere
+else, and a function that is not declared here cannot be called.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from ctypes import c_char_p, c_int, c_int32, c_int64, c_long, c_size_t, c_uint, c_uint32, c_uint64, c_ulong
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from kmemtrace.errors import CannotError
+
+_pointer = ctypes.c_void_p
+
+Prototypes = Mapping[str, tuple[Any, ...]]
+"""By name: the type of the result (None of none), then those of the arguments."""
+
+LIBC: Prototypes = {
+    "capget": (c_int, _pointer, _pointer),
+    "capset": (c_int, _pointer, _pointer),
+    "open_by_handle_at": (c_int, c_int, c_char_p, c_int),
+    "prctl": (c_int, c_int, c_ulong, c_ulong, c_ulong, c_ulong),
+    "syscall": (c_long, c_long, c_long, c_long, c_long, c_long, c_long),
+}
+
+LIBBPF: Prototypes = {
+    "bpf_map_delete_elem": (c_int, c_int, _pointer),
+    "bpf_map_get_next_key": (c_int, c_int, _pointer, _pointer),
+    "bpf_map_lookup_batch": (c_int, c_int, *[_pointer] * 6),
+    "bpf_map_lookup_elem": (c_int, c_int, _pointer, _pointer),
+    "bpf_map_update_elem": (c_int, c_int, _pointer, _pointer, c_uint64),
+    "bpf_obj_get_info_by_fd": (c_int, c_int, _pointer, _pointer),
+    "bpf_prog_test_run_opts": (c_int, c_int, _pointer),
+    "btf__find_by_name_kind": (c_int32, _pointer, c_char_p, c_uint32),
+    "btf__find_str": (c_int, _pointer, c_char_p),
+    "btf__free": (None, _pointer),
+    "btf__load_vmlinux_btf": (_pointer,),
+    "btf__name_by_offset": (c_char_p, _pointer, c_uint32),
+    "btf__parse": (_pointer, c_char_p, _pointer),
+    "btf__resolve_size": (c_int64, _pointer, c_uint32),
+    "btf__type_by_id": (_pointer, _pointer, c_uint32),
+    "libbpf_get_error": (c_long, _pointer),
+    "libbpf_set_print": (_pointer, _pointer),
+}
+
+LIBBCC: Prototypes = {
+    "bpf_num_tables": (c_size_t, _pointer),
+    "bpf_table_fd_id": (c_int, _pointer, c_size_t),
+}
+"""What we call ourselves, and BCC's binding up to its newest release (0.37) declares no types of."""
+
+BCCS_OWN: Prototypes = {
+    "bcc_buildsymcache_new": (_pointer,),
+    "bcc_free_memory": (c_int,),
+    "bpf_attach_perf_event": (c_int, c_int, c_uint32, c_uint32, c_uint64, c_uint64, *[c_int] * 3),
+    "bpf_attach_perf_event_raw": (c_int, c_int, _pointer, *[c_int] * 3, c_ulong),
+    "bpf_close_perf_event_fd": (c_int, c_int),
+    "bpf_has_kernel_btf": (ctypes.c_bool,),
+    "bpf_lookup_and_delete": (c_int, c_int, _pointer, _pointer),
+    "bpf_module_rw_engine_enabled": (ctypes.c_bool,),
+    "bpf_prog_attach": (c_int, c_int, c_int, c_int, c_uint),
+    "bpf_prog_detach2": (c_int, c_int, c_int, c_int),
+}
+"""What the binding calls and declares no arguments of: mostly it misspells `argtypes`."""
+
+
+class Library:
+    """The declared functions of a shared library. After each call ctypes.get_errno() has its errno."""
+
+    def __init__(self, library: ctypes.CDLL, prototypes: Prototypes) -> None:
+        for name, (result, *arguments) in prototypes.items():
+            prototype = ctypes.CFUNCTYPE(result, *arguments, use_errno=True)
+            setattr(self, name, prototype((name, library)))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name} is not declared in {__name__}")
+
+
+@cache
+def libc() -> Library:
+    return Library(ctypes.CDLL(None, use_errno=True), LIBC)
+
+
+@cache
+def libbpf() -> Library:
+    """libbpf 1.x (Debian 12 on) or 0.x (Ubuntu 22.04), silent; BCC brings it along.
+
+    Raises CannotError where it is not installed.
+    """
+    for name in ("libbpf.so.1", "libbpf.so.0"):
+        try:
+            found = Library(ctypes.CDLL(name, use_errno=True), LIBBPF)
+        except OSError:
+            continue
+        # It would print to the user's screen what our own errors say.
+        found.libbpf_set_print(None)
+        return found
+    raise CannotError(
+        "libbpf is missing. Install the package libbpf1 (Debian, Ubuntu) or libbpf (Fedora, Arch)."
+    )
+
+
+def libbcc(bcc: ModuleType) -> Library:
+    """Of the library of `bcc`, BCC's binding, what the binding has no method for."""
+    return Library(bcc.libbcc.lib, LIBBCC)
+
+
+def complete(bcc: ModuleType) -> None:
+    """Gives the functions that `bcc`, BCC's binding, calls itself the types that it leaves out."""
+    for name, (result, *arguments) in BCCS_OWN.items():
+        function = getattr(bcc.libbcc.lib, name, None)
+        if function is not None and function.argtypes is None:
+            function.restype, function.argtypes = result, arguments
