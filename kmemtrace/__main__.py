@@ -1,7 +1,21 @@
-"""python -m kmemtrace"""
+"""python -m kmemtrace, and the script `kmemtrace`"""
 
 import sys
 
-from kmemtrace.commands import main
+from kmemtrace import console
 
-sys.exit(main())
+
+def start() -> int:
+    console.prepare()
+    return console.guarded(_main)
+
+
+def _main() -> int:
+    # Here, because it takes the longest: an interrupt or an error by then is told in a sentence.
+    from kmemtrace.commands import main  # noqa: PLC0415
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

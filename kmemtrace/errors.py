@@ -11,7 +11,7 @@ class ExitStatus(IntEnum):
     INCONCLUSIVE = 3
     """Events were lost, so that no verdict holds."""
     CANNOT = 4
-    """This kernel or this user cannot."""
+    """This kernel or this user cannot, or the answer could not be written."""
 
 
 class KmemtraceError(Exception):
@@ -28,3 +28,7 @@ class CannotError(KmemtraceError):
     """This kernel, machine or user cannot do it."""
 
     status = ExitStatus.CANNOT
+
+
+class OutputError(CannotError):
+    """A file or stream cannot be written to."""

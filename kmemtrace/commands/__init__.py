@@ -1,43 +1,51 @@
-"""The command line: registers the commands and turns typed errors into exit statuses."""
+"""The command line: registers the commands."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kmemtrace import __version__
 from kmemtrace.commands import check, export, leaks, top, verify
-from kmemtrace.errors import ExitStatus, KmemtraceError
+from kmemtrace.console import guarded, write
+from kmemtrace.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _COMMANDS = (top, verify, leaks, export, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status is one of ExitStatus."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        status: ExitStatus = options.run(options)
-        sys.stdout.flush()
-    except KmemtraceError as error:
-        print(f"kmemtrace: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return ExitStatus.OK
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; keep the interpreter from saying so at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.OK
+    return guarded(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    status: ExitStatus = options.run(options)
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Of the command line and, as argparse wants it, of each command's."""
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        # Python up to 3.11 dies of an error here, and later ones say nothing of it.
+        if file is sys.stdout:
+            write(message.rstrip("\n"))
+        else:
+            super()._print_message(message, file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kmemtrace",
         description="Shows whose kernel memory every page is, live: follows each page charged to "
         "a memory cgroup from its charge to its end.",
         epilog="Exit status: 0 fine, 1 the thing asked about is bad, 2 wrong usage, "
-        "3 inconclusive (events were lost), 4 this kernel or user cannot.",
+        "3 inconclusive (events were lost), 4 this kernel or user cannot, or the output could not be "
+        "written.",
     )
     parser.add_argument("--version", action="version", version=f"kmemtrace {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.console import write
 from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.kernel import btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
@@ -36,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> ExitStatus:
     report = examine()
-    print(json.dumps(report) if options.json else _text(report))
+    write(json.dumps(report) if options.json else _text(report))
     return ExitStatus.OK if report["tier"] is not None else ExitStatus.CANNOT
 
 

@@ -9,6 +9,7 @@ from types import FrameType
 
 from kmemtrace.commands.arguments import positive_seconds
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.report.leaks import folded, leaks_document, report
@@ -66,11 +67,11 @@ def run(options: argparse.Namespace) -> ExitStatus:
         snapshot = tracer.snapshot(older_than=options.older_than)
     old = [o for o in snapshot.old or () if not options.dead or o.state is CgroupState.DEAD]
     if options.json:
-        print(json.dumps(leaks_document(snapshot, old, options.older_than)))
+        write(json.dumps(leaks_document(snapshot, old, options.older_than)))
     elif options.folded:
-        print("\n".join(folded(old)))
+        write("\n".join(folded(old)))
     else:
-        print(report(snapshot, old, options.older_than))
+        write(report(snapshot, old, options.older_than))
     return ExitStatus.OK
 
 

@@ -14,6 +14,7 @@ from types import FrameType
 
 from kmemtrace.commands.arguments import positive_seconds
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
+from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.fleet.prometheus import Prometheus
 from kmemtrace.fleet.snapshots import Fleet
@@ -90,7 +91,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
         # What a server's counters had reached before tells no rate.
         previous = None if options.prometheus is None else source()
         for snapshot in _frames(source, options):
-            print(_text(snapshot, previous, view, options), flush=True)
+            if not write(_text(snapshot, previous, view, options)):
+                break
             previous = snapshot
     return ExitStatus.OK
 

@@ -16,7 +16,8 @@ from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.commands.arguments import entries, positive_seconds
 from kmemtrace.commands.session import make_tracer
-from kmemtrace.errors import ExitStatus, KmemtraceError, UsageError
+from kmemtrace.console import write
+from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError, UsageError
 from kmemtrace.model.enums import Confidence, MismatchClass, Tier
 from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
 from kmemtrace.model.verification import CounterReading, Verdict, Verification
@@ -76,12 +77,12 @@ def run(options: argparse.Namespace) -> ExitStatus:
         found = _verify_command(options) if options.command else _verify_machine(options)
     except KeyboardInterrupt:
         raise InterruptedVerificationError("Interrupted: there is no verdict.") from None
+    write(json.dumps(verification_document(found)) if options.json else report(found))
     if options.junit is not None:
         try:
             options.junit.write_text(junit(found), encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"{options.junit} cannot be written: {error.strerror}.") from None
-    print(json.dumps(verification_document(found)) if options.json else report(found))
+            raise OutputError(f"{options.junit} cannot be written: {error.strerror}.") from None
     return _STATUS[found.verdict]
 
 

@@ -1,0 +1,102 @@
+"""The process's standard streams, and how it ends: no error of output, and no mistake of ours, may pass
+for a verdict, whose exit status is 1."""
+
+import contextlib
+import io
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+DEBUG = "KMEMTRACE_DEBUG"
+"""Set in the environment, it shows where in our code an unexpected error came from."""
+
+
+def prepare() -> None:
+    """Makes the three streams safe to use, whatever was done to them before the start; to be called first.
+
+    A stream that was closed leaves its number to the next file that is opened, which would then be
+    written to, or inherited by a command. So each gets one: of which nothing can be read, to which no
+    output can be written, and which swallows messages.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, flags), number)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 for good
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names and units have characters that not every locale can write.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    messages = io.BufferedWriter(_Messages(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(messages, errors="backslashreplace", line_buffering=True)
+    threading.excepthook = lambda failed: _confess(failed.exc_value)
+
+
+class _Messages(io.FileIO):
+    """What is written where it cannot be is dropped: a message has no other place to go to."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        with contextlib.suppress(OSError):
+            super().write(data)
+        return memoryview(data).nbytes
+
+
+def write(text: str) -> bool:
+    """Prints `text` as lines of their own, at once. False when its reader has hung up, which is no error:
+    what is written from then on goes nowhere.
+
+    Raises OutputError where it cannot be written.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _mute(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise OutputError(f"The output could not be written: {error.strerror}.") from None
+    return True
+
+
+def _mute(stream: TextIO) -> None:
+    """What is left in its buffer would be tried again at exit, and fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """The exit status of `run`, or of the error that it raised, which is then told on stderr."""
+    try:
+        return run()
+    except KmemtraceError as error:
+        print(f"kmemtrace: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("kmemtrace: Interrupted before there was anything to tell.", file=sys.stderr)
+        return ExitStatus.INCONCLUSIVE
+    except Exception as error:  # noqa: BLE001 told, and no verdict
+        _confess(error)
+        return ExitStatus.CANNOT
+
+
+def _confess(error: BaseException | None) -> None:
+    """Tells of an error that nobody foresaw."""
+    if error is None or isinstance(error, SystemExit):
+        return
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"kmemtrace: An error that kmemtrace did not expect: {words}. Please report it, with what it prints "
+        f"when {DEBUG}=1 is set in the environment.",
+        file=sys.stderr,
+    )
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
