@@ -77,14 +77,17 @@ def cgroup(
     )
 
 
-def snapshot(*cgroups: Cgroup, time: float = 1_780_000_000.0) -> Snapshot:
-    """Of the tracepoint tier, 2 s after the one before, with a few losses."""
+_BEGAN = 1_779_999_998.0
+
+
+def snapshot(*cgroups: Cgroup, time: float = _BEGAN + 2) -> Snapshot:
+    """Of the tracepoint tier, with a few losses."""
     return Snapshot(
         time=time,
         host="node-7",
         kernel="6.18.44-amd64",
         tier=Tier.TRACEPOINT,
-        interval_seconds=2.0,
+        watched_seconds=time - _BEGAN,
         page_size=4096,
         cgroups=cgroups,
         losses=Losses(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kmemtrace import __version__
 from kmemtrace.commands import check, export, leaks, top, verify
+from kmemtrace.commands.watch import interrupt_on_signals
 from kmemtrace.console import guarded, write
 from kmemtrace.errors import ExitStatus
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
+    interrupt_on_signals()
     status: ExitStatus = options.run(options)
     return status
 

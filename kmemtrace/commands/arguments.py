@@ -1,16 +1,31 @@
 """Types of command-line values, with errors a user understands."""
 
 import argparse
-import math
+import re
+
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_NUMBER = r"\d+(?:\.\d+)?|\.\d+"
+_PLAIN = re.compile(_NUMBER)
+_PARTS = re.compile("".join(f"(?:({_NUMBER}){unit}(?![a-z]))?" for unit in _UNITS))
+_LEAST, _MOST = 0.05, 366 * 86_400.0
+
+DURATION = "DURATION"
+"""What help calls the value of an option of type duration()."""
+GRAMMAR = "A DURATION is written as 90s, 500ms, 5m, 1h30m or 2d; a plain number is seconds."
 
 
-def positive_seconds(text: str) -> float:
-    try:
+def duration(text: str) -> float:
+    """Seconds: 90, 2.5, 90s, 500ms, 5m, 1h30m or 2d."""
+    if _PLAIN.fullmatch(text):
         seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.05 <= seconds <= 366 * 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.05 on")
+    elif text and (parts := _PARTS.fullmatch(text)):
+        seconds = sum(float(n) * size for n, size in zip(parts.groups(), _UNITS.values(), strict=True) if n)
+    else:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no duration: write it as 90s, 500ms, 5m, 1h30m or 2d, or as a number of seconds"
+        )
+    if not _LEAST <= seconds <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 50ms and 366d")
     return seconds
 
 

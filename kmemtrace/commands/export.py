@@ -87,7 +87,8 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> ExitStatus:
     config = web_config.load(options.web_config)
-    with contextlib.ExitStack() as stack:
+    # Who ends it, at the start too, asks for nothing more.
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         sockets = [
             stack.enter_context(one)
             for where in options.listen_address or [address(DEFAULT_ADDRESS)]

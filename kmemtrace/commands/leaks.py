@@ -2,27 +2,19 @@
 
 import argparse
 import json
-import re
-import signal
-import time
-from types import FrameType
 
-from kmemtrace.commands.arguments import positive_seconds
+from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.leaks import folded, leaks_document, report
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def age(text: str) -> float:
-    """Seconds: 90, 90s, 5m, 2h or 1d."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age: write it as 90s, 5m, 2h or 1d")
-    return positive_seconds(str(float(found[1]) * _UNITS[found[2]]))
+_NAMING_SECONDS = 2.0
+"""How often the maps are read meanwhile, for the names of cgroups that come and go."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,12 +26,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="Example: sudo kmemtrace leaks --older-than 60s --duration 10m --folded | flamegraph.pl",
     )
     parser.add_argument(
-        "--older-than", type=age, default=60.0, metavar="AGE", help="as 90s, 5m, 2h (default: 60s)"
+        "--older-than",
+        type=duration,
+        default=60.0,
+        metavar=DURATION,
+        help="how long a page must be held to be listed (default: 60s)",
     )
     parser.add_argument(
         "--duration",
-        type=age,
-        metavar="AGE",
+        type=duration,
+        metavar=DURATION,
         help="how long to watch before (default: twice --older-than, so that as much can be seen to age)",
     )
     parser.add_argument("--dead", action="store_true", help="only pages of removed cgroups")
@@ -53,27 +49,37 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
-    duration = 2 * options.older_than if options.duration is None else options.duration
-    if duration <= options.older_than:
+    seconds = 2 * options.older_than if options.duration is None else options.duration
+    if seconds <= options.older_than:
         raise UsageError("--duration must be longer than --older-than: no page could become so old.")
     if options.no_sites and options.folded:
         raise UsageError("--folded prints stacks, which --no-sites does not record.")
-    signal.signal(signal.SIGTERM, _stop)
-    with open_tracer(options) as tracer:
-        end = time.monotonic() + duration
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(2.0, left))
-            tracer.snapshot()  # names the cgroups that come and go meanwhile
-        snapshot = tracer.snapshot(older_than=options.older_than)
+    snapshot, older_than, interrupted = _watched(options, seconds)
     old = [o for o in snapshot.old or () if not options.dead or o.state is CgroupState.DEAD]
     if options.json:
-        write(json.dumps(leaks_document(snapshot, old, options.older_than)))
+        write(json.dumps(leaks_document(snapshot, old, older_than, interrupted=interrupted)))
     elif options.folded:
         write("\n".join(folded(old)))
     else:
-        write(report(snapshot, old, options.older_than))
-    return ExitStatus.OK
+        write(report(snapshot, old, older_than))
+    return ExitStatus.INCONCLUSIVE if interrupted else ExitStatus.OK
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _watched(options: argparse.Namespace, seconds: float) -> tuple[Snapshot, float, bool]:
+    """The Snapshot after so many seconds, the age of what it lists, and whether it is of an earlier moment
+    because of an interruption: if none was held for --older-than by then, it lists what was held for half
+    of the time."""
+    with (
+        open_tracer(options) as tracer,
+        Watch() as watch,
+        progress("watching; Ctrl-C tells what is known by then", seconds),
+    ):
+        for _ in watch.ticks(_NAMING_SECONDS, seconds):
+            tracer.snapshot()
+        watch.wait_until(seconds)
+        after, older_than = watch.interrupted_after, options.older_than
+        if after is not None and after <= older_than:
+            older_than = round(after / 2, 2)
+        snapshot = tracer.snapshot(older_than=older_than)
+    tell_interruption(after, seconds)
+    return snapshot, older_than, after is not None

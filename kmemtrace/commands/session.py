@@ -4,13 +4,14 @@ user the plainest refusal."""
 import argparse
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.cgroups.preexisting import count_preexisting
 from kmemtrace.commands.arguments import entries
+from kmemtrace.commands.progress import progress
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
@@ -80,13 +81,15 @@ def make_tracer(
         raise CannotError(allowed.refusal)
     hierarchy = memory_hierarchy()
     raise_memlock_if_needed()
-    with CgroupPaths(hierarchy) as paths, Btf() as btf:
-        facts = RunningKernel(btf)
-        frames = highest_page_frame()
-        plan = make_plan(facts, tier, alloc_latency=alloc_latency, page_frames=frames)
-        limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
-        capacity = Capacity.of_machine(frames, max_pages)
-        with Tracer(plan, hierarchy, paths, capacity, limit, sites) as tracer, _counting(tracer):
+    with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
+        with progress("starting"):
+            facts = RunningKernel(btf)
+            frames = highest_page_frame()
+            plan = make_plan(facts, tier, alloc_latency=alloc_latency, page_frames=frames)
+            limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
+            capacity = Capacity.of_machine(frames, max_pages)
+            tracer = stack.enter_context(Tracer(plan, hierarchy, paths, capacity, limit, sites))
+        with _counting(tracer):
             yield tracer
 
 

@@ -5,15 +5,14 @@ import contextlib
 import importlib
 import json
 import shutil
-import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 
-from kmemtrace.commands.arguments import positive_seconds
+from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
+from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.fleet.prometheus import Prometheus
@@ -40,15 +39,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--json", action="store_true", help="one JSON object per frame and line")
     parser.add_argument(
         "--duration",
-        type=positive_seconds,
-        metavar="S",
-        help="with --once: seconds to watch before the frame; else: end after S seconds",
+        type=duration,
+        metavar=DURATION,
+        help="with --once: how long to watch before the frame; else: when to end",
     )
     parser.add_argument(
         "--interval",
-        type=positive_seconds,
-        metavar="S",
-        help=f"seconds between frames (default: {_DEFAULT_INTERVAL:g}, of a Prometheus server {_SCRAPE:g})",
+        type=duration,
+        metavar=DURATION,
+        help=f"time between frames (default: {_DEFAULT_INTERVAL:g}s, of a Prometheus server {_SCRAPE:g}s)",
     )
     parser.add_argument(
         "--sort", choices=[k.value for k in SortKey], default=SortKey.HELD.value, help="column to sort by"
@@ -80,28 +79,54 @@ def run(options: argparse.Namespace) -> ExitStatus:
     )
     if options.json and view.by is not GroupBy.CGROUP:
         raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGHUP, _stop)
     if options.interval is None:
         options.interval = _DEFAULT_INTERVAL if options.prometheus is None else _SCRAPE
     plain = options.batch or options.once or options.json
     if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         return _interactive(options, view)
-    with _source(options) as source:
-        # What a server's counters had reached before tells no rate.
-        previous = None if options.prometheus is None else source()
-        for snapshot in _frames(source, options):
+    return _once(options, view) if options.once else _frames(options, view)
+
+
+def _once(options: argparse.Namespace, view: View) -> ExitStatus:
+    """One frame, after the time that was asked for, or on an interruption: it is then not what was asked."""
+    seconds = options.duration or options.interval
+    with (
+        _source(options) as source,
+        Watch() as watch,
+        progress("watching; Ctrl-C shows what is known by then", seconds),
+    ):
+        previous = _before(source, options)
+        watch.wait_until(seconds)
+        snapshot = source()
+    tell_interruption(watch.interrupted_after, seconds)
+    write(_text(snapshot, previous, view, options))
+    return ExitStatus.OK if watch.interrupted_after is None else ExitStatus.INCONCLUSIVE
+
+
+def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
+    """A frame each interval, until the time is up, or a signal comes, or nobody reads on."""
+    with contextlib.suppress(KeyboardInterrupt), _source(options) as source:
+        previous = _before(source, options)
+        # Not entered: a signal unwinds, also while a reader that does not read is waited for.
+        for _ in Watch().ticks(options.interval, options.duration):
+            snapshot = source()
             if not write(_text(snapshot, previous, view, options)):
                 break
             previous = snapshot
     return ExitStatus.OK
 
 
+def _before(source: Callable[[], Snapshot], options: argparse.Namespace) -> Snapshot | None:
+    """What the first frame's rates are measured from: a server's counters had reached something before;
+    a tracer's begin with it."""
+    return None if options.prometheus is None else source()
+
+
 def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
     # Textual takes as long to import as the programs to compile: both at a time.
     importing = threading.Thread(target=importlib.import_module, args=("kmemtrace.tui.app",))
     importing.start()
-    with _source(options) as source:
+    with contextlib.suppress(KeyboardInterrupt), _source(options) as source:
         importing.join()
         from kmemtrace.tui.app import TopApp  # noqa: PLC0415 see above
 
@@ -124,28 +149,10 @@ def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
     yield Fleet(Prometheus(options.prometheus)).snapshot
 
 
-def _frames(source: Callable[[], Snapshot], options: argparse.Namespace) -> Iterator[Snapshot]:
-    """A Snapshot per frame, until the time is up."""
-    if options.once:
-        time.sleep(options.duration or options.interval)
-        yield source()
-        return
-    begin = due = time.monotonic()
-    while options.duration is None or due + options.interval <= begin + options.duration:
-        due += options.interval
-        time.sleep(max(0.0, due - time.monotonic()))
-        yield source()
-
-
 def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace) -> str:
     if options.json:
-        return json.dumps(document(selected(snapshot, previous, view)))
+        return json.dumps(document(selected(snapshot, previous, view), previous))
     from kmemtrace.tui.plain import frame  # noqa: PLC0415 takes time that --json need not spend
 
     width = shutil.get_terminal_size((140, 40)).columns
     return frame(snapshot, previous, view, width, None)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal end as Ctrl-C does: by unwinding, which detaches."""
-    raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from types import FrameType
 from kmemtrace.cgroups.drift import read_counter
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
-from kmemtrace.commands.arguments import entries, positive_seconds
+from kmemtrace.commands.arguments import DURATION, duration, entries
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError, UsageError
@@ -50,14 +50,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
     parser.add_argument(
-        "--duration", type=positive_seconds, metavar="S", help="watch so long instead; Ctrl-C ends it early"
+        "--duration", type=duration, metavar=DURATION, help="watch so long instead; Ctrl-C ends it early"
     )
     parser.add_argument(
         "--drain",
-        type=positive_seconds,
+        type=duration,
         default=_DRAIN_SECONDS,
-        metavar="S",
-        help="how long to wait, at most, for what is freed late (default: %(default)g)",
+        metavar=DURATION,
+        help="how long to wait, at most, for what is freed late (default: %(default)gs)",
     )
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML, a test per class")

@@ -47,10 +47,11 @@ class Fleet:
     def __init__(self, server: Prometheus) -> None:
         self._server = server
         self._ids: dict[tuple[str, str, CgroupState], int] = {}
-        self._last: float | None = None
+        self._first: float | None = None
 
     def snapshot(self) -> Snapshot:
-        """The first is of no interval: what was counted before tells no rate.
+        """Everything that the server knows now. In the first no time has passed: what was counted before
+        tells no rate.
 
         Raises CannotError where the server does not answer or knows nothing of kmemtrace.
         """
@@ -65,7 +66,8 @@ class Fleet:
             f'{{__name__=~"kmemtrace_({_CGROUPS})"}} and on (instance, cgroup) {_MOST}'
         )
         now = time.monotonic()
-        interval, self._last = 0.0 if self._last is None else now - self._last, now
+        if self._first is None:
+            self._first = now
         page_size = int(_highest(told, "page_size_bytes") or 4096)
         mismatches, hosts = _mismatches(told), len({_host(b) for b in builds})
         return Snapshot(
@@ -73,7 +75,7 @@ class Fleet:
             host="1 host" if hosts == 1 else f"{hosts} hosts",
             kernel=_common(builds, "kernel"),
             tier=min((_label_of(Tier, b, "tier") for b in builds), key=list(Tier).index),
-            interval_seconds=interval,
+            watched_seconds=now - self._first,
             page_size=page_size,
             cgroups=tuple(self._cgroups(held, counted, mismatches, page_size)),
             losses=_losses(told),

@@ -7,13 +7,14 @@ from kmemtrace.model.codec import Codec, Json, Shape
 from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, OldPages, Site, Snapshot
 
 
-def document(snapshot: Snapshot) -> Json:
-    """Everything in `snapshot` as JSON types, and what follows from it. What the tier cannot see is absent,
-    never zero."""
+def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:
+    """Everything in `snapshot` as JSON types, and what follows from it and from the one before (None: it is
+    the first). What the tier cannot see is absent, never zero."""
     told: Json = _CODEC.encode(snapshot)
     for row in told["cgroups"]:
         row["held_bytes"] = row["held_pages"] * snapshot.page_size
-    return {"schema_version": SCHEMA_VERSION, **told}
+    interval = {"interval_seconds": snapshot.seconds_since(previous)}
+    return {"schema_version": SCHEMA_VERSION, **interval, **told}
 
 
 def snapshot_of(told: Mapping[str, Any]) -> Snapshot:

@@ -90,7 +90,11 @@ def rows(snapshot: Snapshot, previous: Snapshot | None, view: View) -> list[Row]
     before = {} if previous is None else _sums(previous, view.by)
     judged = "mismatches" not in snapshot.unseen
     latency = latency_shown(snapshot)
-    table = [_row(key, sums, before.get(key), snapshot, latency, judged) for key, sums in current.items()]
+    seconds = snapshot.seconds_since(previous)
+    table = [
+        _row(key, sums, before.get(key), seconds, snapshot.page_size, latency, judged)
+        for key, sums in current.items()
+    ]
     wanted = [row for row in table if _is_wanted(row, current[row.key], view)]
     wanted.sort(key=_ordering(view.sort), reverse=view.reverse)
     return _as_tree(wanted) if view.tree and view.by is GroupBy.CGROUP else wanted
@@ -214,7 +218,8 @@ def _row(
     key: str,
     sums: _Sums,
     before: _Sums | None,
-    snapshot: Snapshot,
+    seconds: float,
+    page_size: int,
     latency: str,
     judged: bool,
 ) -> Row:
@@ -222,7 +227,6 @@ def _row(
     histogram = (sums.latency or {}).get(latency)
     sites = sums.sites or {("", ""): 0}
     kind, symbol = max(sites, key=lambda site: sites[site])
-    seconds = snapshot.interval_seconds
 
     def rate(count: Callable[[_Sums], int]) -> float:
         change = count(sums) - (0 if before is None else count(before))
@@ -234,7 +238,7 @@ def _row(
         label=sums.label,
         state=CgroupState.DEAD if sums.dead else CgroupState.ONLINE,
         held_pages=held,
-        held_bytes=held * snapshot.page_size,
+        held_bytes=held * page_size,
         charged_pages=sums.charged,
         charge_rate=rate(lambda s: s.charged),
         uncharge_rate=rate(lambda s: s.uncharged),

@@ -210,8 +210,9 @@ class Snapshot:
     host: str
     kernel: str
     tier: Tier
-    interval_seconds: float
-    """Since the previous Snapshot, or since the start for the first."""
+    watched_seconds: float
+    """How long it had been counted, by a clock that nobody sets; of a Prometheus server, since it was first
+    asked."""
     page_size: int
     cgroups: tuple[Cgroup, ...]
     losses: Losses
@@ -240,6 +241,10 @@ class Snapshot:
     hosts: int | None = None
     """How many it is of, from a Prometheus server; None where it is of this host, from a tracer. The tier
     is then the least of all hosts'."""
+
+    def seconds_since(self, previous: "Snapshot | None") -> float:
+        """The time in which what was counted between the two was counted; None: since the start."""
+        return self.watched_seconds - (0.0 if previous is None else previous.watched_seconds)
 
     @property
     def charged_pages(self) -> int:

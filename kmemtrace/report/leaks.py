@@ -48,7 +48,10 @@ def folded(old: Sequence[OldPages]) -> list[str]:
     return [f"{stack} {pages}" for stack, pages in sorted(sums.items(), key=lambda s: -s[1])]
 
 
-def leaks_document(snapshot: Snapshot, old: Sequence[OldPages], older_than: float) -> dict[str, Any]:
+def leaks_document(
+    snapshot: Snapshot, old: Sequence[OldPages], older_than: float, *, interrupted: bool = False
+) -> dict[str, Any]:
+    """`older_than`: seconds; `interrupted`: it was asked to watch for longer."""
     return {
         "schema_version": SCHEMA_VERSION,
         "time": snapshot.time,
@@ -57,6 +60,8 @@ def leaks_document(snapshot: Snapshot, old: Sequence[OldPages], older_than: floa
         "tier": snapshot.tier.value,
         "page_size": snapshot.page_size,
         "older_than_seconds": older_than,
+        "watched_seconds": snapshot.watched_seconds,
+        "interrupted": interrupted,
         "held_pages": snapshot.held_pages,
         "missed_events": snapshot.losses.missed_events,
         "leaks": [old_pages_document(one, snapshot.page_size) for one in old],

@@ -22,6 +22,10 @@ from kmemtrace.tracer.stacks import Stacks
 class Reading:
     """The maps as read for one snapshot: (keys, values) of each."""
 
+    clock: float
+    """When the sums were read (kernel_seconds())."""
+    time: float
+    """The same, in seconds since the epoch."""
     lives: tuple[Records, Records]
     pages: Records
     charges: Records
@@ -87,11 +91,10 @@ class Ledger:
     def update(
         self,
         reading: Reading,
-        now: float,
         heirs: Mapping[int, int],
         mismatches: Mapping[int, Mapping[str, int]],
     ) -> View:
-        """The cgroups as of `now` (seconds, CLOCK_MONOTONIC). A cgroup that was removed and holds
+        """The cgroups as of the reading. A cgroup that was removed and holds
         nothing is in one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
         others count to, as found since the last time. `mismatches`: by cgroup and class."""
         # One update late: a finding of the same moment still has to be named.
@@ -112,7 +115,7 @@ class Ledger:
             if counts is None or (counts.totals, counts.sites, counts.errors) != (totals, mine, errors):
                 fields = self._fields(records[at], mine, errors)
                 counts = self._counts[key] = _Counts(totals, mine, errors, fields)
-            age = now - oldest[key] / 1e9 if key in oldest else None
+            age = reading.clock - oldest[key] / 1e9 if key in oldest else None
             cgroup = self._cgroup(key, counts.fields, age, key in removed, mismatches.get(key, {}))
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.DEAD and cgroup.held_pages <= 0:
@@ -125,11 +128,11 @@ class Ledger:
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
 
-    def old(self, charges: Records, cgroups: Iterable[Cgroup], before_ns: int, now: float) -> list[OldPages]:
-        """Of these records, those charged before `before_ns` (CLOCK_MONOTONIC), by cgroup and stack."""
+    def old(self, reading: Reading, cgroups: Iterable[Cgroup], older_than: float) -> list[OldPages]:
+        """The pages charged longer ago than so many seconds, by cgroup and stack."""
         known = {cgroup.key.id: cgroup for cgroup in cgroups}
         sums: dict[tuple[int, int], list[int]] = {}
-        aged = charges[charges["time"] < before_ns]
+        aged = reading.charges[reading.charges["time"] < max(0, int((reading.clock - older_than) * 1e9))]
         for cgroup_id, stack, order, charged in zip(
             *(aged[name].tolist() for name in ("cgroup", "stack", "order", "time")), strict=True
         ):
@@ -137,7 +140,7 @@ class Ledger:
             found[0] += 1 << order
             found[1] = min(found[1], charged)
         old = [
-            self._old(known[cgroup_id], stack, pages, now - oldest / 1e9)
+            self._old(known[cgroup_id], stack, pages, reading.clock - oldest / 1e9)
             for (cgroup_id, stack), (pages, oldest) in sums.items()
             if cgroup_id in known
         ]
@@ -250,7 +253,7 @@ def _failures(failures: tuple[Records, Records] | None) -> dict[int, dict[int, i
 
 
 def _oldest(charges: Records) -> dict[int, int]:
-    """By cgroup, when the oldest of its held pages was charged (ns, CLOCK_MONOTONIC)."""
+    """By cgroup, when the oldest of its held pages was charged (ns, kernel_seconds())."""
     if len(charges) == 0:
         return {}
     ids, place = np.unique(charges["cgroup"], return_inverse=True)

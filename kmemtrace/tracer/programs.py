@@ -19,6 +19,7 @@ from kmemtrace.kernel.attaching import (
     attach_tracing,
     load_tracing,
 )
+from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.model.enums import c_defines
@@ -51,13 +52,16 @@ class Programs:
         self._kprobes: dict[str, KprobeLink] = {}
         self._fds: dict[str, int] = {}
 
-    def attach(self) -> None:
-        """Loads each program of the Plan and attaches it to its hook, in the Plan's order.
+    def attach(self) -> float:
+        """Loads each program of the Plan and attaches it to its hook, in the Plan's order. Answers when the
+        last was attached, the one that opens records: counting begins with it (kernel_seconds()).
 
         Raises CannotError where the kernel refuses.
         """
+        began = 0.0
         for name, probe in self._probes.items():
             self.fd(name)
+            began = kernel_seconds()
             try:
                 self._attach(name, probe)
             except Exception as error:  # BCC raises nothing narrower
@@ -66,6 +70,7 @@ class Programs:
                     f"The kernel refused a {probe.attachment} on {probe.hook.name} ({error}). "
                     "Run `kmemtrace check` for what this kernel offers."
                 ) from error
+        return began
 
     def _attach(self, name: str, probe: Probe) -> None:
         hook, function = probe.hook.name.encode(), name.encode()

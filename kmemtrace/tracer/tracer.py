@@ -16,6 +16,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel import hooks
+from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.facts import highest_page_frame, version
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.layout import Defines
@@ -124,20 +125,20 @@ class Tracer:
         self._scanned_at: float | None = None
         self._sweeper = self._make_sweeper() if sweeps else None
         self._memory = os.sysconf("SC_PHYS_PAGES")
-        self._last = time.monotonic()
+        self._began = kernel_seconds()
         self._own_bytes = self._programs.map_bytes()
         self._looked_charged: int | None = None
         self._preexisting: int | None = None
 
     def start(self) -> None:
-        self._programs.attach()
+        # First, for whoever gives up the privilege to load anything once all is attached, and because it
+        # takes tenths of a second, in which what is attached already would count.
+        for name in (*self.plan.programs, *self._on_request()):
+            self._programs.fd(name)
+        self._began = self._programs.attach()
         self._skips_uncounted = any(self._programs.skipped(name) is None for name in self.plan.programs)
         if self._skips_uncounted:
             self._unseen["skipped probes"] = _SKIPPED_PROBES
-        # Loaded now, for whoever gives up the privilege to load anything once all is attached.
-        for name in self._on_request():
-            self._programs.fd(name)
-        self._last = time.monotonic()
 
     def _on_request(self) -> list[str]:
         """Programs that no event runs, but we do."""
@@ -177,7 +178,7 @@ class Tracer:
         )
         page_struct = 1 << int(self.plan.defines["STRUCT_PAGE_SHIFT"])
         if adoption.scan(self._capacity.page_frames, page_struct, stop):
-            self._scanned_at = time.monotonic()
+            self._scanned_at = kernel_seconds()
 
     def _own_charged_bytes(self) -> int:
         """Of our maps; before 5.11 BPF's memory was charged to nobody."""
@@ -194,7 +195,6 @@ class Tracer:
 
         Raises CannotError when memory was added that the tracer has no room for."""
         self._check_memory()
-        now = time.monotonic()
         reading = self._read()
         heirs: Mapping[int, int] = {}
         if self._sweeper is not None:
@@ -202,7 +202,7 @@ class Tracer:
         found = self._take_findings()
         losses = self._losses()
         self._judge(found, losses)
-        view = self._ledger.update(reading, now, heirs, self._verdicts.by_cgroup)
+        view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup)
         for ended in view.ended:
             self._forget(ended)
         self._drop_births(reading)
@@ -212,15 +212,14 @@ class Tracer:
             self._preexisting = max(0, self._looked_charged - ours)
         old = None
         if older_than is not None:
-            old = tuple(self._ledger.old(reading.charges, view.cgroups, int((now - older_than) * 1e9), now))
-        interval, self._last = now - self._last, now
+            old = tuple(self._ledger.old(reading, view.cgroups, older_than))
         allocations, charge_share = self._read_allocations()
         return Snapshot(
-            time=time.time(),
+            time=reading.time,
             host=platform.node(),
             kernel=self.plan.release,
             tier=self._tier,
-            interval_seconds=interval,
+            watched_seconds=reading.clock - self._began,
             page_size=_PAGE_SIZE,
             cgroups=view.cgroups,
             gone=view.gone,
@@ -250,7 +249,7 @@ class Tracer:
         """Whether the uncharge of a page that was charged then can have been missed."""
         if self._tier is Tier.TRACEPOINT or self._uncounted():
             return True
-        return self._missed.between(since_ns / 1e9, time.monotonic()) > 0
+        return self._missed.between(since_ns / 1e9, kernel_seconds()) > 0
 
     def _uncounted(self) -> bool:
         return self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE
@@ -272,7 +271,7 @@ class Tracer:
         count = page_events_missed(losses)
         if self._tier is not Tier.TRACEPOINT:
             count += losses.swept  # its record may by then have been that of a later charge
-        self._missed.note(time.monotonic(), count)
+        self._missed.note(kernel_seconds(), count)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
         sight = Sight(self._skips_uncounted, self._scanned_at)
         self._verdicts.take(found, moves, self._missed, sight)
@@ -322,9 +321,10 @@ class Tracer:
         lives = self._maps.lives.read()
         pages, charges = self._maps.pages.read()
         failures = None if self._maps.failures is None else self._maps.failures.read()
-        # Sums last: a page seen held is then in the sums already.
-        sites, cgroups = self._maps.sites.read(), self._maps.cgroups.read()
-        return Reading(lives, pages, charges, sites, cgroups, failures)
+        # Sums last: a page seen held is then in the sums already. Rates are made of them, and of this time.
+        sites, clock, now = self._maps.sites.read(), kernel_seconds(), time.time()
+        cgroups = self._maps.cgroups.read()
+        return Reading(clock, now, lives, pages, charges, sites, cgroups, failures)
 
     def _read_allocations(self) -> tuple[tuple[Allocations, ...] | None, float | None]:
         """Alloc latencies by kind and order, and the part that charges have in the accounted ones."""

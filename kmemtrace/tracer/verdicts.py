@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.model.enums import Confidence, Exemption, MismatchClass
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.tracer.maps import Records
@@ -72,7 +73,7 @@ class Sight:
     """A kprobe that an interrupt hits while the program of another one runs is skipped. No program's misses
     count that; the probe's own do (nmissed), which the kernel tells since 6.7."""
     scanned_at: float | None
-    """When the search for pages charged before the start ended (s, CLOCK_MONOTONIC)."""
+    """When the search for pages charged before the start ended (kernel_seconds())."""
 
 
 def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
@@ -117,7 +118,7 @@ class Verdicts:
         be under way yet waits for the next time."""
         new = list(findings)
         self.received += len(new)
-        settled = time.monotonic_ns() - int(_MOVE_SECONDS * 1e9)
+        settled = int((kernel_seconds() - _MOVE_SECONDS) * 1e9)
         all_of_them, self._waiting = [*self._waiting, *new], []
         for finding in all_of_them:
             if finding["what"] == MismatchClass.UNCHARGED_ALLOC and finding["time"] > settled:
@@ -165,7 +166,7 @@ class Verdicts:
             self.unkept += 1
 
     def _mismatch(self, finding: Records, alloc: tuple[str, ...], missed: int) -> Mismatch:
-        at = time.time() - time.monotonic() + int(finding["time"]) / 1e9
+        at = time.time() - kernel_seconds() + int(finding["time"]) / 1e9
         charged, uncharged = int(finding["charged_to"]), int(finding["uncharged_from"])
         return Mismatch(
             mismatch_class=MismatchClass(int(finding["what"])).label,

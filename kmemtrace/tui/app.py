@@ -92,7 +92,7 @@ class TopApp(App[None]):
         """With a `duration` it ends after so many seconds."""
         super().__init__(ansi_color=True)
         self._source, self._interval, self._duration = source, interval, duration
-        self._stop = threading.Event()
+        self._stop, self._taken = threading.Event(), threading.Event()
         self._reader = threading.Thread(target=self._read, name="snapshots")
         self.previous: Snapshot | None = None
         """The one before `shown`, for rates."""
@@ -155,13 +155,17 @@ class TopApp(App[None]):
                 self.failure = error
                 self.post_message(self.Failed())
                 return
+            self._taken.clear()
             self.post_message(self.Fresh(snapshot))
-            self._stop.wait(self._interval)
+            # A view that its terminal held up wants the next frame, not all that are past by then.
+            while not self._stop.wait(self._interval) and not self._taken.is_set():
+                pass
 
     def on_top_app_failed(self) -> None:
         self.exit()
 
     def on_top_app_fresh(self, message: Fresh) -> None:
+        self._taken.set()
         self._before_latest, self.latest = self.latest, message.snapshot
         if not self.frozen:
             self.previous, self.shown = self._before_latest, message.snapshot

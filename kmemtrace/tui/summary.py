@@ -34,20 +34,20 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     """Held and rates of the whole machine, since `previous` (None: since the start)."""
     charged = snapshot.charged_pages - (previous.charged_pages if previous else 0)
     uncharged = snapshot.uncharged_pages - (previous.uncharged_pages if previous else 0)
+    seconds = snapshot.seconds_since(previous)
     own = text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)
     parts = [
         (95, mismatch_words(snapshot)),
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
-        (90, f"charge/s {_rate(charged, snapshot)}"),
-        (80, f"uncharge/s {_rate(uncharged, snapshot)}"),
+        (90, f"charge/s {_rate(charged, seconds)}"),
+        (80, f"uncharge/s {_rate(uncharged, seconds)}"),
         (70, f"preexisting {_preexisting(snapshot)}"),
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
 
 
-def _rate(pages: int, snapshot: Snapshot) -> str:
-    seconds = snapshot.interval_seconds
+def _rate(pages: int, seconds: float) -> str:
     return text.rate(max(0, pages) / seconds) if seconds > 0 else text.NOTHING
 
 

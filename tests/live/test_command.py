@@ -47,8 +47,10 @@ def in_kernel() -> set[tuple[str, int]]:
 
 
 def has_attached(before: set[tuple[str, int]]) -> bool:
-    """Whether a tracer that began since has attached its programs: that done, it loads `sweep`."""
-    return any(p.get("name") == "sweep" and ("prog", p["id"]) not in before for p in listed("prog"))
+    """Whether a tracer that began since has attached its last program, with which counting begins."""
+    links = {link.get("prog_id") for link in listed("link")}
+    new = [p for p in listed("prog") if ("prog", p["id"]) not in before]
+    return any(p.get("name") == "page_alloc" and p["id"] in links for p in new)
 
 
 def pipes_of(pages: int) -> Callable[[], None]:
@@ -114,7 +116,7 @@ def test_plain_frame_without_a_terminal() -> None:
         (["verify", "--", "no-such-command"], 2, "not a command that can be run"),
         (["verify", "--duration=1", "--junit=/nowhere/at/all.xml"], 2, "no folder /nowhere/at"),
         (["leaks", "--older-than=5s", "--duration=5s"], 2, "must be longer than"),
-        (["leaks", "--older-than=5 weeks"], 2, "no age"),
+        (["leaks", "--older-than=5 weeks"], 2, "no duration"),
         (["leaks", "--folded", "--no-sites"], 2, "--no-sites"),
         (["nothing"], 2, "nothing"),
         ([], 2, "COMMAND"),

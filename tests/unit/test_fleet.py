@@ -114,8 +114,8 @@ def test_rates_are_those_between_two_readings() -> None:
     server.held = [sample("held_bytes", 150 * 4096, cgroup="/web", state="online")]
     second = fleet.snapshot()
     (row,) = rows(second, first, View())
-    assert row.charge_rate * second.interval_seconds == pytest.approx(300)
-    assert row.uncharge_rate * second.interval_seconds == pytest.approx(250)
+    assert row.charge_rate * second.seconds_since(first) == pytest.approx(300)
+    assert row.uncharge_rate * second.seconds_since(first) == pytest.approx(250)
     assert row.key == rows(first, None, View())[0].key
 
 

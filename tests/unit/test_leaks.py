@@ -1,11 +1,7 @@
 """What `kmemtrace leaks` prints of old pages."""
 
-import argparse
 import dataclasses
 
-import pytest
-
-from kmemtrace.commands.leaks import age
 from kmemtrace.model.enums import CgroupState, SiteKind
 from kmemtrace.model.snapshot import CgroupKey, OldPages
 from kmemtrace.report.leaks import folded, leaks_document, report
@@ -52,16 +48,3 @@ def test_document() -> None:
     (first, _) = leaks_document(sample.busy(), [DEAD, LIVE], 60.0)["leaks"]
     assert (first["pages"], first["bytes"], first["state"]) == (1009, 1009 * 4096, "dead")
     assert first["stack"][0] == "__alloc_frozen_pages_noprof+0x2e9"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400), ("1d", 86400)]
-)
-def test_age(text: str, seconds: float) -> None:
-    assert age(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "s", "5 m", "-1s", "0s", "5w"])
-def test_no_age(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        age(text)

@@ -67,6 +67,8 @@ def reading(
     for key, (cgroup_id, error) in zip(failed, failures or {}, strict=True):
         key["cgroup"], key["error"] = cgroup_id, error
     return Reading(
+        clock=5.0,
+        time=1_780_000_000.0,
         lives=(np.array(list(removed or {}), "u8"), lives),
         pages=np.arange(len(held), dtype="u8"),
         charges=held,
@@ -78,7 +80,7 @@ def reading(
 
 def test_a_living_cgroup(ledger: Ledger) -> None:
     now = reading({A: {"charged": 7, "uncharged": 4, "kernel": -3, "explicit": 4}}, charges={A: 10**9})
-    (row,) = ledger.update(now, 5.0, {}, {}).cgroups
+    (row,) = ledger.update(now, {}, {}).cgroups
     assert (row.path, row.state, row.held_pages) == ("/a", CgroupState.ONLINE, 3)
     assert row.oldest_seconds == pytest.approx(4.0)
     assert (row.kernel_pages_change, row.explicit_pages, row.reclaim_stalls) == (-3, 4, None)
@@ -86,55 +88,53 @@ def test_a_living_cgroup(ledger: Ledger) -> None:
 
 def test_a_removed_cgroup_names_its_heir_while_it_holds_pages(ledger: Ledger) -> None:
     held = {999_999: {"charged": 9, "uncharged": 2}, A: {"charged": 1}}
-    (dead, live) = ledger.update(
-        reading(held, removed={999_999: "/a/job"}), 1.0, {999_999: A, A: B}, {}
-    ).cgroups
+    (dead, live) = ledger.update(reading(held, removed={999_999: "/a/job"}), {999_999: A, A: B}, {}).cgroups
     assert (dead.path, dead.reparented_to) == ("/a/job", "/a")
     assert live.reparented_to is None
-    (dead, _) = ledger.update(reading(held, removed={999_999: "/a/job"}), 2.0, {}, {}).cgroups
+    (dead, _) = ledger.update(reading(held, removed={999_999: "/a/job"}), {}, {}).cgroups
     assert dead.reparented_to == "/a", "not each snapshot looks at each page"
 
 
 def test_failures_have_the_names_of_their_errors(ledger: Ledger) -> None:
-    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), 1.0, {}, {}).cgroups
+    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), {}, {}).cgroups
     assert row.failed_by_errno == {"ENOMEM": 7, "EINTR": 2}
 
 
 def test_a_removed_cgroup_is_dead_while_it_holds_pages_and_then_gone(ledger: Ledger) -> None:
     held = {999_999: {"charged": 1009, "uncharged": 2}}
-    view = ledger.update(reading(held, removed={999_999: "/job"}), 1.0, {}, {})
+    view = ledger.update(reading(held, removed={999_999: "/job"}), {}, {})
     assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.DEAD)]
     assert view.ended == []
 
     drained = {999_999: {"charged": 1009, "uncharged": 1009, "failed": 3}}
-    view = ledger.update(reading(drained, removed={999_999: "/job"}), 2.0, {}, {})
+    view = ledger.update(reading(drained, removed={999_999: "/job"}), {}, {})
     assert [e.cgroup for e in view.ended] == [999_999]
     assert view.gone.charged_pages == 0, "its last row still counts it"
 
-    view = ledger.update(reading({}), 3.0, {}, {})
+    view = ledger.update(reading({}), {}, {})
     assert view.cgroups == ()
     assert (view.gone.cgroups, view.gone.charged_pages, view.gone.failed_charges) == (1, 1009, 3)
 
 
 def test_a_removed_cgroup_that_was_never_charged_leaves_no_row(ledger: Ledger) -> None:
-    view = ledger.update(reading({}, removed={999_999: "/idle"}), 1.0, {}, {})
+    view = ledger.update(reading({}, removed={999_999: "/idle"}), {}, {})
     assert view.cgroups == ()
     assert [e.cgroup for e in view.ended] == [999_999]
 
 
 def test_most_held_come_first(ledger: Ledger) -> None:
-    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), 1.0, {}, {})
+    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), {}, {})
     assert [c.path for c in view.cgroups] == ["/b", "/a"]
 
 
 def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
     idle, busy = {"charged": 7, "uncharged": 4}, {"charged": 5}
-    before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), 1.0, {}, {}).cgroups}
+    before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), {}, {}).cgroups}
     moved = reading({B: {"charged": 11, "uncharged": 2}, A: idle}, failures={(A, -12): 3})
-    after = {c.path: c for c in ledger.update(moved, 2.0, {}, {A: {"lost_uncharge": 1}}).cgroups}
+    after = {c.path: c for c in ledger.update(moved, {}, {A: {"lost_uncharge": 1}}).cgroups}
     assert after["/b"].held_pages == 9
     assert (after["/a"].held_pages, after["/a"].mismatches) == (3, {"lost_uncharge": 1})
     assert sum((after["/a"].failed_by_errno or {}).values()) == 3
-    third = {c.path: c for c in ledger.update(moved, 3.0, {}, {}).cgroups}
+    third = {c.path: c for c in ledger.update(moved, {}, {}).cgroups}
     assert third["/b"].latency is after["/b"].latency
     assert after["/b"].latency is not before["/b"].latency

@@ -50,15 +50,15 @@ def test_dead_only() -> None:
 
 def test_rates_are_since_the_previous_snapshot() -> None:
     row = next(r for r in rows(busy(3), busy(1), View()) if r.name == CONTAINER)
-    assert row.charge_rate == 2 * 1000 / 2.0
-    assert row.fail_rate == 2 / 2.0
+    assert row.charge_rate == 2 * 1000 / 4.0, "two frames of 2 s, of which one was left out"
+    assert row.fail_rate == 2 / 4.0
     first = next(r for r in rows(busy(3), None, View()) if r.name == CONTAINER)
-    assert first.charge_rate == (43_000 + 311) / 2.0
+    assert first.charge_rate == (43_000 + 311) / 8.0
 
 
 def test_a_cgroup_that_is_new_counts_from_nothing() -> None:
     before = snapshot(cgroup("/a", (site(50),)))
-    after = snapshot(cgroup("/a", (site(50),)), cgroup("/new", (site(10),)))
+    after = snapshot(cgroup("/a", (site(50),)), cgroup("/new", (site(10),)), time=before.time + 2)
     assert {r.name: r.charge_rate for r in rows(after, before, View())} == {"/a": 0.0, "/new": 5.0}
 
 
