@@ -5,29 +5,24 @@ import json
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from kmemtrace.cgroups.drift import read_counter
-from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.commands.arguments import DURATION, duration, entries
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError, UsageError
-from kmemtrace.model.enums import Confidence, MismatchClass, Tier
-from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
-from kmemtrace.model.verification import CounterReading, Verdict, Verification
+from kmemtrace.model.enums import Tier
+from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report.junit import junit
 from kmemtrace.report.verification import report, verification_document
-from kmemtrace.tracer.tracer import Tracer, page_events_missed
+from kmemtrace.verification.verifier import Verifier
 
 _DRAIN_SECONDS = 10.0
-_QUIET_SECONDS = 2.5
-"""How long nothing must change before all is taken for drained; longer than statistics lag."""
+_TICK_SECONDS = 2.0
+"""How often names of cgroups that come and go are learnt."""
 _STATUS = {
     Verdict.BALANCED: ExitStatus.OK,
     Verdict.MISMATCH: ExitStatus.BAD,
@@ -74,7 +69,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     _check(options)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        found = _verify_command(options) if options.command else _verify_machine(options)
+        found = _verify(options)
     except KeyboardInterrupt:
         raise InterruptedVerificationError("Interrupted: there is no verdict.") from None
     write(json.dumps(verification_document(found)) if options.json else report(found))
@@ -96,117 +91,22 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(f"{options.junit} cannot be written: there is no folder {options.junit.parent}.")
 
 
-def _verify_command(options: argparse.Namespace) -> Verification:
-    hierarchy = memory_hierarchy()
-    with (
-        workload_cgroup(hierarchy) as cgroup,
-        make_tracer(_tier(options), cgroup.path, options.max_pages) as tracer,
-    ):
-        begin, missed = time.monotonic(), _missed(tracer.snapshot().losses)
+def _verify(options: argparse.Namespace) -> Verification:
+    verifier = Verifier(
+        lambda subtree: make_tracer(_tier(options), subtree, options.max_pages), options.drain
+    )
+    if options.command:
         # A program that reads our JSON wants nothing else there.
-        status = cgroup.run(options.command, sys.stderr if options.json else None)
-        ended = cgroup.wait_until_empty(options.drain)
-        killed = 0 if ended else len(cgroup.processes())
-        cgroup.kill()
-        snapshot = _drained(tracer, options.drain, lambda s: s.held_pages)
-        counter, drift = _reconcile(tracer, cgroup)
-        cgroup.remove()
-        # What a removed cgroup still holds is let go of when it is released, a moment later.
-        snapshot = _drained(tracer, options.drain, lambda s: s.held_pages)
-        missed = _missed(snapshot.losses) - missed
-        return _verification(options, tracer, snapshot, begin, missed, (status, killed), counter, drift)
+        return verifier.of_command(options.command, sys.stderr if options.json else None)
+    return verifier.of_machine(_ticks(options.duration))
 
 
-def _verify_machine(options: argparse.Namespace) -> Verification:
-    with make_tracer(_tier(options), None, options.max_pages) as tracer:
-        begin, missed = time.monotonic(), _missed(tracer.snapshot().losses)
-        with suppress(KeyboardInterrupt):  # enough seen
-            while (left := begin + options.duration - time.monotonic()) > 0:
-                time.sleep(min(2.0, left))
-                tracer.snapshot()
-        time.sleep(1.1)  # an uncharged allocation is judged a moment later
-        snapshot = tracer.snapshot()
-        missed = _missed(snapshot.losses) - missed
-        return _verification(options, tracer, snapshot, begin, missed, (None, 0), None, ())
-
-
-def _drained(tracer: Tracer, seconds: float, held: Callable[[Snapshot], int]) -> Snapshot:
-    """The first Snapshot after what is held has not changed for a while, or that time is up."""
-    snapshot = tracer.snapshot()
-    quiet_since, deadline = time.monotonic(), time.monotonic() + seconds
-    while (now := time.monotonic()) < deadline and now < quiet_since + _QUIET_SECONDS:
-        time.sleep(0.25)
-        before, snapshot = snapshot, tracer.snapshot()
-        if held(snapshot) != held(before):
-            quiet_since = time.monotonic()
-    return snapshot
-
-
-def _reconcile(tracer: Tracer, cgroup: WorkloadCgroup) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
-    """The cgroup's counter against what it consists of, and the drift if there is one twice."""
-    first = read_counter(tracer.hierarchy, cgroup.folder, tracer.snapshot().held_pages)
-    if first is None:
-        return None, ()
-    if first.drifted:
-        time.sleep(_QUIET_SECONDS)
-    counter = read_counter(tracer.hierarchy, cgroup.folder, tracer.snapshot().held_pages)
-    if counter is None:
-        return None, ()
-    reading = CounterReading(counter.charged, counter.parts, counter.slack)
-    if not (first.drifted and counter.drifted):
-        return reading, ()
-    parts = ", ".join(f"{name} {pages}" for name, pages in counter.parts.items())
-    now = time.time()
-    drift = Mismatch.of_no_page(
-        MismatchClass.COUNTER_DRIFT.label,
-        Confidence.CERTAIN.value,
-        charged_to=cgroup.path,
-        time=now,
-        first_time=now,
-        events=(
-            (
-                f"the cgroup's counter says {counter.charged} pages, its parts add up to "
-                f"{counter.charged - counter.drift} ({parts}): {counter.drift:+} pages, where up to "
-                f"{counter.slack} are what its CPUs may have charged ahead"
-            ),
-        ),
-    )
-    return reading, (drift,)
-
-
-def _verification(
-    options: argparse.Namespace,
-    tracer: Tracer,
-    snapshot: Snapshot,
-    begin: float,
-    missed: int,
-    ended: tuple[int | None, int],
-    counter: CounterReading | None,
-    drift: tuple[Mismatch, ...],
-) -> Verification:
-    unjudged = {c.label: why for c, why in tracer.plan.unjudged.items()}
-    if options.command and counter is not None:
-        unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
-    elif options.command:
-        unjudged[MismatchClass.COUNTER_DRIFT.label] = "this kernel does not tell what its counter counts"
-    status, killed = ended
-    return Verification(
-        command=tuple(options.command),
-        command_status=status,
-        seconds=time.monotonic() - begin,
-        snapshot=snapshot,
-        missed_events=missed,
-        unjudged=unjudged,
-        counter=counter,
-        mismatches=(*drift, *snapshot.mismatches),
-        killed=killed,
-    )
-
-
-def _missed(losses: Losses) -> int:
-    """Events of pages that were not seen, and pages and findings that no map had room for."""
-    full = losses.map_full["pages"] + losses.map_full["cgroups"]
-    return page_events_missed(losses) + full + losses.ring_drops
+def _ticks(seconds: float) -> Iterator[None]:
+    """One every few seconds, until the time is up or a signal says that enough was seen."""
+    with Watch() as watch:
+        yield from watch.ticks(_TICK_SECONDS, seconds)
+        watch.wait_until(seconds)
+    tell_interruption(watch.interrupted_after, seconds)
 
 
 def _tier(options: argparse.Namespace) -> Tier | None:

@@ -1,0 +1,119 @@
+"""Runs a command in a cgroup of its own, or watches the machine, and reconciles every page charged."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import IO, Any
+
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.cgroups.workload import workload_cgroup
+from kmemtrace.model.enums import MismatchClass
+from kmemtrace.model.snapshot import Losses, Snapshot
+from kmemtrace.model.verification import Verification
+from kmemtrace.tracer.tracer import Tracer, page_events_missed
+from kmemtrace.verification.counter import reconcile
+
+_QUIET_SECONDS = 2.5
+"""How long nothing must change before all is taken for drained; longer than statistics lag."""
+_JUDGED_SECONDS = 1.1
+"""An uncharged allocation is judged so much later, when it is known whether its process was on a move."""
+
+OpenTracer = Callable[[str | None], AbstractContextManager[Tracer]]
+"""Makes an attached Tracer of the subtree of the cgroup with this path; of the machine, of None."""
+
+
+class Verifier:
+    """One verification; each method makes one."""
+
+    def __init__(self, open_tracer: OpenTracer, drain_seconds: float) -> None:
+        """:param drain_seconds: how long to wait, at most, for what is freed late."""
+        self._open_tracer, self._drain_seconds = open_tracer, drain_seconds
+
+    def of_command(self, command: Sequence[str], stdout: IO[str] | None = None) -> Verification:
+        """Runs it to its end in a cgroup of its own, and judges what was charged there.
+
+        :param stdout: where its output goes; to ours if None.
+
+        Raises CannotError where no cgroup can be made, UsageError where it cannot be started.
+        """
+        with workload_cgroup(memory_hierarchy()) as cgroup, self._open_tracer(cgroup.path) as tracer:
+            account = _Account(tracer)
+            status = cgroup.run(command, stdout)
+            ended = cgroup.wait_until_empty(self._drain_seconds)
+            killed = 0 if ended else len(cgroup.processes())
+            cgroup.kill()
+            self._drain(tracer)
+            counter, drift = reconcile(tracer, cgroup, _QUIET_SECONDS)
+            cgroup.remove()
+            # What a removed cgroup still holds is let go of when it is released, a moment later.
+            snapshot = self._drain(tracer)
+            unjudged = _unjudged(tracer)
+            if counter is None:
+                unjudged[MismatchClass.COUNTER_DRIFT.label] = (
+                    "this kernel does not tell what its counter counts"
+                )
+            else:
+                unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
+            return account.close(
+                snapshot,
+                command=tuple(command),
+                command_status=status,
+                unjudged=unjudged,
+                counter=counter,
+                mismatches=(*drift, *snapshot.mismatches),
+                killed=killed,
+            )
+
+    def of_machine(self, ticks: Iterable[object]) -> Verification:
+        """Watches the whole machine, reading at each of these ticks, until they end."""
+        with self._open_tracer(None) as tracer:
+            account = _Account(tracer)
+            for _ in ticks:
+                tracer.snapshot()
+            time.sleep(_JUDGED_SECONDS)
+            snapshot = tracer.snapshot()
+            return account.close(
+                snapshot,
+                command=(),
+                command_status=None,
+                unjudged=_unjudged(tracer),
+                counter=None,
+                mismatches=snapshot.mismatches,
+            )
+
+    def _drain(self, tracer: Tracer) -> Snapshot:
+        """The first Snapshot after what is held has not changed for a while, or that time is up."""
+        snapshot = tracer.snapshot()
+        quiet_since, deadline = time.monotonic(), time.monotonic() + self._drain_seconds
+        while (now := time.monotonic()) < deadline and now < quiet_since + _QUIET_SECONDS:
+            time.sleep(0.25)
+            before, snapshot = snapshot, tracer.snapshot()
+            if snapshot.held_pages != before.held_pages:
+                quiet_since = time.monotonic()
+        return snapshot
+
+
+class _Account:
+    """What counts from its making on."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._begin, self._missed = time.monotonic(), _missed(tracer.snapshot().losses)
+
+    def close(self, snapshot: Snapshot, **found: Any) -> Verification:
+        return Verification(
+            seconds=time.monotonic() - self._begin,
+            snapshot=snapshot,
+            missed_events=_missed(snapshot.losses) - self._missed,
+            **found,
+        )
+
+
+def _missed(losses: Losses) -> int:
+    """Events of pages that were not seen, and pages and findings that no map had room for."""
+    full = losses.map_full["pages"] + losses.map_full["cgroups"]
+    return page_events_missed(losses) + full + losses.ring_drops
+
+
+def _unjudged(tracer: Tracer) -> dict[str, str]:
+    """Why not, by class."""
+    return {c.label: why for c, why in tracer.plan.unjudged.items()}
