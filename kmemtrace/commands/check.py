@@ -16,6 +16,7 @@ from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.plan import COSTS, Plan, make_plan
 from kmemtrace.kernel.privileges import privileges
+from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
 
@@ -62,6 +63,7 @@ def examine() -> Part:
         "events": [] if plan is None else _events(plan),
         "verdicts": {} if plan is None else _verdicts(plan),
         "functions": None if plan is None else plan.unprobed,
+        "symbols": kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
         "cgroups": None if hierarchy is None else _cgroups(hierarchy),
@@ -122,6 +124,8 @@ def _text(report: Part) -> str:
     lines.append(f"tier        {report['tier'] or 'none'}")
     if report["functions"]:
         lines.append(_wrap("functions   ", f"not probed: {report['functions']}"))
+    if report["symbols"]:
+        lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")
     bcc = report["bcc"]
     lines.append(f"BCC         {bcc['version'] + ', ' + bcc['path'] if bcc else 'none'}")

@@ -2,12 +2,12 @@
 
 import platform
 import re
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal
 from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
 
 
@@ -91,27 +91,12 @@ class RunningKernel:
         return self._btf.function_id(name)
 
     def symbol(self, name: str) -> int | None:
-        return _symbols().get(name)
+        return kernel_symbols().variable(name)
 
     def refusal(self, tier: Tier) -> str | None:
         if tier is Tier.FENTRY:
             return fentry_refusal(self._btf, "__memcg_kmem_charge_page")
         return kprobe_refusal() if tier is Tier.KPROBE else None
-
-
-_VARIABLES = ("__per_cpu_offset", "__preempt_count", "pcpu_hot", "vmemmap_base")
-
-
-@cache
-def _symbols(table: Path = Path("/proc/kallsyms")) -> dict[str, int]:
-    """Those of the variables that we may ask for which the table has; addresses that it hides are 0."""
-    found = {}
-    with table.open(encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            words = line.split()
-            if len(words) == 3 and words[2] in _VARIABLES and int(words[0], 16):
-                found[words[2]] = int(words[0], 16)
-    return found
 
 
 def _types(parameters: tuple[tuple[str, str], ...] | None) -> tuple[str, ...] | None:

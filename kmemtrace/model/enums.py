@@ -29,6 +29,8 @@ class SiteKind(StrEnum):
     IO_URING = "io_uring"
     KVM = "kvm"
     OTHER = "other"
+    UNKNOWN = "unknown"
+    """Its stack was not recorded, or the kernel hides the names of functions."""
 
 
 class Loss(IntEnum):

@@ -150,16 +150,6 @@ class Programs:
             total += int(found[1])
         return total
 
-    def symbol(self, address: int) -> str:
-        """`function+0xoffset` of a kernel address; "[unknown]" where kallsyms hides it."""
-        text: bytes = self._bcc.BPF.ksym(address, show_offset=True)
-        return text.decode(errors="replace")
-
-    def kernel_text(self) -> range:
-        """Addresses of the kernel's own code; all addresses where kallsyms hides them."""
-        begin, end = (self._bcc.BPF.ksymname(name) for name in (b"_stext", b"_etext"))
-        return range(begin, end) if 0 < begin < end else range(1 << 64)
-
     def close(self) -> None:
         while self._links:
             os.close(self._links.pop())

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from itertools import dropwhile
+from itertools import dropwhile, takewhile
 
 from kmemtrace.model.enums import SiteKind
 
@@ -49,6 +49,13 @@ _KINDS = (
     (re.compile(r"kvm_|__kvm|vmx_|svm_"), SiteKind.KVM),
 )  # fmt: skip
 
+# What serves many callers, and whose memory is not of their kind: a table of descriptors that grows as a
+# message passes some, a driver's own part of a page fault, an interrupt or a fault of whoever ran just then.
+_ON_BEHALF = re.compile(
+    r"alloc_fdtable|expand_fdtable|expand_files|_*alloc_fd$|get_unused_fd_flags|_*receive_fd|dup_fd"
+    r"|__do_fault|asm_|el[01]h?t?_|_*irq_exit|handle_softirqs|_*do_softirq"
+)
+
 
 def function(frame: str) -> str:
     """The function's name, without offset and the compiler's suffixes."""
@@ -64,15 +71,15 @@ def classify(stack: Sequence[str]) -> tuple[SiteKind, str]:
     """Kind and symbol of a stack, innermost frame first: of the first frame outside the
     allocator; its callers decide the kind where that frame alone does not."""
     callers = [f for f in map(function, without_tracer(stack)) if f and not _ALLOCATOR.match(f)]
-    if not callers:
-        return SiteKind.OTHER, UNKNOWN
-    if callers[0] == "copy_process":  # which dup_task_struct was inlined into
-        return SiteKind.THREAD_STACK, callers[0]
-    for caller in callers:
+    symbol = callers[0] if callers else UNKNOWN
+    if symbol == "copy_process":  # which dup_task_struct was inlined into
+        return SiteKind.THREAD_STACK, symbol
+    for caller in callers[:1] + list(takewhile(lambda c: not _ON_BEHALF.match(c), callers[1:])):
         for pattern, kind in _KINDS:
             if pattern.match(caller):
-                return kind, callers[0]
-    return _layer(stack), callers[0]
+                return kind, symbol
+    kind = _layer(stack)
+    return SiteKind.UNKNOWN if (kind, symbol) == (SiteKind.OTHER, UNKNOWN) else kind, symbol
 
 
 def _layer(stack: Sequence[str]) -> SiteKind:

@@ -1,10 +1,10 @@
 """Recorded kernel stacks by id, as frames, kind and symbol. A stack never changes: each is read
 and resolved once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import dropwhile
 
+from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
@@ -15,17 +15,15 @@ class Stack:
     kind: SiteKind
     symbol: str
     frames: tuple[str, ...]
-    """`function+0xoffset`, innermost first, from the allocator on."""
+    """`function+0xoffset`, innermost first, from the allocator on; UNKNOWN for one without a name."""
 
 
-NOT_RECORDED = Stack(SiteKind.OTHER, UNKNOWN, ())
+NOT_RECORDED = Stack(SiteKind.UNKNOWN, UNKNOWN, ())
 
 
 class Stacks:
-    def __init__(self, addresses: ArrayMap, symbol: Callable[[int], str], kernel: range) -> None:
-        """`symbol` gives `function+0xoffset` of a kernel address; `kernel` is the kernel's own code,
-        without modules and BPF."""
-        self._addresses, self._symbol, self._kernel = addresses, symbol, kernel
+    def __init__(self, addresses: ArrayMap, symbols: Symbols) -> None:
+        self._addresses, self._symbols = addresses, symbols
         self._known: dict[int, Stack] = {}
 
     def __getitem__(self, stack_id: int) -> Stack:
@@ -45,7 +43,7 @@ class Stacks:
         # A stack begins in BPF code, whose names cannot be relied upon: each tracer that attaches to
         # the same function has the trampoline made anew, where the symbols that were read before it
         # know something else or nothing (6.1). Who charges is always in the kernel's own code.
-        own = dropwhile(lambda a: a not in self._kernel, (int(a) for a in addresses if a))
-        frames = without_tracer([self._symbol(a) for a in own])
+        own = dropwhile(lambda a: a not in self._symbols.text, (int(a) for a in addresses if a))
+        frames = without_tracer([self._symbols.function(a) or UNKNOWN for a in own])
         kind, symbol = classify(frames)
         return Stack(kind, symbol, frames)

@@ -21,6 +21,7 @@ from kmemtrace.kernel.facts import highest_page_frame, version
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
+from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.tracer import maps
@@ -115,7 +116,7 @@ class Tracer:
         self._judges = "WITH_VERDICTS" in plan.defines
         self._maps = self._open_maps(sees)
         addresses = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
-        stacks = Stacks(addresses, self._programs.symbol, self._programs.kernel_text())
+        stacks = Stacks(addresses, kernel_symbols())
         self._ledger = Ledger(hierarchy, paths, stacks, sees)
         self._findings = self._programs.ring("findings") if self._judges else None
         self._verdicts = Verdicts(stacks, lambda cgroup_id: paths.resolve(cgroup_id).path)
@@ -426,6 +427,8 @@ def _unseen(plan: Plan, *, sweeps: bool, sites: bool) -> dict[str, str]:
         unseen["mismatches"] = next(iter(plan.unjudged.values()))
     if not sites:
         unseen["sites"] = "call sites are not recorded (--no-sites)"
+    elif (hidden := kernel_symbols().hidden) is not None:
+        unseen = {"symbols": hidden} | unseen  # first, where a line has no room for all: it can be mended
     if not sweeps:
         unseen["sweep"] = (
             "before 5.10 the records of pages whose end was missed can only be mended when the page "

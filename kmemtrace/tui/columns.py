@@ -126,6 +126,8 @@ def _site(row: Row, width: int) -> str:
     if not row.top_site:
         return text.NOTHING
     both = f"{row.top_site} ({row.top_kind})"
+    if row.top_site == f"({row.top_kind})":  # an unknown one says so once
+        both = row.top_site
     return both if len(both) <= width else text.cut(row.top_site, width)
 
 

@@ -80,8 +80,9 @@ class SitesScreen(Screen[None]):
         title.update(f"{text.shortened(found.name, self.size.width)}\n{text.fitted(notes, self.size.width)}")
         self._show_sites(found, snapshot.page_size)
         below = bars(found.latency, self.size.width)
-        if self.app.shown is not None and "sites" in self.app.shown.unseen:
-            below = f"{self.app.shown.unseen['sites']}\n{below}"
+        for what in ("sites", "symbols"):
+            if what in snapshot.unseen:
+                below = f"{snapshot.unseen[what]}\n{below}"
         self.query_one("#bars", Static).update(below)
 
     def _show_sites(self, found: Detail, page_size: int) -> None:

@@ -106,6 +106,17 @@ def test_unix_socket_buffers(make_cgroup: MakeCgroup, watch: Watch) -> None:
     assert left(after) <= watched.losses()
 
 
+def test_a_table_of_descriptors_is_no_socket_buffer(make_cgroup: MakeCgroup, watch: Watch) -> None:
+    """It grows from 4,096 to 8,192 slots of 8 bytes, 16 pages, as a message passes one."""
+    folder = make_cgroup("descriptors")
+    watched = watch(folder)
+    with held_in(folder, lambda: workloads.receive_descriptor(4096)):
+        grown = [s for s in watched.row().sites if any("scm_detach_fds" in frame for frame in s.stack)]
+    tables = [s for s in grown if s.held_pages == 16]
+    assert [s.symbol for s in tables] == ["alloc_fdtable"]
+    assert not [s for s in grown if s.kind is SiteKind.UNIX_SOCKET]
+
+
 def test_page_tables_of_sparse_memory(make_cgroup: MakeCgroup, watch: Watch) -> None:
     """1,009 page tables, and what a like process that touches nothing needs; the tables above
     them (one for each 512, at most 3 here with its neighbours) are counted apart."""

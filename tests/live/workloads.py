@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import resource
 import socket
 import threading
 import traceback
@@ -107,6 +108,19 @@ def send_messages(messages: int, size: int) -> list[tuple[socket.socket, socket.
         assert a.send(bytes(size)) == size
         pairs.append((a, b))
     return pairs
+
+
+def receive_descriptor(slots: int) -> list[int]:
+    """With all of `slots` descriptors taken, one more from a message; answers those of ours."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * slots, 2 * slots))
+    left, right = socket.socketpair()
+    taken = [os.dup(left.fileno())]
+    while taken[-1] < slots - 1:
+        taken.append(os.dup(left.fileno()))
+    socket.send_fds(left, [b"x"], [left.fileno()])
+    _, received, _, _ = socket.recv_fds(right, 1, 1)
+    assert received == [slots]
+    return taken + received
 
 
 def touch_sparsely(tables: int) -> mmap.mmap:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.model.enums import SiteKind
-from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
+from kmemtrace.tracer.sites import UNKNOWN, classify, function, without_tracer
 from kmemtrace.tracer.stacks import Stacks
 
 RAW = [
@@ -56,8 +57,43 @@ def test_classify(begin: list[str], callers: list[str], kind: str, symbol: str |
 
 
 def test_a_stack_of_nothing_but_the_allocator_is_unknown() -> None:
-    assert classify(RAW) == (SiteKind.OTHER, UNKNOWN)
-    assert classify([]) == (SiteKind.OTHER, UNKNOWN)
+    assert classify(RAW) == (SiteKind.UNKNOWN, UNKNOWN)
+    assert classify([]) == (SiteKind.UNKNOWN, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("stack", "kind"),
+    [
+        ([UNKNOWN, UNKNOWN], "unknown"),  # as all are where the kernel hides its addresses
+        ([UNKNOWN, "unix_stream_sendmsg+0x2a5"], "unix_socket"),
+        ([UNKNOWN, "ksys_write+0x1"], "unknown"),
+        (["my_module_alloc+0x12", UNKNOWN], "other"),
+    ],
+)
+def test_what_has_no_name_is_not_other(stack: list[str], kind: str) -> None:
+    assert classify(stack) == (SiteKind(kind), function(stack[0]))
+
+
+TABLE_GROWS = ["__kvmalloc_node_noprof+0x5b", "alloc_fdtable+0x9d", "expand_files+0x1b2", "alloc_fd+0x12c"]
+FAULT = ["do_fault+0x1", "__handle_mm_fault+0x2", "handle_mm_fault+0x3", "exc_page_fault+0x4"]
+FAULT += ["asm_exc_page_fault+0x22", "rep_movs_alternative+0x33", "unix_stream_sendmsg+0x2a5"]
+INTERRUPT = ["handle_softirqs+0xd", "irq_exit_rcu+0xc", "asm_sysvec_apic_timer_interrupt+0x1a"]
+
+
+@pytest.mark.parametrize(
+    ("stack", "kind"),
+    [
+        ([*TABLE_GROWS, "receive_fd+0x17", "scm_detach_fds+0x15", "unix_stream_read_generic+0x3"], "other"),
+        ([*TABLE_GROWS, "get_unused_fd_flags+0x2", "bpf_map_new_fd+0x1", "__sys_bpf+0x9"], "other"),
+        ([*TABLE_GROWS, "get_unused_fd_flags+0x2", "kvm_vm_ioctl+0x1"], "other"),
+        (["drm_gem_get_pages+0x8", "drm_gem_shmem_fault+0x1", "__do_fault+0x3", *FAULT], "other"),
+        (["pte_alloc_one+0x1c", "__pte_alloc+0x21", *FAULT[1:]], "page_table"),
+        (["__do_fault+0x3", *FAULT], "page_table"),  # which pte_alloc_one was inlined into
+        (["rx_refill+0x1", *INTERRUPT, "pipe_write+0x1a3"], "other"),
+    ],
+)
+def test_what_serves_many_is_not_of_its_callers_kind(stack: list[str], kind: str) -> None:
+    assert classify(RAW + stack)[0] is SiteKind(kind)
 
 
 @pytest.mark.parametrize("begin", [RAW, FEXIT])
@@ -65,6 +101,12 @@ def test_our_own_frames_are_not_shown(begin: list[str]) -> None:
     shown = without_tracer([*begin, "pipe_write+0x1"])
     assert not any(frame.startswith(("bpf_prog", "bpf_tr")) for frame in shown)
     assert shown[-1] == "pipe_write+0x1"
+
+
+class NamedSymbols(Symbols):
+    def __init__(self, names: dict[int, str]) -> None:
+        self.function = names.get  # type: ignore[method-assign,assignment]
+        self.text = range(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
 
 
 def test_a_stack_begins_in_the_kernels_own_code() -> None:
@@ -76,7 +118,6 @@ def test_a_stack_begins_in_the_kernels_own_code() -> None:
         0xFFFFFFFFC0002000: "write_hook+0x2",
     }
     addresses = np.array([*names, 0, 0], "u8")
-    kernel = range(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
-    stack = Stacks({7: addresses}, names.__getitem__, kernel)[7]  # type: ignore[arg-type]
+    stack = Stacks({7: addresses}, NamedSymbols(names))[7]  # type: ignore[arg-type]
     assert stack.frames == ("__alloc_pages+0x2b1", "pipe_write+0x1a3", "write_hook+0x2")
     assert (stack.kind, stack.symbol) == (SiteKind.PIPE, "pipe_write")

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmemtrace.model.enums import SiteKind
 from kmemtrace.model.rows import GroupBy, View
 from kmemtrace.tui import columns, text
 from kmemtrace.tui.plain import frame
@@ -87,3 +88,9 @@ def test_a_hostile_name_is_harmless() -> None:
 def test_an_empty_table_says_why(view: View, says: str) -> None:
     now = snapshot(cgroup("/a", (site(1),))) if view != View() else snapshot()
     assert says in frame(now, None, view, 140, None)
+
+
+def test_an_unknown_site_says_so_once() -> None:
+    unknown = cgroup("/a", (site(3, kind=SiteKind.UNKNOWN, symbol="(unknown)", stack=()),))
+    shown = frame(snapshot(unknown), None, View(), 200, None)
+    assert shown.count("unknown") == 1
