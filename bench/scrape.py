@@ -28,6 +28,7 @@ from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.exporter.source import FRESH_SECONDS, Fixed, Source
+from kmemtrace.tui.text import size
 
 Answer = TypeVar("Answer")
 _FIGURES = 6
@@ -80,7 +81,7 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
         f"\n{len(folders):,} cgroups, {churn} more come and gone before each scrape, --max-cgroups {most:,}"
     )
     print(f"  cgroups read              {len(told.cgroups):,}")
-    print(f"  of these with series      {shown:,}, {series:,} series in all, {len(body) / 1e6:.1f} MB")
+    print(f"  of these with series      {shown:,}, {series:,} series in all, {size(len(body))}")
     for name, at in (("time", 0), ("CPU", 1)):
         mine, read, with_telling = (statistics.median(c[at] for c in costs) for costs in (ours, files, peer))
         print(
@@ -89,8 +90,8 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
             f"{mine / with_telling:.2f}"
         )
     print(f"  of it reading the maps    {statistics.median(reading) * 1e3:.0f} ms")
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"  resident memory           {rss:.0f} MB at most; the maps {(told.own_bytes or 0) / 1e6:.0f} MB")
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"  resident memory           {size(rss)} at most; the maps {size(told.own_bytes or 0)}")
 
 
 def _cost(work: Callable[[], Answer]) -> tuple[tuple[float, float], Answer]:

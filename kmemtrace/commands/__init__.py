@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kmemtrace import __version__
 from kmemtrace.commands import check, export, leaks, top, verify
@@ -29,8 +29,21 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status
 
 
+class _Help(argparse.HelpFormatter):
+    """Fills paragraphs; a line that is indented, as one of an example, stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(
+            line if line.startswith(" ") else fill(line, width, indent) for line in text.splitlines()
+        )
+
+
 class _Parser(argparse.ArgumentParser):
     """Of the command line and, as argparse wants it, of each command's."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Help} | options)
 
     def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
         # Python up to 3.11 dies of an error here, and later ones say nothing of it.
@@ -45,9 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="kmemtrace",
         description="Shows whose kernel memory every page is, live: follows each page charged to "
         "a memory cgroup from its charge to its end.",
-        epilog="Exit status: 0 fine, 1 the thing asked about is bad, 2 wrong usage, "
-        "3 inconclusive (events were lost), 4 this kernel or user cannot, or the output could not be "
-        "written.",
+        epilog="""exit status:
+  0  fine
+  1  the thing asked about is bad
+  2  wrong usage
+  3  inconclusive: events were lost, or it was interrupted
+  4  this kernel or user cannot, or the output could not be written
+
+Each command has a --help with an example.""",
     )
     parser.add_argument("--version", action="version", version=f"kmemtrace {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

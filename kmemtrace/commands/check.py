@@ -30,7 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Shows the plan: the tier, each event with its hook or the reason why it has "
         "none, and what that costs. Runs without root as far as it can. Exit status 0 where some "
         "tier works, 4 where none does.",
-        epilog="Example: sudo kmemtrace check --json | jq .tier",
+        epilog="example:\n  sudo kmemtrace check --json | jq .tier",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)

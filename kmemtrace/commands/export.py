@@ -36,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
         "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
         "again.",
-        epilog="Example: sudo kmemtrace export --listen-address :9796 --web.config.file web.yml",
+        epilog="example:\n  sudo kmemtrace export --listen-address :9796 --web.config.file web.yml",
     )
     parser.add_argument(
         "--listen-address",

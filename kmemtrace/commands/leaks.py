@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
 from kmemtrace.commands.watch import Watch, tell_interruption
@@ -23,7 +23,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="pages that are held for long, by call site and cgroup",
         description="Watches, and then lists the pages that were charged since the start and are held for "
         "longer than --older-than: those of removed cgroups first, each with the stack that asked for it.",
-        epilog="Example: sudo kmemtrace leaks --older-than 60s --duration 10m --folded | flamegraph.pl",
+        epilog=f"{GRAMMAR}\n\nexample:\n"
+        "  sudo kmemtrace leaks --older-than 60s --duration 10m --folded | flamegraph.pl",
     )
     parser.add_argument(
         "--older-than",

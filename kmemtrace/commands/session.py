@@ -108,7 +108,7 @@ def _counting(tracer: Tracer) -> Iterator[None]:
     def count() -> None:
         tracer.adopt(stop)
         pages = count_preexisting(stop)
-        if pages is not None:
+        if not stop.is_set():
             tracer.set_preexisting(pages)
 
     thread = threading.Thread(target=count, name="preexisting", daemon=True)

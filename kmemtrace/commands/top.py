@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
 from kmemtrace.commands.watch import Watch, tell_interruption
@@ -32,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="live view of charged kernel memory by cgroup",
         description="Shows, by cgroup, the kernel memory charged, uncharged and held since the "
         "start, and which code asked for it. In a terminal it is interactive: press ? there.",
-        epilog="Example: sudo kmemtrace top --once --duration 5 --json | jq '.cgroups[0]'",
+        epilog=f"{GRAMMAR}\n\nexample:\n  sudo kmemtrace top --once --duration 5s --json | jq '.cgroups[0]'",
     )
     parser.add_argument("--once", action="store_true", help="print one frame and end")
     parser.add_argument("--batch", action="store_true", help="plain frames, as without a terminal")
@@ -50,14 +50,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help=f"time between frames (default: {_DEFAULT_INTERVAL:g}s, of a Prometheus server {_SCRAPE:g}s)",
     )
     parser.add_argument(
-        "--sort", choices=[k.value for k in SortKey], default=SortKey.HELD.value, help="column to sort by"
+        "--sort",
+        choices=[k.value for k in SortKey],
+        default=SortKey.HELD.value,
+        metavar="COLUMN",
+        help="what to sort by: %(choices)s (default: %(default)s)",
     )
     parser.add_argument("--reverse", action="store_true", help="smallest first")
     parser.add_argument(
         "--filter", default="", metavar="TEXT", help="only rows whose name or call site has TEXT"
     )
     parser.add_argument(
-        "--by", choices=[g.value for g in GroupBy], default=GroupBy.CGROUP.value, help="what a row is"
+        "--by",
+        choices=[g.value for g in GroupBy],
+        default=GroupBy.CGROUP.value,
+        metavar="WHAT",
+        help="what a row is: %(choices)s (default: %(default)s)",
     )
     parser.add_argument(
         "--prometheus",
@@ -154,5 +162,6 @@ def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: ar
         return json.dumps(document(selected(snapshot, previous, view), previous))
     from kmemtrace.tui.plain import frame  # noqa: PLC0415 takes time that --json need not spend
 
-    width = shutil.get_terminal_size((140, 40)).columns
+    # 0: a pipe, or a terminal that does not know.
+    width = shutil.get_terminal_size((0, 0)).columns or None
     return frame(snapshot, previous, view, width, None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from kmemtrace.commands.arguments import DURATION, duration, entries
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
@@ -41,7 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Runs COMMAND in a memory cgroup of its own, lets what it freed drain, and reconciles "
         "every page charged there. Without COMMAND, watches the whole machine for --duration.",
         epilog="Exit status: 0 balanced, 1 a mismatch was found, 3 inconclusive, because events were "
-        "missed. Example: sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
+        f"missed. {GRAMMAR}\n\nexample:\n"
+        "  sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
     parser.add_argument(

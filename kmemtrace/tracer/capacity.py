@@ -43,7 +43,7 @@ class Capacity:
     @classmethod
     def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
         """Room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup
-        in 2 MB, at as much again."""
+        in 2 MiB, at as much again."""
         if pages is None:
             pages = _within(page_frames // 64, _LEAST_PAGES, _MOST_PAGES)
         cgroups = _within(page_frames // 512, _LEAST_CGROUPS, _MOST_CGROUPS)

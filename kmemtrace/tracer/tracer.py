@@ -158,12 +158,15 @@ class Tracer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def set_preexisting(self, pages: int) -> None:
-        """Tells how many pages looked charged just after the start, once that has been counted.
+    def set_preexisting(self, pages: int | None) -> None:
+        """Tells how many pages looked charged just after the start, once that has been counted; None where
+        it cannot be.
 
         Those that the tracer follows by then are not from before it, nor are its own maps.
         """
         self._looked_charged = pages
+        if pages is None:
+            self._unseen["preexisting"] = "/proc/kpagecgroup and kpageflags, which tell, cannot be read here"
 
     def adopt(self, stop: Event) -> None:
         """Looks for the pages that were charged before the start, where stray uncharges can be judged:

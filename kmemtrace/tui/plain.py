@@ -1,17 +1,36 @@
 """Plain frames, for a pipe, a log, or a terminal that wants no more."""
 
+from functools import partial
+
 from kmemtrace.model.rows import View, latency_shown, rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.tui import columns, summary, text
 
+_LEAST_TABLE, _ENDLESS = 140, 10_000
+"""How wide the table is at least, and other lines are at most, where nothing limits them."""
 
-def frame(snapshot: Snapshot, previous: Snapshot | None, view: View, width: int, height: int | None) -> str:
-    """A header, the table, and what the tier cannot see; no line longer than `width`.
+
+def frame(
+    snapshot: Snapshot, previous: Snapshot | None, view: View, width: int | None, height: int | None
+) -> str:
+    """A header, the table, and what the tier cannot see; no line longer than `width`. None, as of a pipe or
+    a file: nothing is cut.
 
     With a `height`, so many lines at most, the last rows left out and counted.
     """
     table = rows(snapshot, previous, view)
-    chosen = columns.columns(width, view.by, latency_shown(snapshot), fleet=snapshot.hosts is not None)
+    fitted = partial(
+        columns.columns, by=view.by, latency=latency_shown(snapshot), fleet=snapshot.hosts is not None
+    )
+    chosen = fitted(width or _LEAST_TABLE)
+    if width is None:
+        width, room = _ENDLESS, _LEAST_TABLE
+        name = max((len(row.name) for row in table), default=0)
+        site = max((len(row.top_site) for row in table), default=0)
+        # The two share what room there is.
+        while (short := max(name - chosen[0].width, site - chosen[-1].width)) > 0 and room < _ENDLESS:
+            room += short
+            chosen = fitted(room)
     head = [
         summary.title(snapshot, width),
         summary.totals(snapshot, previous, width),

@@ -41,7 +41,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
         (90, f"charge/s {_rate(charged, seconds)}"),
         (80, f"uncharge/s {_rate(uncharged, seconds)}"),
-        (70, f"preexisting {_preexisting(snapshot)}"),
+        (70, _preexisting(snapshot)),
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
@@ -100,6 +100,7 @@ def _fill(fill: MapFill) -> float:
 
 
 def _preexisting(snapshot: Snapshot) -> str:
+    """Nothing until they have been counted, and where they cannot be."""
     if snapshot.preexisting_pages is None:
-        return text.NOTHING
-    return text.size(snapshot.preexisting_pages * snapshot.page_size)
+        return ""
+    return f"preexisting {text.size(snapshot.preexisting_pages * snapshot.page_size)}"

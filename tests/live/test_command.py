@@ -36,9 +36,13 @@ def _needs_bpf(tracer: Tracer) -> None:
 
 
 def listed(kind: str) -> list[dict[str, Any]]:
-    done = subprocess.run(["bpftool", "--json", kind], capture_output=True, text=True, check=True)
-    entries: list[dict[str, Any]] = json.loads(done.stdout)
-    return entries
+    while True:
+        done = subprocess.run(["bpftool", "--json", kind], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            entries: list[dict[str, Any]] = json.loads(done.stdout)
+            return entries
+        # One that ends while it is looked at: of somebody else's tracer, maybe.
+        assert "No such file" in done.stderr or "No such file" in done.stdout, done
 
 
 def in_kernel() -> set[tuple[str, int]]:

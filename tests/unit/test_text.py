@@ -1,5 +1,7 @@
 """What is printed fits, and a name never speaks to the terminal."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,22 @@ def test_an_unknown_site_says_so_once() -> None:
     unknown = cgroup("/a", (site(3, kind=SiteKind.UNKNOWN, symbol="(unknown)", stack=()),))
     shown = frame(snapshot(unknown), None, View(), 200, None)
     assert shown.count("unknown") == 1
+
+
+def test_nothing_is_cut_where_there_is_no_width() -> None:
+    """As in a pipe or a file, which somebody searches for the name."""
+    long = f"/{'very-' * 40}long"
+    made = dataclasses.replace(
+        snapshot(cgroup(long, (site(1, symbol="a_function_" * 9),)), cgroup("/b", (site(2),))),
+        unseen={f"event {i}": "a reason" for i in range(30)},
+    )
+    lines = frame(made, None, View(), None, None).splitlines()
+    assert not any("…" in line for line in lines)
+    assert any(line.startswith(f"{long} ") and "a_function_" * 9 in line for line in lines)
+    assert lines[-1].endswith("event 28, event 29")
+
+
+def test_what_was_not_counted_yet_is_left_out() -> None:
+    uncounted = dataclasses.replace(busy(), preexisting_pages=None)
+    assert "preexisting" not in frame(uncounted, None, View(), 140, None)
+    assert "preexisting 12M" in frame(busy(), None, View(), 140, None)
