@@ -4,10 +4,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from kmemtrace.model.enums import Tier
 
 pytest_plugins = ["tests.tracing"]
+# How long an example takes says more of the machine's load than of the code.
+settings.register_profile("kmemtrace", deadline=None)
+settings.load_profile("kmemtrace")
 LIVE = Path(__file__).parent / "live"
 
 

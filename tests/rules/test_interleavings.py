@@ -12,7 +12,7 @@ from tests.rules.machine import Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 
 
 def ran(seed: int, drop: float, steps: int = 400, *, uncounted: bool = False) -> ModelKernel:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmemtrace.exporter.series import OTHER, Counted, Selection
@@ -79,7 +79,6 @@ STEP = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(STEP, max_size=12), st.integers(1, 4))
 def test_what_was_counted_is_there_once_and_only_grows(
     steps: list[list[tuple[str, int, int, bool]]], most: int
