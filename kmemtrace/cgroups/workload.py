@@ -1,7 +1,10 @@
 """A cgroup of its own for a command: made, run in, waited for, and removed with all that is below."""
 
 import errno
+import fcntl
 import os
+import re
+import secrets
 import signal
 import subprocess
 import time
@@ -15,6 +18,10 @@ from kmemtrace.errors import CannotError, UsageError
 
 _POLL_SECONDS = 0.1
 _REMOVAL_SECONDS = 10.0
+_PREFIX = "kmemtrace-verify-"
+NAME = re.compile(_PREFIX + r"\d+-[0-9a-f]{4}")
+"""Of the folders of our cgroups: the process id of who made it, and what tells two apart that have the same,
+in different namespaces."""
 _JOIN = 'echo 0 >"$0" && exec "$@"'
 
 
@@ -96,28 +103,66 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Holds the lock (flock(2)) of a cgroup's folder; False where there is no such folder any more, or,
+    without `wait`, where somebody else holds it.
+
+    The kernel lets go of it when this process dies, however it does, and not before: by that a later run
+    knows whose cgroup is nobody's. A process id would not tell, in another namespace or used again.
+    """
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _lock(fd, folder, wait=wait)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, folder: Path, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return os.path.samestat(os.fstat(fd), folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+@contextmanager
 def workload_cgroup(hierarchy: MemoryHierarchy) -> Iterator[WorkloadCgroup]:
     """Removed afterwards, with the processes that are still in it.
 
     Raises CannotError where none can be made.
     """
-    name = f"kmemtrace-verify-{os.getpid()}"
-    folder = hierarchy.mount / name
-    with _memory_enabled(hierarchy):
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise CannotError(
-                f"No cgroup can be made in {hierarchy.mount} ({error.strerror}). Mount the hierarchy of "
-                "the memory controller so that it can be written to, or use --duration without a command."
-            ) from None
-        cgroup = WorkloadCgroup(folder, f"/{name}")
+    with _memory_enabled(hierarchy), _new_folder(hierarchy.mount) as folder:
+        cgroup = WorkloadCgroup(folder, f"/{folder.name}")
         try:
             yield cgroup
         finally:
             if cgroup.exists:
                 cgroup.kill()
                 cgroup.remove()
+
+
+@contextmanager
+def _new_folder(mount: Path) -> Iterator[Path]:
+    """Locked."""
+    while True:
+        folder = mount / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CannotError(
+                f"No cgroup can be made in {mount} ({error.strerror}). Mount the hierarchy of "
+                "the memory controller so that it can be written to, or use --duration without a command."
+            ) from None
+        with locked(folder, wait=True) as ours:
+            if ours:  # else it was taken for a dead one's before it was locked
+                yield folder
+                return
 
 
 @contextmanager
@@ -137,5 +182,7 @@ def _memory_enabled(hierarchy: MemoryHierarchy) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # in use by somebody else since
-            control.write_text("-memory", encoding="ascii")
+        # Another verification would lose its counter; others' use of it the kernel refuses to end.
+        if not any(NAME.fullmatch(folder.name) for folder in hierarchy.mount.iterdir()):
+            with suppress(OSError):
+                control.write_text("-memory", encoding="ascii")

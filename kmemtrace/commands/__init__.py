@@ -9,7 +9,6 @@ from kmemtrace import __version__
 from kmemtrace.commands import check, export, leaks, top, verify
 from kmemtrace.commands.watch import interrupt_on_signals
 from kmemtrace.console import guarded, write
-from kmemtrace.errors import ExitStatus
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -18,14 +17,14 @@ _COMMANDS = (top, verify, leaks, export, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit status is one of ExitStatus."""
+    """Runs one command; its exit status is one of ExitStatus, or a status that it was asked to pass on."""
     return guarded(lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     interrupt_on_signals()
-    status: ExitStatus = options.run(options)
+    status: int = options.run(options)
     return status
 
 

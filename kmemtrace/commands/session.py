@@ -67,6 +67,13 @@ def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
         yield tracer
 
 
+def require_privileges() -> None:
+    """Raises CannotError where those are missing that every tracer takes."""
+    refusal = privileges().refusal
+    if refusal is not None:
+        raise CannotError(refusal)
+
+
 @contextmanager
 def make_tracer(
     tier: Tier | None = None,
@@ -76,9 +83,7 @@ def make_tracer(
     alloc_latency: bool = False,
 ) -> Iterator[Tracer]:
     """Raises CannotError or UsageError before anything is loaded."""
-    allowed = privileges()
-    if allowed.refusal is not None:
-        raise CannotError(allowed.refusal)
+    require_privileges()
     hierarchy = memory_hierarchy()
     raise_memlock_if_needed()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:

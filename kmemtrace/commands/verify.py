@@ -9,20 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
+from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
-from kmemtrace.commands.session import make_tracer
+from kmemtrace.commands.session import make_tracer, require_privileges
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError, UsageError
 from kmemtrace.model.enums import Tier
 from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report.junit import junit
+from kmemtrace.report.printable import printable
 from kmemtrace.report.verification import report, verification_document
 from kmemtrace.verification.verifier import Verifier
 
 _DRAIN_SECONDS = 10.0
 _TICK_SECONDS = 2.0
 """How often names of cgroups that come and go are learnt."""
+_BY_SIGNAL = 128
+"""A shell adds the number of the signal that ended a command."""
 _STATUS = {
     Verdict.BALANCED: ExitStatus.OK,
     Verdict.MISMATCH: ExitStatus.BAD,
@@ -41,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Runs COMMAND in a memory cgroup of its own, lets what it freed drain, and reconciles "
         "every page charged there. Without COMMAND, watches the whole machine for --duration.",
         epilog="Exit status: 0 balanced, 1 a mismatch was found, 3 inconclusive, because events were "
-        f"missed. {GRAMMAR}\n\nexample:\n"
+        f"missed, or because the command failed or left processes behind. {GRAMMAR}\n\nexample:\n"
         "  sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
@@ -55,6 +60,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar=DURATION,
         help="how long to wait, at most, for what is freed late (default: %(default)gs)",
     )
+    parser.add_argument(
+        "--pass-status",
+        action="store_true",
+        help="if the verdict is balanced, end with the command's own status, or 128 and the number of the "
+        "signal that killed it",
+    )
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML, a test per class")
     parser.add_argument(
@@ -66,8 +77,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> ExitStatus:
+def run(options: argparse.Namespace) -> int:
     _check(options)
+    require_privileges()
+    for left in clear_left_behind(memory_hierarchy()):
+        _tell(left)
     signal.signal(signal.SIGTERM, _stop)
     try:
         found = _verify(options)
@@ -79,7 +93,26 @@ def run(options: argparse.Namespace) -> ExitStatus:
             options.junit.write_text(junit(found), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{options.junit} cannot be written: {error.strerror}.") from None
-    return _STATUS[found.verdict]
+    return exit_status(found, pass_status=options.pass_status)
+
+
+def exit_status(found: Verification, *, pass_status: bool) -> int:
+    """The verdict's; where that is balanced and the command failed, INCONCLUSIVE, for what it was to do may
+    not have been done, or its own."""
+    if found.verdict is not Verdict.BALANCED or not found.command_status:
+        return _STATUS[found.verdict]
+    if not pass_status:
+        return ExitStatus.INCONCLUSIVE
+    return found.command_status if found.command_status > 0 else _BY_SIGNAL - found.command_status
+
+
+def _tell(left: LeftBehind) -> None:
+    """On stderr, what was found of a run that could not clear up after itself."""
+    ended = f" with {', '.join(left.processes)}, now ended" if left.processes else ""
+    print(
+        printable(f"kmemtrace: A verify that was killed had left the cgroup {left.path} behind{ended}."),
+        file=sys.stderr,
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -40,16 +40,35 @@ class Verification:
     mismatches: tuple[Mismatch, ...]
     """Those of the snapshot, and a counter's drift."""
     killed: int = 0
-    """Processes of the command that did not end by themselves."""
+    """Processes that the command left behind: they did not end by themselves."""
+
+    @property
+    def command_failed(self) -> bool:
+        """Whether it ended with a status other than 0, or by a signal: no matter of the verdict, which is
+        of pages, but what it was to do may not have been done."""
+        return bool(self.command_status)
 
     @property
     def verdict(self) -> Verdict:
-        """A certain mismatch stays one, whatever was missed; without one, what was missed could be one."""
+        """A certain mismatch stays one, whatever was missed."""
         if any(m.confidence == Confidence.CERTAIN.value for m in self.mismatches):
             return Verdict.MISMATCH
-        if self.mismatches or self.missed_events or self.killed:
-            return Verdict.INCONCLUSIVE
-        return Verdict.BALANCED
+        return Verdict.INCONCLUSIVE if self.doubts else Verdict.BALANCED
+
+    @property
+    def doubts(self) -> list[str]:
+        """Each reason why nothing can be said without a certain mismatch."""
+        doubts = []
+        if self.mismatches:
+            doubts.append("what was found could be due to events that were missed")
+        elif self.missed_events:
+            doubts.append("what was missed could have shown a mismatch")
+        if self.killed:
+            doubts.append(
+                "the command left processes behind, so it was not seen whether they would have given back "
+                "what they held"
+            )
+        return doubts
 
     @property
     def held(self) -> list[tuple[str, Site]]:

@@ -6,40 +6,57 @@ import xml.etree.ElementTree as ET
 from kmemtrace.model.enums import Confidence, MismatchClass
 from kmemtrace.model.verification import Verification
 from kmemtrace.report import mismatch
+from kmemtrace.report.verification import how_it_ended, left_behind
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write, not even escaped; ElementTree lets it through."""
 
 
 def junit(found: Verification) -> str:
-    """Failures are certain mismatches, errors suspected ones, skips the classes that were not judged;
-    a case of its own, "no event missed", fails with what was."""
+    """Failures are certain mismatches and a failed command, errors suspected ones and whatever else keeps
+    the verdict from being one, skips the classes that were not judged."""
     name = f"kmemtrace verify {' '.join(found.command)}".strip()
     suite = ET.Element("testsuite", name=_legal(name), time=f"{found.seconds:.3f}")
-    counts = {"failure": 0, "error": 0, "skipped": 0}
     for one in MismatchClass:
-        case = ET.SubElement(suite, "testcase", classname=f"kmemtrace.{found.snapshot.tier}", name=one.label)
-        for told in (m for m in found.mismatches if m.mismatch_class == one.label):
-            kind = "failure" if told.confidence == Confidence.CERTAIN.value else "error"
-            _add(case, kind, "\n".join(mismatch.lines(told)))
-            counts[kind] += 1
-        if len(case) == 0 and one.label in found.unjudged:
-            _add(case, "skipped", found.unjudged[one.label])
-            counts["skipped"] += 1
-    case = ET.SubElement(
-        suite, "testcase", classname=f"kmemtrace.{found.snapshot.tier}", name="no event missed"
-    )
-    if found.missed_events:
-        _add(case, "error", f"{found.missed_events} events were missed: the verdict is inconclusive")
-        counts["error"] += 1
-    suite.attrib |= {
-        "tests": str(len(MismatchClass) + 1),
-        "failures": str(counts["failure"]),
-        "errors": str(counts["error"]),
-        "skipped": str(counts["skipped"]),
-    }
+        told = [m for m in found.mismatches if m.mismatch_class == one.label]
+        results = [(_KINDS[m.confidence], "\n".join(mismatch.lines(m))) for m in told]
+        if not results and one.label in found.unjudged:
+            results = [("skipped", found.unjudged[one.label])]
+        _case(suite, found, one.label, results)
+    for title, results in _of_the_run(found):
+        _case(suite, found, title, results)
+    suite.attrib["tests"] = str(len(suite))
+    for plural, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.attrib[plural] = str(len(suite.findall(f"testcase/{kind}")))
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_KINDS = {Confidence.CERTAIN.value: "failure", Confidence.SUSPECT.value: "error"}
+_Results = list[tuple[str, str]]
+"""Each "failure", "error" or "skipped", and its text."""
+
+
+def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
+    """By title, the test cases that are of no class, each with what went wrong."""
+    missed = f"{found.missed_events} events were missed: the verdict is inconclusive"
+    cases: list[tuple[str, _Results]] = [
+        ("no event missed", [("error", missed)] if found.missed_events else []),
+    ]
+    if found.command_status is None:
+        return cases
+    failed = f"{found.command[0]}: {how_it_ended(found.command_status)}"
+    return [
+        *cases,
+        ("the command succeeded", [("failure", failed)] if found.command_failed else []),
+        ("no process left behind", [("error", left_behind(found))] if found.killed else []),
+    ]
+
+
+def _case(suite: ET.Element, found: Verification, title: str, results: _Results) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"kmemtrace.{found.snapshot.tier}", name=title)
+    for kind, text in results:
+        _add(case, kind, text)
 
 
 def _add(case: ET.Element, kind: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """The report of `kmemtrace verify`, as text and as JSON."""
 
+import signal
 from collections import defaultdict
 from typing import Any
 
@@ -29,6 +30,7 @@ def report(found: Verification) -> str:
         *(line for one in found.mismatches for line in ["", *mismatch.lines(one)]),
         "",
         *_unjudged(found),
+        *_ends(found),
         _verdict(found),
     ]
     return "\n".join(map(printable, lines))
@@ -37,9 +39,26 @@ def report(found: Verification) -> str:
 def _what(found: Verification) -> str:
     if not found.command:
         return "the whole machine"
-    status = found.command_status or 0
-    ended = "" if status == 0 else f" (exit status {status})" if status > 0 else f" (signal {-status})"
-    return f"{' '.join(found.command)}{ended}"
+    return " ".join(found.command)
+
+
+def how_it_ended(status: int) -> str:
+    """Of a command's exit status, negative for a signal."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal
+        return f"killed by signal {-status}"
+
+
+def left_behind(found: Verification) -> str:
+    """Of processes that were killed; empty without any."""
+    if not found.killed:
+        return ""
+    which = "1 process" if found.killed == 1 else f"{found.killed} processes"
+    were = "it was" if found.killed == 1 else "they were"
+    return f"the command left {which} behind that did not end in time: {were} killed"
 
 
 def _held(found: Verification) -> list[str]:
@@ -70,11 +89,7 @@ def _exempt(found: Verification) -> list[str]:
 
 
 def _losses(found: Verification) -> list[str]:
-    killed = f"{found.killed} processes of the command did not end, and were killed"
-    return [
-        *([f"missed events: {found.missed_events:,}"] if found.missed_events else []),
-        *([killed] if found.killed else []),
-    ]
+    return [f"missed events: {found.missed_events:,}"] if found.missed_events else []
 
 
 def _unjudged(found: Verification) -> list[str]:
@@ -84,17 +99,25 @@ def _unjudged(found: Verification) -> list[str]:
     return [f"not judged: {', '.join(names)}: {why}" for why, names in by_reason.items()]
 
 
+def _ends(found: Verification) -> list[str]:
+    """Of the command and of its processes."""
+    status = found.command_status
+    return [
+        *([f"the command failed: {how_it_ended(status)}"] if status else []),
+        *([left_behind(found)] if found.killed else []),
+    ]
+
+
 def _verdict(found: Verification) -> str:
     match found.verdict:
         case Verdict.MISMATCH:
             return "MISMATCH: the promise was broken."
-        case Verdict.INCONCLUSIVE if found.mismatches:
-            return "INCONCLUSIVE: what was found could be due to events that were missed."
         case Verdict.INCONCLUSIVE:
-            return "INCONCLUSIVE: what was missed could have shown a mismatch."
+            return f"INCONCLUSIVE: {'; '.join(found.doubts)}."
         case Verdict.BALANCED:
             how_far = " as far as this tier can see" if found.unjudged else ""
-            return f"BALANCED{how_far}: each page charged was uncharged as it was charged, or is held."
+            but = ", though the command failed" if found.command_failed else ""
+            return f"BALANCED{how_far}{but}: each page charged was uncharged as it was charged, or is held."
 
 
 def verification_document(found: Verification) -> dict[str, Any]:
@@ -102,6 +125,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "verdict": found.verdict.value,
+        "doubts": found.doubts,
         "command": list(found.command),
         "kernel": snapshot.kernel,
         "tier": snapshot.tier.value,
@@ -123,6 +147,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
     }
     if found.command_status is not None:
         document["command_status"] = found.command_status
+        document["command_failed"] = found.command_failed
     if found.counter is not None:
         counter = found.counter
         document["counter"] = {

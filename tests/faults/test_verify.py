@@ -78,7 +78,12 @@ def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
     drift = counter["charged_pages"] - sum(counter["parts"].values())
     assert DRIFT - counter["slack_pages"] <= drift <= DRIFT + counter["slack_pages"]
     cases = {case.attrib["name"]: case for case in ET.parse(junit).iter("testcase")}
-    assert cases.keys() == {*(c.label for c in MismatchClass), "no event missed"}
+    assert cases.keys() == {
+        *(c.label for c in MismatchClass),
+        "no event missed",
+        "the command succeeded",
+        "no process left behind",
+    }
     assert "charged to" in (cases["wrong_cgroup"].findtext("failure") or "")
     assert cases["counter_drift"].find("failure") is not None
     assert cases["stray_uncharge"].find("failure") is not None

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from kmemtrace.commands.verify import exit_status
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.model.verification import CounterReading, Verdict, Verification
 from kmemtrace.report import mismatch
@@ -59,9 +60,46 @@ def test_report_tells_what_was_found_and_what_could_not_be() -> None:
     assert "root 12,345" in told
 
 
-@pytest.mark.parametrize(("status", "words"), [(3, "(exit status 3)"), (-9, "(signal 9)")])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(3, "exit status 3"), (-9, "killed by SIGKILL"), (-40, "killed by signal 40")],
+)
 def test_report_tells_how_the_command_ended(status: int, words: str) -> None:
-    assert words in report(verification(command_status=status)).splitlines()[0]
+    found = verification(command_status=status)
+    *_, told, verdict = report(found).splitlines()
+    assert told == f"the command failed: {words}"
+    assert "though the command failed" in verdict
+    assert found.verdict is Verdict.BALANCED, "a verdict is of pages"
+    assert verification_document(found)["command_failed"]
+    failures = ET.fromstring(junit(found)).findall("testcase/failure")
+    assert [failure.text for failure in failures] == [f"stress-ng: {words}"]
+
+
+def test_each_doubt_is_told() -> None:
+    """What was left behind is not told as what was missed."""
+    left = verification(killed=2)
+    assert "2 processes behind that did not end in time: they were killed" in report(left)
+    assert "missed" not in report(left)
+    both = verification(killed=1, missed_events=3)
+    assert len(both.doubts) == 2
+    assert all(doubt in report(both).splitlines()[-1] for doubt in both.doubts)
+
+
+@pytest.mark.parametrize(
+    ("found", "pass_status", "status"),
+    [
+        (verification(), False, 0),
+        (verification(command_status=3), False, 3),
+        (verification(command_status=1), False, 3),
+        (verification(command_status=1), True, 1),
+        (verification(command_status=-15), True, 143),
+        (verification(CERTAIN, command_status=7), True, 1),
+        (verification(missed_events=1, command_status=7), True, 3),
+        (verification(command_status=None, command=()), True, 0),
+    ],
+)
+def test_exit_status(found: Verification, pass_status: bool, status: int) -> None:
+    assert exit_status(found, pass_status=pass_status) == status
 
 
 def test_junit() -> None:
@@ -75,9 +113,11 @@ def test_junit() -> None:
         "wrong_cgroup": ["failure"],
         "counter_drift": [],
         "no event missed": ["error"],
+        "the command succeeded": [],
+        "no process left behind": [],
     }
     assert {k: suite.attrib[k] for k in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "7",
+        "tests": "9",
         "failures": "1",
         "errors": "2",
         "skipped": "2",

@@ -1,0 +1,125 @@
+"""`kmemtrace verify` as its users run it, on this host's kernel: how a command ends, what it leaves behind,
+and what a `verify` that was killed leaves."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmemtrace.cgroups.left_behind import clear_left_behind
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.cgroups.workload import workload_cgroup
+
+pytestmark = [pytest.mark.own_tracer, pytest.mark.usefixtures("_able")]
+
+VERIFY = [sys.executable, "-m", "kmemtrace", "verify"]
+
+
+def verify(*options: str, command: list[str]) -> tuple[int, dict[str, Any], str]:
+    """Exit status, the JSON report, and what was said on stderr."""
+    done = subprocess.run(
+        [*VERIFY, "--json", "--drain=3s", *options, "--", *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def cases(junit: Path) -> dict[str, list[str]]:
+    """By the name of each test case, its results."""
+    return {case.attrib["name"]: [child.tag for child in case] for case in ET.parse(junit).iter("testcase")}
+
+
+@pytest.mark.parametrize(
+    ("script", "own", "passed"),
+    [("exit 3", 3, 3), ("kill -9 $$", -9, 137), ("exit 0", 0, 0)],
+)
+def test_how_the_command_ended_is_told(script: str, own: int, passed: int, tmp_path: Path) -> None:
+    junit = tmp_path / "kmem.xml"
+    status, report, _ = verify(f"--junit={junit}", command=["sh", "-c", script])
+    assert report["verdict"] == "balanced", report
+    assert (report["command_status"], report["command_failed"]) == (own, own != 0)
+    assert status == (3 if own else 0)
+    assert cases(junit)["the command succeeded"] == (["failure"] if own else [])
+    assert verify("--pass-status", command=["sh", "-c", script])[0] == passed
+
+
+def test_processes_left_behind_are_told_as_that(tmp_path: Path) -> None:
+    junit = tmp_path / "kmem.xml"
+    status, report, _ = verify(f"--junit={junit}", command=["sh", "-c", "sleep 1000 & sleep 1000 &"])
+    assert (status, report["verdict"], report["killed_processes"]) == (3, "inconclusive", 2)
+    (doubt,) = report["doubts"]
+    assert "left processes behind" in doubt
+    assert report["command_status"] == 0
+    told = cases(junit)
+    assert (told["no process left behind"], told["no event missed"]) == (["error"], [])
+
+
+@contextlib.contextmanager
+def verifying(script: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A `verify` whose command has begun, and its cgroup."""
+    with subprocess.Popen([*VERIFY, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            told = running.stdout.readline().split()
+            assert told, "the command did not begin"
+            pid = int(told[0])
+            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            path = next(line.split(":", 2)[2] for line in lines if "kmemtrace-verify-" in line)
+            yield running, memory_hierarchy().mount / path.lstrip("/")
+        finally:
+            running.kill()
+
+
+def test_what_a_killed_one_left_the_next_one_clears_up() -> None:
+    """And of one that still runs it lets everything be."""
+    with verifying("echo $$; exec sleep 1000") as (alive, living):
+        with verifying("echo $$; sleep 1000 & exec sleep 1000") as (dead, left):
+            dead.kill()
+            dead.wait()
+            assert len((left / "cgroup.procs").read_text().split()) == 2
+            status, _, said = verify(command=["true"])
+        assert status == 0
+        (line,) = said.splitlines()
+        assert f"A verify that was killed had left the cgroup /{left.name} behind" in line
+        assert line.count("sleep (") == 2
+        assert not left.exists()
+        assert living.name not in said
+        assert (living / "cgroup.procs").read_text().split()
+        alive.send_signal(signal.SIGINT)
+        assert alive.wait(timeout=60) == 3
+        assert not living.exists()
+
+
+def test_a_cgroup_is_cleared_up_only_when_its_maker_is_dead(tmp_path: Path) -> None:
+    """As another process sees it: in a process id namespace of its own, where our id is nobody's."""
+    hierarchy = memory_hierarchy()
+    clear = (
+        "from kmemtrace.cgroups.left_behind import clear_left_behind as clear;"
+        "from kmemtrace.cgroups.mounts import memory_hierarchy;"
+        "print([left.path for left in clear(memory_hierarchy())])"
+    )
+    with workload_cgroup(hierarchy) as cgroup:
+        process = subprocess.Popen(["sleep", "1000"])
+        (cgroup.folder / "cgroup.procs").write_text(str(process.pid))
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", clear],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert cgroup.path not in done.stdout
+        assert process.poll() is None
+        assert cgroup.processes() == [process.pid]
+        process.kill()
+        process.wait()
+    assert cgroup.path not in [left.path for left in clear_left_behind(hierarchy)]
