@@ -104,6 +104,16 @@ static __always_inline struct totals *totals_of(u64 cgroup)
 	return totals;
 }
 
+/* For what is no charge: after a cgroup's removal the kernel still moves its sums about
+ * (MEMCG_KMEM, as its last slab pages go). That must not bring back one that has been told for the
+ * last time. */
+static __always_inline struct totals *totals_of_memcg(u64 memcg)
+{
+	u64 cgroup = kernfs_id(cgroup_of(memcg));
+
+	return is_online(memcg) ? totals_of(cgroup) : cgroups.lookup(&cgroup);
+}
+
 /* Two stacks of one hash bucket exclude each other; without its first frame,
  * which is the tracepoint's and tells nothing, a stack hashes elsewhere. */
 static __always_inline s32 stack_of(void *ctx)

@@ -22,8 +22,6 @@ static __always_inline void exempt(u32 why)
 enum {
 	PF_EXITING = 0x00000004,
 	PF_KTHREAD = 0x00200000,
-	CSS_ONLINE = 1 << 1,
-	CSS_DYING = 1 << 4,
 	INTERRUPT_MASK = 0x00ffff00, /* of preempt_count: softirq (or held off), hardirq, NMI */
 };
 
@@ -78,7 +76,7 @@ static __always_inline bool is_root(u64 memcg)
 static __always_inline u32 why_uncharged(void *ctx)
 {
 	u64 task = bpf_get_current_task(), memcg;
-	u32 flags = read_u32(task + OFF_TASK_FLAGS), css;
+	u32 flags = read_u32(task + OFF_TASK_FLAGS);
 
 	if (in_interrupt(ctx))
 		return EXEMPT_INTERRUPT;
@@ -91,8 +89,7 @@ static __always_inline u32 why_uncharged(void *ctx)
 	memcg = current_memcg();
 	if (is_root(memcg))
 		return EXEMPT_ROOT;
-	css = read_u32(memcg + OFF_MEMCG_CSS_FLAGS);
-	if (!(css & CSS_ONLINE) || css & CSS_DYING)
+	if (!is_online(memcg))
 		return EXEMPT_OFFLINE;
 	if (has_no_objcg(task))
 		return EXEMPT_MOVED;

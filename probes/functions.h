@@ -73,7 +73,7 @@ static __always_inline void charge_failed(s32 error)
 	if (!in_subtree(memcg))
 		return;
 	key.cgroup = kernfs_id(cgroup_of(memcg));
-	totals = totals_of(key.cgroup);
+	totals = totals_of_memcg(memcg);
 	if (!totals)
 		return;
 	__sync_fetch_and_add(&totals->failed, 1);

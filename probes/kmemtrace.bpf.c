@@ -18,7 +18,7 @@ static __always_inline void allocated_nothing(u32 order)
 
 	if (!charge_would_fail(memcg, 1ULL << order) || !in_subtree(memcg))
 		return;
-	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	totals = totals_of_memcg(memcg);
 	if (totals)
 		__sync_fetch_and_add(&totals->failed, 1);
 #endif
@@ -103,7 +103,7 @@ int memcg_state(struct bpf_raw_tracepoint_args *ctx)
 
 	if ((u32)ctx->args[1] != MEMCG_KMEM || !in_subtree(memcg))
 		return 0;
-	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	totals = totals_of_memcg(memcg);
 	if (totals)
 		__sync_fetch_and_add(&totals->kernel, (s64)(MEMCG_STATE_VAL)ctx->args[2]);
 	return 0;
@@ -140,7 +140,7 @@ int reclaim_end(struct bpf_raw_tracepoint_args *ctx)
 	memcg = current_memcg();
 	if (!in_subtree(memcg))
 		return 0;
-	totals = totals_of(kernfs_id(cgroup_of(memcg)));
+	totals = totals_of_memcg(memcg);
 	if (!totals)
 		return 0;
 	__sync_fetch_and_add(&totals->stalls, 1);
@@ -148,18 +148,9 @@ int reclaim_end(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-int cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
-{
-	begin_life(ctx->args[0], ctx->args[1]);
-	return 0;
-}
-
 int cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct life *life = begin_life(ctx->args[0], ctx->args[1]);
-
-	if (life)
-		life->removed = bpf_ktime_get_ns();
+	end_life(ctx->args[0], ctx->args[1]);
 	return 0;
 }
 

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Births and deaths of memory cgroups, with the path that the kernel itself
- * gives, so that one that lived for a millisecond still has its name.
+ * Removals of memory cgroups, with the path that the kernel itself gives, so
+ * that one that lived for a millisecond still has its name.
  */
 #ifndef KMEMTRACE_LIVES_H
 #define KMEMTRACE_LIVES_H
 
-#include "memcg.h"
+#include "charges.h"
 
 struct life {
-	u64 removed; /* CLOCK_MONOTONIC, ns; 0: not yet */
 	char path[LIFE_PATH];
 };
 
@@ -24,27 +23,23 @@ static __always_inline bool is_memory(u64 cgroup)
 	return read_u32(root + OFF_ROOT_HIERARCHY) == MEMORY_HIERARCHY;
 }
 
-static __always_inline struct life *begin_life(u64 cgroup, u64 path)
+/* Of one that has sums alone: nobody will ask for the name of another. Tens of thousands may be
+ * made and removed between two snapshots without a process in them; those take no room here, and
+ * what is here never outnumbers `cgroups`. A living one's name user space can look up. */
+static __always_inline void end_life(u64 cgroup, u64 path)
 {
+	u64 id = kernfs_id(cgroup);
 	struct life *life;
 	u32 first = 0;
-	u64 id;
 
-	if (!is_memory(cgroup))
-		return 0;
-	id = kernfs_id(cgroup);
-	life = lives.lookup(&id);
-	if (life)
-		return life;
+	if (!is_memory(cgroup) || !cgroups.lookup(&id))
+		return;
 	life = new_life.lookup(&first);
 	if (!life)
-		return 0;
+		return;
 	bpf_probe_read_kernel_str(life->path, sizeof(life->path), (void *)path);
-	lives.update(&id, life);
-	life = lives.lookup(&id);
-	if (!life)
+	if (lives.update(&id, life))
 		lose(LOSS_LIVES_FULL, 1);
-	return life;
 }
 
 #endif

@@ -54,6 +54,19 @@ static __always_inline u64 cgroup_of(u64 memcg)
 	return read_u64(memcg + OFF_MEMCG_CGROUP);
 }
 
+enum {
+	CSS_ONLINE = 1 << 1,
+	CSS_DYING = 1 << 4,
+};
+
+/* Neither being made nor being removed. */
+static __always_inline bool is_online(u64 memcg)
+{
+	u32 css = read_u32(memcg + OFF_MEMCG_CSS_FLAGS);
+
+	return css & CSS_ONLINE && !(css & CSS_DYING);
+}
+
 /* The objcg, or memcg, that a page is charged to. */
 static __always_inline u64 owner_word(u64 page)
 {

@@ -62,12 +62,13 @@ def cgroup(
     oldest: float | None = None,
     lifetime: Histogram = LIFETIMES,
 ) -> Cgroup:
-    """Its pages are those of its sites; its id follows from the path unless given."""
+    """Its pages are those of its sites; its id follows from the path unless given. `dead`: removed."""
+    held = sum(s.held_pages for s in sites)
     return Cgroup(
         key=CgroupKey(0, id or 1 + zlib.crc32(path.encode())),
         path=path,
         label=label(path),
-        state=CgroupState.DEAD if dead else CgroupState.ONLINE,
+        state=(CgroupState.DEAD if held else CgroupState.GONE) if dead else CgroupState.ONLINE,
         charged_pages=sum(s.charged_pages for s in sites),
         uncharged_pages=sum(s.uncharged_pages for s in sites),
         failed_charges=failed,

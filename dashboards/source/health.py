@@ -40,7 +40,7 @@ def health() -> Dashboard:
         ),
         graph(
             "Room taken in maps",
-            "Pages that find no room are not followed: --max-pages.",
+            "Where all is taken: pages, --max-pages; others, scrape more often, or trace one --cgroup.",
             "percentunit",
             Query(f"kmemtrace_map_entries{{{HOST}}} / kmemtrace_map_capacity{{{HOST}}}", "{{map}}"),
         ),

@@ -191,7 +191,7 @@ def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:
         "kind",
         {kind: pages * snapshot.page_size for kind, pages in kinds.items()},
     )
-    dead = [c for c in snapshot.cgroups if c.state is CgroupState.DEAD and c.held_pages]
+    dead = [c for c in snapshot.cgroups if c.state is CgroupState.DEAD]
     yield _gauge("dead_cgroups", "Removed cgroups that still hold pages.", len(dead))
     held = sum(c.held_pages for c in dead) * snapshot.page_size
     yield _gauge("dead_cgroup_held_bytes", "Kernel memory that they hold.", held)

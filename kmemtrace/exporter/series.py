@@ -96,7 +96,7 @@ class Selection:
         for path in others:
             self._other = (self._other or NOTHING).plus(grown[path])
         # One that has ended is out of the maps: under its key the kernel would count from nothing.
-        self._before = {c.key: known[c.key] for c in snapshot.cgroups if not _ended(c)}
+        self._before = {c.key: known[c.key] for c in snapshot.cgroups if c.state is not CgroupState.GONE}
         series = [Series(path, self._shown[path], _held(by_path[path])) for path in sorted(chosen)]
         if self._other is not None:
             rest = [cgroup for path in others for cgroup in by_path[path]]
@@ -124,12 +124,11 @@ class Selection:
             held = sum(cgroup.held_pages for cgroup in by_path[path])
             return (1 + held + grown[path].charged_pages) * (_STAYS if path in self._shown else 1)
 
-        eligible = [p for p, cgroups in by_path.items() if p in self._shown or not all(map(_ended, cgroups))]
+        def is_gone(path: str) -> bool:
+            return all(cgroup.state is CgroupState.GONE for cgroup in by_path[path])
+
+        eligible = [path for path in by_path if path in self._shown or not is_gone(path)]
         return sorted(eligible, key=lambda path: (-worth(path), path))[: self._most]
-
-
-def _ended(cgroup: Cgroup) -> bool:
-    return cgroup.state is CgroupState.DEAD and cgroup.held_pages == 0
 
 
 def sums_of(cgroup: Cgroup) -> Sums:
@@ -149,6 +148,6 @@ def _held(cgroups: Iterable[Cgroup]) -> dict[CgroupState, int]:
     """Pages by state; a state that nobody is in is left out."""
     held: dict[CgroupState, int] = defaultdict(int)
     for cgroup in cgroups:
-        if not _ended(cgroup):
+        if cgroup.state is not CgroupState.GONE:
             held[cgroup.state] += cgroup.held_pages
     return dict(held)

@@ -26,7 +26,6 @@ class Event(StrEnum):
     KERNEL_TOTAL = "kernel total"
     RECLAIM_BEGIN = "reclaim stall begin"
     RECLAIM_END = "reclaim stall end"
-    CGROUP_MKDIR = "cgroup mkdir"
     CGROUP_RMDIR = "cgroup rmdir"
     CGROUP_ATTACH = "cgroup attach"
 
@@ -223,16 +222,13 @@ HOOKS: tuple[Hook, ...] = (
         "4.8",
         until=(7, 0),
     ),
-    *(
-        _tracepoint(
-            event,
-            event.value.replace(" ", "_"),
-            (CGROUP, TEXT),
-            "cgroup path",
-            "4.19: gives the path; before, it has to be looked up",
-            since=(4, 18),
-        )
-        for event in (Event.CGROUP_MKDIR, Event.CGROUP_RMDIR)
+    _tracepoint(
+        Event.CGROUP_RMDIR,
+        "cgroup_rmdir",
+        (CGROUP, TEXT),
+        "cgroup path",
+        "4.19: gives the path; before, it has to be looked up",
+        since=(4, 18),
     ),
     _tracepoint(
         Event.CGROUP_ATTACH,

@@ -26,8 +26,7 @@ COSTS: Mapping[Event, str] = {
     Event.KERNEL_TOTAL: "the kernel's own total per cgroup is not shown beside the traced pages",
     Event.RECLAIM_BEGIN: "reclaim stalls are not measured",
     Event.RECLAIM_END: "reclaim stalls are not measured",
-    Event.CGROUP_MKDIR: "a cgroup that lives only a moment may stay without a name",
-    Event.CGROUP_RMDIR: "a removed cgroup is noticed at the next snapshot",
+    Event.CGROUP_RMDIR: "a cgroup that is removed between two snapshots may stay without a name",
     Event.CGROUP_ATTACH: "an allocation that is not charged while its task changes cgroups may be suspected",
 }
 """What it costs to have no hook for an event."""
@@ -60,7 +59,6 @@ class Probe:
 # In the order of attaching: what opens a record comes last, or a page charged and freed in between
 # would leave its record open. Of a pair the exit comes first: an entry without an exit would stay.
 _TRACEPOINTS = {
-    Event.CGROUP_MKDIR: "cgroup_mkdir",
     Event.CGROUP_RMDIR: "cgroup_rmdir",
     Event.CGROUP_ATTACH: "cgroup_attach",
     Event.KERNEL_TOTAL: "memcg_state",

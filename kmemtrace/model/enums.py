@@ -14,6 +14,9 @@ class Tier(StrEnum):
 class CgroupState(StrEnum):
     ONLINE = "online"
     DEAD = "dead"
+    """Removed, and still holding pages."""
+    GONE = "gone"
+    """Removed, and holding nothing any more: told once, for its last counts."""
 
 
 class SiteKind(StrEnum):

@@ -137,6 +137,10 @@ def detail(snapshot: Snapshot, by: GroupBy, key: str) -> Detail | None:
     return Detail(sums.name, tuple(sites), sums.latency or {}, cgroups)
 
 
+_LIVELIEST = tuple(CgroupState)
+"""From the liveliest to what is no more."""
+
+
 @dataclass(slots=True)
 class _Sums:
     """What one row adds up."""
@@ -144,7 +148,8 @@ class _Sums:
     name: str
     label: str | None
     host: str | None = None
-    dead: bool = True
+    state: CgroupState = CgroupState.GONE
+    """Of the liveliest of those that it adds up."""
     charged: int = 0
     uncharged: int = 0
     failed: int = 0
@@ -155,7 +160,7 @@ class _Sums:
     """Held pages by (kind, symbol)."""
 
     def add(self, cgroup: Cgroup, charged: int, uncharged: int) -> None:
-        self.dead = self.dead and cgroup.state is CgroupState.DEAD
+        self.state = min(self.state, cgroup.state, key=_LIVELIEST.index)
         self.charged += charged
         self.uncharged += uncharged
         ages = [age for age in (self.oldest, cgroup.oldest_seconds) if age is not None]
@@ -236,7 +241,7 @@ def _row(
         key=key,
         name=sums.name,
         label=sums.label,
-        state=CgroupState.DEAD if sums.dead else CgroupState.ONLINE,
+        state=sums.state,
         held_pages=held,
         held_bytes=held * page_size,
         charged_pages=sums.charged,

@@ -94,8 +94,8 @@ class Ledger:
         heirs: Mapping[int, int],
         mismatches: Mapping[int, Mapping[str, int]],
     ) -> View:
-        """The cgroups as of the reading. A cgroup that was removed and holds
-        nothing is in one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
+        """The cgroups as of the reading. A cgroup that was removed and holds nothing is gone: it is in
+        one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
         others count to, as found since the last time. `mismatches`: by cgroup and class."""
         # One update late: a finding of the same moment still has to be named.
         for cgroup_id in self._forgotten:
@@ -118,7 +118,7 @@ class Ledger:
             age = reading.clock - oldest[key] / 1e9 if key in oldest else None
             cgroup = self._cgroup(key, counts.fields, age, key in removed, mismatches.get(key, {}))
             cgroups.append(cgroup)
-            if cgroup.state is CgroupState.DEAD and cgroup.held_pages <= 0:
+            if cgroup.state is CgroupState.GONE:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._forgotten.append(key)
@@ -153,19 +153,17 @@ class Ledger:
         )
 
     def _remember(self, lives: tuple[Records, Records]) -> set[int]:
-        """Keeps the paths that the kernel gave, and answers which cgroups were removed."""
-        removed = set()
-        for cgroup_id, life in zip(*lives, strict=True):
+        """Keeps the paths that the kernel gave of the removed cgroups, and answers which those are."""
+        ids, records = lives
+        for cgroup_id, life in zip(ids.tolist(), records, strict=True):
             # What lies behind the NUL is a longer path's: the buffer is used again and again.
             path = bytes(life["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
             if path:
-                self._paths.remember(int(cgroup_id), path)
-            if life["removed"]:
-                removed.add(int(cgroup_id))
-        return removed
+                self._paths.remember(cgroup_id, path)
+        return set(ids.tolist())
 
     def _never_charged(self, reading: Reading, removed: set[int]) -> list[Ended]:
-        """Removed cgroups of which there is nothing but a name."""
+        """Removed cgroups of which there is nothing but a name: their sums went while they were removed."""
         idle = removed - {int(i) for i in reading.cgroups[0]}
         self._forgotten += idle
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
@@ -183,11 +181,12 @@ class Ledger:
         dead = removed or not found.alive
         heir = self._heirs.get(cgroup_id) if dead else None
         held = fields["charged_pages"] - fields["uncharged_pages"]
+        after = CgroupState.DEAD if held > 0 else CgroupState.GONE
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
             path=path,
             label=label(path),
-            state=CgroupState.DEAD if dead else CgroupState.ONLINE,
+            state=after if dead else CgroupState.ONLINE,
             oldest_seconds=None if age is None or held <= 0 else max(0.0, age),
             reparented_to=self._paths.resolve(heir).path if heir else None,
             mismatches=dict(mismatches),

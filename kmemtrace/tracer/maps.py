@@ -47,7 +47,7 @@ def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
 
 
 def life_dtype(path_bytes: int) -> np.dtype[Any]:
-    return np.dtype([("removed", "u8"), ("path", f"S{path_bytes}")])
+    return np.dtype([("path", f"S{path_bytes}")])
 
 
 def possible_cpus() -> int:

@@ -209,7 +209,6 @@ class Tracer:
         view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup)
         for ended in view.ended:
             self._forget(ended)
-        self._drop_births(reading)
         if self._preexisting is None and self._looked_charged is not None:
             ours = sum(cgroup.held_pages for cgroup in view.cgroups)
             ours += self._own_charged_bytes() // _PAGE_SIZE
@@ -351,12 +350,6 @@ class Tracer:
             self._maps.failures.delete((ended.cgroup, error, 0))
         self._maps.cgroups.delete(ended.cgroup)
         self._maps.lives.delete(ended.cgroup)
-
-    def _drop_births(self, reading: Reading) -> None:
-        """The names of living cgroups are remembered by now; rmdir will enter them again."""
-        for cgroup_id, life in zip(*reading.lives, strict=True):
-            if not life["removed"]:
-                self._maps.lives.delete(cgroup_id)
 
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}

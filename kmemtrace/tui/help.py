@@ -31,12 +31,15 @@ kmemtrace top
              P99: 99 of 100
   MISMATCH   charges that broke the promise; - where none is judged
   TOP SITE   the function that most of the held pages were asked for by
-  STATE      dead: the cgroup was removed and still holds pages
+  STATE      dead: the cgroup was removed and still holds pages; gone: it
+             holds none, and is shown once for its last counts
 
   missed     events skipped since a program of ours was running on that CPU
   healed     pages whose free was missed, found when handed out again
   swept      pages found to have left kernel accounting without a free
-  map full   entries refused: raise --max-pages
+  map full   entries refused, and in which map. pages: raise --max-pages;
+             cgroups, sites, lives: cgroups come and go faster than they are
+             read, or are too many: a shorter --interval, or one --cgroup
   preexisting  memory that looks charged from before the start: it is not
              followed
 """

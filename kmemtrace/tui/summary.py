@@ -73,8 +73,10 @@ def losses(snapshot: Snapshot, width: int) -> str:
 
 def lost_words(lost: Losses) -> str:
     full = sum(lost.map_full.values())
+    which = ", ".join(name for name, count in lost.map_full.items() if count)
+    where = f" ({which})" if which else ""
     missed = lost.missed_events - full if lost.recursion_misses is not None else "?"
-    return f"missed {missed}  map full {full}  healed {lost.healed}  swept {lost.swept}"
+    return f"missed {missed}  map full {full}{where}  healed {lost.healed}  swept {lost.swept}"
 
 
 def unseen(snapshot: Snapshot) -> str:

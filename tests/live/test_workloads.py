@@ -195,7 +195,7 @@ def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgro
     row = next(c for c in tracer.snapshot().cgroups if c.key.id == inode)
     folder.mkdir()
     assert row.path == f"/{folder.name}"
-    assert row.state is CgroupState.DEAD
+    assert row.state is CgroupState.GONE
     assert at(row, PIPE_WRITE).charged_pages == 97
 
 

@@ -108,7 +108,7 @@ def test_losses_come_first_and_the_fullest_map_next(width: int, line: str, on_sc
     [
         (NO_LOSSES, "missed 0  map full 0", False),
         ({**NO_LOSSES, "recursion_misses": {"page_free": 1}}, "missed 1  map full 0", True),
-        ({**NO_LOSSES, "map_full": {"pages": 3}}, "missed 0  map full 3", True),
+        ({**NO_LOSSES, "map_full": {"pages": 3}}, "missed 0  map full 3 (pages)", True),
         ({**NO_LOSSES, "healed": 9}, "missed 0  map full 0  healed 9", False),
     ],
 )

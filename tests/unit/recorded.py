@@ -17,7 +17,6 @@ _TRACEPOINTS: Mapping[str, tuple[str, ...]] = {
     "mm_page_free": (PAGE, "unsigned int"),
     "mm_vmscan_memcg_reclaim_begin": ("int", "gfp_t"),
     "mm_vmscan_memcg_reclaim_end": ("long unsigned int",),
-    "cgroup_mkdir": (CGROUP, "char *"),
     "cgroup_rmdir": (CGROUP, "char *"),
     "cgroup_attach_task": (CGROUP, "char *", "struct task_struct *", "bool"),
 }

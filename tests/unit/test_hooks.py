@@ -77,9 +77,9 @@ EXPECTED: list[tuple[Event, Mechanism, Mapping[str, str | None]]] = [
         {"5.10": None, "6.1": None, "6.12": None, "6.18": "mod_memcg_state", "7.2": "mod_memcg_state"},
     ),
     (
-        Event.CGROUP_MKDIR,
+        Event.CGROUP_RMDIR,
         RAW,
-        {"4.8": None, "4.19": "cgroup_mkdir", "5.10": "cgroup_mkdir", "7.2": "cgroup_mkdir"},
+        {"4.8": None, "4.19": "cgroup_rmdir", "5.10": "cgroup_rmdir", "7.2": "cgroup_rmdir"},
     ),
 ]
 

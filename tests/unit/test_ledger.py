@@ -59,7 +59,7 @@ def reading(
             value[name] = count
     lives = np.zeros(len(removed or {}), LIFE)
     for life, path in zip(lives, (removed or {}).values(), strict=True):
-        life["removed"], life["path"] = 1, path.encode()
+        life["path"] = path.encode()
     held = np.zeros(len(charges or {}), maps.CHARGE)
     for charge, (cgroup_id, time) in zip(held, (charges or {}).items(), strict=True):
         charge["cgroup"], charge["time"] = cgroup_id, time
@@ -108,6 +108,7 @@ def test_a_removed_cgroup_is_dead_while_it_holds_pages_and_then_gone(ledger: Led
 
     drained = {999_999: {"charged": 1009, "uncharged": 1009, "failed": 3}}
     view = ledger.update(reading(drained, removed={999_999: "/job"}), {}, {})
+    assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.GONE)]
     assert [e.cgroup for e in view.ended] == [999_999]
     assert view.gone.charged_pages == 0, "its last row still counts it"
 

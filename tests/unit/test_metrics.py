@@ -133,7 +133,7 @@ def test_missed_events_are_all_that_were_not_seen() -> None:
     found = samples(told(dataclasses.replace(busy(), losses=losses)))
     assert losses.missed_events == 17 + 800 + 3 + 5 + 7
     assert sum(v for (name, _), v in found.items() if name == "kmemtrace_missed_events_total") == 832
-    assert lost_words(losses).startswith("missed 829  map full 3")
+    assert lost_words(losses).startswith("missed 829  map full 3 (pages)  healed")
 
 
 def test_alloc_latency_of_all_orders_together() -> None:

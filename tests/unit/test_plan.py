@@ -24,7 +24,7 @@ def test_tracepoint_tier_on_every_kernel_with_btf(kernel: str) -> None:
     plan = make_plan(without_functions(kernel))
     assert plan.tier is Tier.TRACEPOINT
     assert plan.refusal is None
-    assert {"page_alloc", "page_free", "cgroup_mkdir", "reclaim_end"} <= plan.programs.keys()
+    assert {"page_alloc", "page_free", "cgroup_rmdir", "reclaim_end"} <= plan.programs.keys()
     assert ("memcg_state" in plan.programs) == (kernel in ("6.18", "7.2"))
     assert "thread stacks" in plan.unseen["charge"]
     assert plan.unseen["function probes"] == "fentry is refused and there are no kprobes"

@@ -45,7 +45,16 @@ def test_filter_takes_name_label_and_call_site(text: str, found: set[str]) -> No
 
 
 def test_dead_only() -> None:
-    assert [row.state for row in rows(busy(), None, View(dead_only=True))] == [CgroupState.DEAD]
+    removed = snapshot(cgroup("/a", (site(7, 7),), dead=True), *busy().cgroups)
+    assert [row.state for row in rows(removed, None, View(dead_only=True))] == [CgroupState.DEAD]
+
+
+def test_a_group_is_as_alive_as_the_liveliest_in_it() -> None:
+    gone, dead = cgroup("/a", (site(7, 7),), dead=True), cgroup("/b", (site(7),), dead=True)
+    by = View(by=GroupBy.KIND)
+    assert [row.state for row in rows(snapshot(gone), None, by)] == [CgroupState.GONE]
+    assert [row.state for row in rows(snapshot(gone, dead), None, by)] == [CgroupState.DEAD]
+    assert [row.state for row in rows(snapshot(gone, dead, cgroup("/c", (site(1),))), None, by)] == ["online"]
 
 
 def test_rates_are_since_the_previous_snapshot() -> None:

@@ -1,0 +1,63 @@
+"""Cgroups that come and go faster than snapshots are made."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.tracer.tracer import Tracer
+from tests.live.workloads import drain_pipes, fill_pipes, run_in
+
+MakeCgroup = Callable[[str], Path]
+IDLE = 20_011
+BUSY = 101
+SETTLED_SECONDS = 3.0
+"""What a removed cgroup leaves behind moves to its parent within this time."""
+
+
+def test_cgroups_that_nobody_is_in_take_no_room(tracer: Tracer, make_cgroup: MakeCgroup) -> None:
+    """More of them than a map has room for, between two snapshots: one among them that was charged keeps
+    its name all the same."""
+    parent = make_cgroup("churn")
+    used = parent / "used"
+    refused = sum(tracer.snapshot().losses.map_full.values())
+    for number in range(IDLE):
+        idle = parent / f"idle-{number}"
+        idle.mkdir()
+        if number == IDLE // 2:
+            used.mkdir()
+            inode = used.stat().st_ino
+            run_in(used, lambda: drain_pipes(fill_pipes(97)))
+        idle.rmdir()
+    used.rmdir()
+    now = tracer.snapshot()
+    assert sum(now.losses.map_full.values()) == refused
+    rows = {c.path: c for c in now.cgroups if c.path.startswith(f"/{parent.name}/")}
+    assert [c.key.id for c in rows.values()] == [inode]
+    assert rows[f"/{parent.name}/used"].charged_pages >= 97
+
+
+def test_a_removed_cgroup_that_holds_nothing_is_told_once_more_as_gone(
+    tracer: Tracer, make_cgroup: MakeCgroup
+) -> None:
+    parent = make_cgroup("gone")
+    before, jobs = tracer.snapshot().gone.cgroups, dict[int, str]()
+    for number in range(BUSY):
+        job = parent / f"job-{number}"
+        job.mkdir()
+        inode = job.stat().st_ino
+        run_in(job, lambda: drain_pipes(fill_pipes(7)))
+        job.rmdir()
+        jobs[inode] = f"/{parent.name}/job-{number}"
+    told = Counter[tuple[int, str, CgroupState]]()
+    now = tracer.snapshot()
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while time.monotonic() < deadline:
+        told.update((c.key.id, c.path, c.state) for c in now.cgroups if c.key.id in jobs)
+        time.sleep(0.1)
+        now = tracer.snapshot()
+    assert [key for key, times in told.items() if times > 1] == []
+    assert {(inode, path) for inode, path, _ in told} == set(jobs.items())
+    assert {state for *_, state in told} == {CgroupState.GONE}
+    assert now.gone.cgroups - before >= BUSY
