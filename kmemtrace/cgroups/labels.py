@@ -5,19 +5,27 @@ import re
 from dataclasses import dataclass
 
 _ID = r"(?P<id>[0-9a-f]{64})"
-_CONTAINERS = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("docker", rf"^docker-{_ID}\.scope$"),
-        ("containerd", rf"^cri-containerd-{_ID}\.scope$"),
-        ("cri-o", rf"^crio-{_ID}(\.scope)?$"),
-        ("podman", rf"^libpod-{_ID}(\.scope)?$"),
-    )
-)
-_BARE_ID = re.compile(rf"^{_ID}$")
-_POD = re.compile(
-    r"pod(?P<uid>[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})(\.slice)?$"
-)
+_SCOPES = {"docker": "docker", "cri-containerd": "containerd", "crio": "cri-o", "libpod": "podman"}
+_IN_SLICES = re.compile(rf"(?P<prefix>{'|'.join(_SCOPES)})-{_ID}\.scope|crio-(?P<crio>[0-9a-f]{{64}})")
+"""What runtimes ask systemd for (the parts of moby's, containerd's, CRI-O's and Podman's cgroupsPath behind
+the slice), and CRI-O makes in the slice of a pod."""
+_IN_SERVICE = re.compile(rf"libpod-payload-{_ID}")
+"""Podman's part of a unit's own cgroup (--cgroups=split, as Quadlet has it)."""
+_POD = r"pod(?P<uid>[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})"
+_POD_SLICE = re.compile(rf"(.+-)?kubepods(-besteffort|-burstable)?-{_POD}\.slice")
+_POD_FOLDER = re.compile(rf"kubepods/((besteffort|burstable)/)?{_POD}")
+_FOLDERS = {
+    "docker": re.compile(rf"(docker|ecs/[^/]+)/{_ID}"),
+    "container": re.compile(rf"{_POD_FOLDER.pattern}/{_ID}"),
+    "cri-o": re.compile(rf"({_POD_FOLDER.pattern}|crio)/crio-{_ID}"),
+    "podman": re.compile(rf"libpod_parent/([0-9a-f]{{64}}/)?libpod-{_ID}"),
+}
+"""Where runtimes make a container's cgroup themselves (the driver "cgroupfs"), below a root."""
+_MOST_FOLDERS = 4
+"""Levels that the patterns above have at most."""
+_MANAGER = re.compile(r"user@\d+\.service")
+_INSIDE = ("container", "init")
+"""Where the tree of a container begins by crun, and by those that follow it, with cgroup v2."""
 _UNIT = re.compile(r".\.(service|scope|socket|mount|swap)$")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _SHORT, _SHORT_POD = 12, 8
@@ -39,8 +47,11 @@ class Names:
 @functools.lru_cache(maxsize=1 << 16)
 def names(path: str) -> Names:
     parts = [part for part in path.split("/") if part]
-    runtime, container = _container(parts) or _lxc(parts) or ("", "")
-    return Names(_pod(parts), runtime, container, _unit(parts))
+    levels = _levels(parts)[::-1]
+    found = next((level.container for level in levels if level.container), None)
+    runtime, container = found or _lxc(parts) or ("", "")
+    pod = next((level.pod for level in levels if level.pod), "")
+    return Names(pod, runtime, container, _unit(parts))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -54,36 +65,69 @@ def label(path: str) -> str | None:
     return " ".join(words) or found.unit or None
 
 
-def _pod(parts: list[str]) -> str:
-    if not any(part.startswith("kubepods") for part in parts):
-        return ""
-    for part in reversed(parts):
-        found = _POD.search(part)
-        if found:
-            return found["uid"].replace("_", "-")
-    return ""
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """What one cgroup of a path is, which the next ones' meaning follows from."""
+
+    is_root: bool = False
+    """Whether a tree begins below it: the host's, that of a user's manager, or a container's."""
+    slice: str = ""
+    """Its name if a systemd makes it: that lies in those that it says, a-b.slice in a.slice, below a root."""
+    container: tuple[str, str] | None = None
+    """Runtime and id, if this is where a runtime makes them."""
+    pod: str = ""
 
 
-def _container(parts: list[str]) -> tuple[str, str] | None:
-    """Runtime and id."""
-    for i in range(len(parts) - 1, -1, -1):
-        for runtime, pattern in _CONTAINERS:
-            found = pattern.match(parts[i])
-            if found:
-                return runtime, found["id"]
-        found = _BARE_ID.match(parts[i])
-        if found:
-            return _runtime_of_bare_id(parts[:i]), found["id"]
+def _levels(parts: list[str]) -> list[_Level]:
+    """A name alone makes no container: whoever was delegated a cgroup may name as he likes what he makes
+    there. So each is judged by where it is, the root first."""
+    levels = [_Level(is_root=True)]
+    for end, name in enumerate(parts, 1):
+        slice_ = _slice(name, levels[-1])
+        roots = [at for at in range(max(0, end - _MOST_FOLDERS), end) if levels[at].is_root]
+        folders = ["/".join(parts[at:end]) for at in roots]
+        container = _made_in_unit(parts[max(0, end - 2) : end], levels) or _made_in_folder(folders)
+        pod = _POD_SLICE.fullmatch(name) if slice_ else _first(_POD_FOLDER, folders)
+        is_root = container is not None or _is_root(parts[max(0, end - 2) : end], levels)
+        levels.append(_Level(is_root, slice_, container, pod["uid"].replace("_", "-") if pod else ""))
+    return levels
+
+
+def _slice(name: str, above: _Level) -> str:
+    stem = name.removesuffix(".slice")
+    parent, _, last = stem.rpartition("-")
+    fits = stem != name and last and parent == above.slice and (parent or above.is_root)
+    return stem if fits else ""
+
+
+def _made_in_unit(names: list[str], levels: list[_Level]) -> tuple[str, str] | None:
+    """`names`: its own, behind that of its parent, the last of `levels`."""
+    scope = _IN_SLICES.fullmatch(names[-1])
+    if scope and levels[-1].slice:
+        return _SCOPES[scope["prefix"] or "crio"], scope["id"] or scope["crio"]
+    payload = _IN_SERVICE.fullmatch(names[-1])
+    if payload and names[0].endswith(".service") and levels[-2].slice:
+        return "podman", payload["id"]
     return None
 
 
-def _runtime_of_bare_id(parents: list[str]) -> str:
-    """The cgroupfs driver names a container's cgroup by its id alone; its parents tell more."""
-    if "docker" in parents:
-        return "docker"
-    if any(parent.startswith("libpod") for parent in parents):
-        return "podman"
-    return "container"
+def _made_in_folder(folders: list[str]) -> tuple[str, str] | None:
+    tries = ((runtime, _first(pattern, folders)) for runtime, pattern in _FOLDERS.items())
+    return next(((runtime, found["id"]) for runtime, found in tries if found), None)
+
+
+def _first(pattern: re.Pattern[str], folders: list[str]) -> re.Match[str] | None:
+    return next(filter(None, map(pattern.fullmatch, folders)), None)
+
+
+def _is_root(names: list[str], levels: list[_Level]) -> bool:
+    """As _made_in_unit(); of what is no container of itself."""
+    *parent, name = names
+    if _MANAGER.fullmatch(name) or _lxc(names):
+        return True
+    if name == "payload":  # systemd-nspawn's
+        return bool(parent) and parent[0].endswith((".service", ".scope"))
+    return name in _INSIDE and levels[-1].container is not None
 
 
 def _lxc(parts: list[str]) -> tuple[str, str] | None:

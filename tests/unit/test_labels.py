@@ -53,8 +53,19 @@ STATIC = UID.replace("-", "")
         (f"/kubepods/pod{STATIC}/{ID}", f"pod 8a7f2c31 container {SHORT}"),
         (
             f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{ID}.scope",
-            f"containerd {SHORT}",
+            f"pod 8a7f2c31 containerd {SHORT}",
         ),
+        (f"/docker/{ID}/kubepods/burstable/pod{UID}/{ID}", f"pod 8a7f2c31 container {SHORT}"),
+        (f"/docker/{ID}/init", f"docker {SHORT}"),
+        (f"/system.slice/docker-{ID}.scope/init/system.slice/docker-{ID}.scope", f"docker {SHORT}"),
+        (f"/machine.slice/machine-web.scope/payload/system.slice/docker-{ID}.scope", f"docker {SHORT}"),
+        (f"/lxc.payload.web/system.slice/docker-{ID}.scope", f"docker {SHORT}"),
+        (f"/lxc/web/docker/{ID}", f"docker {SHORT}"),
+        (f"/machine.slice/machine-libpod_pod_{ID}.slice/libpod-{ID}.scope", f"podman {SHORT}"),
+        (f"/system.slice/web.service/libpod-payload-{ID}", f"podman {SHORT}"),
+        (f"/libpod_parent/{ID}/libpod-{ID}", f"podman {SHORT}"),
+        (f"/crio/crio-{ID}", f"cri-o {SHORT}"),
+        (f"/ecs/9781c248-0edd-4cdb-9a93-f63cb662a5d3/{ID}", f"docker {SHORT}"),
         ("/lxc/web", "lxc web"),
         ("/lxc.payload.web/system.slice", "lxc web"),
         (f"/docker/{ID[:-1]}", None),
@@ -62,4 +73,29 @@ STATIC = UID.replace("-", "")
     ],
 )
 def test_label(path: str, expected: str | None) -> None:
+    assert label(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"/docker-{ID}.scope", f"docker-{ID}.scope"),
+        (f"/lab/docker-{ID}.scope", f"docker-{ID}.scope"),
+        (f"/lab/docker-{ID}.scope/init", f"docker-{ID}.scope"),
+        (f"/system.slice/ci.service/docker-{ID}.scope", f"docker-{ID}.scope"),
+        (f"/a.slice/b-c.slice/libpod-{ID}.scope", f"libpod-{ID}.scope"),
+        (f"/lab/a.slice/cri-containerd-{ID}.scope", f"cri-containerd-{ID}.scope"),
+        (f"/system.slice/ci.service/lab/libpod-payload-{ID}", "ci.service"),
+        (f"/system.slice/ci.service/docker/{ID}", "ci.service"),
+        (f"/lab/{ID}", None),
+        (f"/lab/docker/{ID}", None),
+        (f"/crio-{ID}", None),
+        (f"/libpod-{ID}", None),
+        (f"/kubepods-lab/pod{UID}", None),
+        (f"/lab/kubepods/burstable/pod{UID}/{ID}", None),
+        (f"/kubepods-burstable-pod{UID_}.slice/lab", None),
+    ],
+)
+def test_a_name_alone_makes_no_container(path: str, expected: str | None) -> None:
+    """Whoever may make a cgroup chooses its name; where runtimes make theirs he seldom may."""
     assert label(path) == expected
