@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kmemtrace import __version__
-from kmemtrace.commands import check, export, leaks, top, verify
+from kmemtrace.commands import audit, check, dead, export, leaks, top, verify
 from kmemtrace.commands.watch import interrupt_on_signals
 from kmemtrace.console import guarded, write
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-_COMMANDS = (top, verify, leaks, export, check)
+_COMMANDS = (top, verify, leaks, audit, dead, export, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

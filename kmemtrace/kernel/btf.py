@@ -104,6 +104,12 @@ class Btf:
         found = None if type_id is None else self._member(type_id, field)
         return None if found is None else int(self._lib.btf__resolve_size(self._btf, found[1]))
 
+    def bit(self, struct: str, field: str) -> int | None:
+        """Which bit of its 8 bytes a bit field of `struct` begins at, anonymous members passed through."""
+        type_id = self._find(struct, _STRUCT)
+        found = None if type_id is None else self._member_bits(type_id, field)
+        return None if found is None else found[0] % 64
+
     def size(self, struct: str) -> int | None:
         type_id = self._find(struct, _STRUCT)
         return None if type_id is None else int(self._type(type_id).size)
@@ -164,17 +170,22 @@ class Btf:
 
     def _member(self, type_id: int, name: str) -> tuple[int, int] | None:
         """(offset in bytes, type id) of a member, looked for in anonymous members too."""
+        found = self._member_bits(type_id, name)
+        return None if found is None else (found[0] // 8, found[1])
+
+    def _member_bits(self, type_id: int, name: str) -> tuple[int, int] | None:
+        """The same, its offset in bits."""
         head = self._type(type_id)
         if head.kind not in (_STRUCT, _UNION):
             return None
         for member in self._entries(type_id, _Triple):
             bits = member.b & 0xFFFFFF if head.kind_flag else member.b
             if self._name(member.name) == name:
-                return bits // 8, member.a
+                return bits, member.a
             if member.name == 0:
-                inner = self._member(self._resolve(member.a), name)
+                inner = self._member_bits(self._resolve(member.a), name)
                 if inner is not None:
-                    return bits // 8 + inner[0], inner[1]
+                    return bits + inner[0], inner[1]
         return None
 
     def _value(self, type_id: int, name: str) -> int | None:

@@ -39,6 +39,9 @@ class Facts(Protocol):
     def offset(self, struct: str, field: str) -> int | None:
         """Offset of a field in bytes."""
 
+    def bit(self, struct: str, field: str) -> int | None:
+        """Which bit of its 8 bytes a bit field begins at."""
+
     def field_size(self, struct: str, field: str) -> int | None:
         """Size of a field in bytes."""
 
@@ -77,6 +80,9 @@ class RunningKernel:
 
     def offset(self, struct: str, field: str) -> int | None:
         return self._btf.offset(struct, field)
+
+    def bit(self, struct: str, field: str) -> int | None:
+        return self._btf.bit(struct, field)
 
     def field_size(self, struct: str, field: str) -> int | None:
         return self._btf.field_size(struct, field)

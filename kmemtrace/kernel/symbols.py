@@ -19,7 +19,17 @@ _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 _NAME_AT = 19
 """In a line of the table, such as "ffffffff81000000 T _text" or "ffffffffc0001000 t init\\t[module]"."""
 _FUNCTIONS = np.frombuffer(b"tTwW", "u1")
-_VARIABLES = ("__per_cpu_offset", "__preempt_count", "pcpu_hot", "vmemmap_base", "_stext", "_etext")
+_VARIABLES = (
+    "__per_cpu_offset",
+    "__preempt_count",
+    "_etext",
+    "_stext",
+    "mem_cgroup_stats_index",
+    "pcpu_chunk_lists",
+    "pcpu_hot",
+    "pcpu_nr_slots",
+    "vmemmap_base",
+)
 _LARGEST_FUNCTION = 1 << 16
 """In bytes, and more than any is: what is farther behind a module's symbol belongs to something else."""
 

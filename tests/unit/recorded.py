@@ -89,6 +89,9 @@ class Recorded:
     def offset(self, struct: str, field: str) -> int | None:
         return self.fields.get((struct, field))
 
+    def bit(self, struct: str, field: str) -> int | None:  # noqa: ARG002
+        return None
+
     def field_size(self, struct: str, field: str) -> int | None:
         return 8 if (struct, field) in self.fields else None
 

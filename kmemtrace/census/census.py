@@ -1,0 +1,210 @@
+"""One census: every charged page and object of the machine, added up by cgroup."""
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmemtrace.census.holdings import PAGE_BYTES, Holdings, Sums
+from kmemtrace.census.layouts import (
+    OwnerLayout,
+    PageLayout,
+    SlabLayout,
+    TreeLayout,
+    UnknownLayoutError,
+    owner_layout,
+    page_layout,
+    percpu_layout,
+    pin_layout,
+    slab_layout,
+    tree_layout,
+)
+from kmemtrace.census.memcgs import Memcgs, read_memcgs
+from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.owners import Owners, read_owners
+from kmemtrace.census.pages import read_pages
+from kmemtrace.census.percpu import NO_AREAS, Areas, Chunks
+from kmemtrace.census.pins import read_pins
+from kmemtrace.census.slabs import read_objects
+from kmemtrace.cgroups.mounts import MemoryHierarchy
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import Facts
+from kmemtrace.model.account import Census, Counted, Removed
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.snapshot import CgroupKey
+
+_ALIGNED = 1 << 30
+"""Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
+_KERNEL = 1 << 63
+_NO_CHUNKS = "where this kernel keeps its per-CPU memory was not found"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layouts:
+    page: PageLayout
+    slab: SlabLayout
+    owner: OwnerLayout
+    tree: TreeLayout
+
+
+class Censor:
+    """Takes censuses. A context manager: nothing is attached, and it holds 1 MB of the kernel's memory."""
+
+    def __init__(self, facts: Facts, page_frames: int, hierarchy: MemoryHierarchy) -> None:
+        """`page_frames`: one more than the highest of the machine. Raises CannotError."""
+        try:
+            self._layouts = _Layouts(
+                page_layout(facts), slab_layout(facts), owner_layout(facts), tree_layout(facts)
+            )
+        except UnknownLayoutError as error:
+            raise CannotError(
+                f"This kernel ({facts.release}) keeps its memory in a way that kmemtrace does not know: "
+                f"{error}. Please report it with the output of `kmemtrace check`."
+            ) from None
+        self._facts, self._frames, self._hierarchy = facts, page_frames, hierarchy
+        self._memory = KernelMemory(facts.release)
+        try:
+            self._page_map = _page_map(self._memory, facts)
+        except CannotError:
+            self._memory.close()
+            raise
+        self._chunks, self._without_chunks = self._find_chunks(facts)
+
+    def _find_chunks(self, facts: Facts) -> tuple[Chunks | None, str]:
+        try:
+            layout = percpu_layout(facts, PAGE_BYTES)
+        except UnknownLayoutError as error:
+            return None, f"this kernel lays out its per-CPU memory in a way that is not known: {error}"
+        return Chunks(self._memory, layout, facts), _NO_CHUNKS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.close()
+
+    def take(self) -> Census:
+        """What changes while it is taken may be found twice, or not at all. Raises OSError."""
+        begin, cpu = time.monotonic(), time.thread_time()
+        memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
+        sought = () if self._chunks is None or self._chunks.found else self._chunks.page_words
+        found = read_pages(memory, lay.page, self._page_map, self._frames, sought)
+        pages = found.charged
+        objects, caches = read_objects(memory, lay.page, lay.slab, found.slabs)
+        areas = self._areas(found.chunks)
+        nobody = np.zeros(0, "u8")
+        of_pages = (pages.owners, nobody) if lay.page.owner_is_objcg else (nobody, pages.owners)
+        objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0]])
+        owners = read_owners(memory, lay.owner, objcgs, of_pages[1])
+        counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))
+        return Census(
+            time=time.time(),
+            seconds=time.monotonic() - begin,
+            cpu_seconds=time.thread_time() - cpu,
+            page_frames=self._frames,
+            blocks=len(pages.heads),
+            objects=len(objects.owners),
+            cgroups=tuple(sorted(counted, key=lambda c: (-c.account.explained_bytes, c.path))),
+            unseen={} if self._reads_percpu else {"percpu": self._without_chunks},
+        )
+
+    def removed(self) -> tuple[Removed, ...]:
+        """The removed cgroups that the kernel still has, most pinned first; takes a census for it.
+
+        Raises CannotError, OSError.
+        """
+        try:
+            layout = pin_layout(self._facts, PAGE_BYTES)
+        except UnknownLayoutError as error:
+            raise CannotError(f"This kernel does not tell what keeps a removed cgroup: {error}.") from None
+        by_id = {counted.key.id: counted for counted in self.take().cgroups}
+        memory, memcgs = self._memory, self._memcgs()
+        gone = np.flatnonzero(memcgs.removed)
+        addresses = memcgs.addresses[gone]
+        pins = read_pins(memory, self._layouts.page, layout, self._page_map, self._frames, addresses)
+        references = memory.words(memory.words(addresses, layout.css_references), layout.count)
+        below = np.bincount(memcgs.parents[gone].astype("i8"), minlength=len(memcgs.addresses))
+        found = [
+            Removed(by_id[cgroup], pins.get(address, ()), count, int(below[at]))
+            for at, cgroup, address, count in zip(
+                gone.tolist(), memcgs.ids[gone].tolist(), addresses.tolist(), references.tolist(), strict=True
+            )
+            if cgroup in by_id  # removed since, else
+        ]
+        return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
+
+    def _memcgs(self) -> Memcgs:
+        v1 = self._hierarchy.version == 1
+        if not v1:  # to read the root's has the kernel add up what each CPU counted
+            (self._hierarchy.mount / "memory.stat").read_bytes()
+        return read_memcgs(self._memory, self._layouts.tree, self._layouts.owner, v1=v1)
+
+    @property
+    def _reads_percpu(self) -> bool:
+        return self._chunks is not None and self._chunks.found
+
+    def _areas(self, candidates: Words) -> Areas:
+        if self._chunks is None:
+            return NO_AREAS
+        if not self._chunks.found:
+            self._chunks.find(candidates)
+        return self._chunks.read() if self._chunks.found else NO_AREAS
+
+    def _counted(self, memcgs: Memcgs, owners: Owners, holdings: Holdings) -> list[Counted]:
+        """What each memcg's pages and objects add up to; what of no memcg that is in the tree, is in none."""
+        order = np.argsort(memcgs.addresses)
+        place = np.searchsorted(memcgs.addresses[order], owners.memcgs).clip(max=len(order) - 1)
+        group = order[place]
+        group[memcgs.addresses[group] != owners.memcgs] = len(order)  # one more, for those of none
+        sums = Sums(group, len(order) + 1, owners, holdings)
+        kernel, zswap = _own(memcgs, memcgs.kernel_pages), _own(memcgs, memcgs.zswap_bytes)
+        return [
+            Counted(
+                CgroupKey(self._hierarchy.hierarchy_id, int(memcgs.ids[i])),
+                path,
+                CgroupState.DEAD if memcgs.removed[i] else CgroupState.ONLINE,
+                sums.account(
+                    i,
+                    None if kernel is None else int(kernel[i]) * PAGE_BYTES,
+                    None if zswap is None else int(zswap[i]),
+                    tables=self._layouts.page.table_type is not None,
+                    percpu=self._reads_percpu,
+                ),
+            )
+            for i, path in enumerate(memcgs.paths)
+        ]
+
+
+def _own(memcgs: Memcgs, counts: Words | None) -> NDArray[np.int64] | None:
+    """Of the kernel's counts, each one's without its children's.
+
+    What a removed one was charged is on its parent's count too, and its own stands still (5.13+: its objcgs
+    stand for its parent): so the parent's is taken as it is, and its own is none.
+    """
+    if counts is None:
+        return None
+    living = memcgs.online == 1
+    own = np.where(living, counts, 0).astype("i8")
+    below = own.copy()
+    below[0] = 0  # the root is nobody's child
+    np.subtract.at(own, memcgs.parents, below)
+    return own
+
+
+def _page_map(memory: KernelMemory, facts: Facts) -> int:
+    """Where struct page 0 is: by its symbol, else from any of them, as kernel/judged.py says."""
+    base = facts.symbol("vmemmap_base")
+    stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
+    if base is not None:
+        found = memory.word(base)
+    elif stack is not None and pages is not None:
+        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -_ALIGNED
+    else:
+        found = 0
+    if found < _KERNEL:
+        raise CannotError(
+            "Where this kernel keeps its struct pages is not known, so that no census can be taken."
+        )
+    return found

@@ -1,0 +1,168 @@
+"""The charged pages and the slabs, from all struct pages of the machine."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmemtrace.census.layouts import PageLayout
+from kmemtrace.census.memory import COPY, KernelMemory, Words
+
+TABLE = "page_table"
+
+
+@dataclass(frozen=True, slots=True)
+class ChargedPages:
+    """Blocks of pages that are charged as kernel memory: parallel arrays, one entry for each block."""
+
+    heads: Words
+    """Addresses of their first struct pages."""
+    owners: Words
+    """The objcg, or before 5.13 the memcg, that each is charged to."""
+    orders: Words
+    doubtful: Words
+    """By how many pages each may be larger: a block that is not compound does not tell how large it is."""
+    tables: Words
+    """1 for a page table, where the page tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slabs:
+    """Slabs with a vector of owners: their struct pages as 8-byte words, one row for each."""
+
+    words: Words
+
+
+@dataclass(frozen=True, slots=True)
+class PageReading:
+    charged: ChargedPages
+    slabs: Slabs
+    chunks: Words
+    """What may be addresses of chunks of per-CPU memory, each once, most pages first; none where it was
+    not asked for."""
+
+
+def page_maps(memory: KernelMemory, layout: PageLayout, start: int, frames: int) -> Iterator[Words]:
+    """All struct pages from `start` on, as arrays of (page, 8-byte word), each valid until the next."""
+    at_once = COPY // layout.size
+    for first in range(0, frames, at_once):
+        count = min(at_once, frames - first)
+        copied = memory.read_parts(start + first * layout.size, count * layout.size)
+        yield copied.view("u8").reshape(count, layout.size // 8)
+
+
+def read_pages(
+    memory: KernelMemory, layout: PageLayout, start: int, frames: int, chunk_words: tuple[int, ...] = ()
+) -> PageReading:
+    """Goes through all struct pages once. `chunk_words`: offsets of words of struct page that may name the
+    chunk of per-CPU memory that the page is part of."""
+    blocks: list[tuple[Words, ...]] = []
+    slabs: list[Words] = []
+    chunks: Counter[int] = Counter()
+    address = start
+    for pages in page_maps(memory, layout, start, frames):
+        blocks.append(_charged(pages, layout, address))
+        slabs.append(pages[is_slab(pages, layout) & (word_at(pages, layout.vector) != 0)])
+        for offset in chunk_words:
+            chunks.update(_chunks(pages, layout, offset))
+        address += len(pages) * layout.size
+    heads, owners, orders, doubtful, tables = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    compound = orders == _FROM_TAIL
+    orders[compound] = head_orders(memory, layout, heads[compound])
+    return PageReading(
+        ChargedPages(heads, owners, orders, doubtful, tables),
+        Slabs(np.concatenate(slabs)),
+        np.array([chunk for chunk, pages_of_it in chunks.most_common() if pages_of_it > 1], "u8"),
+    )
+
+
+def head_orders(memory: KernelMemory, layout: PageLayout, heads: Words) -> Words:
+    """Of compound pages, by the addresses of their first struct pages."""
+    words = memory.words(heads, layout.order & ~7)
+    return words >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
+
+
+_FROM_TAIL = np.uint64(0xFF)
+"""Stands for the order of a compound page until it is read from the page after its head: few are, and that
+page may be in the next copy."""
+
+
+def _charged(pages: Words, layout: PageLayout, address: int) -> tuple[Words, ...]:
+    owner = word_at(pages, layout.owner) & ~np.uint64(7)
+    at = np.flatnonzero(is_charged(pages, layout) & (owner != 0))
+    found = pages[at]
+    head = word_at(found, layout.flags) >> np.uint64(layout.head_bit) & np.uint64(1)
+    is_table = (
+        _type(found, layout) == layout.table_type if layout.table_type is not None else np.zeros(len(at))
+    )
+    heads = np.uint64(address) + at.astype("u8") * np.uint64(layout.size)
+    doubtful = np.where(head == 1, np.uint64(0), _further_pages(pages, layout, at))
+    orders = np.where(head == 1, _FROM_TAIL, np.uint64(0))
+    return heads, owner[at], orders, doubtful, is_table.astype("u8")
+
+
+def _further_pages(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
+    """How many pages after each of these may be of the same block: those that nobody refers to and that are
+    not known to be free, as far as they fill an aligned block. Free pages in a CPU's lists look so too."""
+    more = np.zeros(len(at), "u8")
+    if not len(at):
+        return more
+    plain = (word_at(pages, layout.owner) == 0) & (_half(pages, layout.type) == _NO_TYPE)
+    alone = np.concatenate([[0], np.cumsum(plain & (_half(pages, layout.references) == 0))])
+    for order in range(1, _LARGEST_ORDER + 1):
+        size = 1 << order
+        whole = (at % size == 0) & (at + size <= len(pages))
+        ends = np.where(whole, at + size, at + 1)
+        filled = whole & (alone[ends] - alone[at + 1] == size - 1)
+        if not filled.any():
+            break
+        more[filled] = size - 1
+    return more
+
+
+_LARGEST_ORDER = 10
+
+
+def is_charged(pages: Words, layout: PageLayout) -> NDArray[np.bool_]:
+    """Which bear the mark of kernel memory."""
+    mark = word_at(pages, layout.mark) if layout.mark_size == 8 else _half(pages, layout.mark)
+    marked: NDArray[np.bool_] = (mark & np.uint64(layout.mark_mask)) == np.uint64(layout.mark_value)
+    return marked
+
+
+def is_slab(pages: Words, layout: PageLayout) -> NDArray[np.bool_]:
+    if layout.slab_type is not None:
+        typed: NDArray[np.bool_] = _type(pages, layout) == np.uint64(layout.slab_type)
+        return typed
+    assert layout.slab_bit is not None
+    of_slab: NDArray[np.bool_] = word_at(pages, layout.flags) & np.uint64(1 << layout.slab_bit) != 0
+    return of_slab
+
+
+def _chunks(pages: Words, layout: PageLayout, offset: int) -> dict[int, int]:
+    """What may be chunks, by how many of these pages name each: of pages that are nothing else."""
+    named = word_at(pages, offset)
+    plain = (word_at(pages, layout.owner) == 0) & (_half(pages, layout.type) == _NO_TYPE)
+    found, counts = np.unique(named[plain & (named >> np.uint64(47) == _KERNEL)], return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+_NO_TYPE = np.uint64(0xFFFFFFFF)
+_KERNEL = np.uint64(0x1FFFF)
+"""The upper bits of an address of the kernel's."""
+
+
+def _type(pages: Words, layout: PageLayout) -> Words:
+    return _half(pages, layout.type) >> np.uint64(24)
+
+
+def word_at(pages: Words, offset: int) -> Words:
+    """The 8 bytes at an offset, of each struct page."""
+    return pages[:, offset // 8]
+
+
+def _half(pages: Words, offset: int) -> Words:
+    """The 4 bytes at an offset, as a wider number."""
+    return pages[:, offset // 8] >> np.uint64(8 * (offset % 8)) & np.uint64(0xFFFFFFFF)

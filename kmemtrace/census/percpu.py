@@ -1,0 +1,146 @@
+"""The per-CPU areas that are charged, from the chunks that they are cut from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kmemtrace.census.layouts import PercpuLayout
+from kmemtrace.census.memory import COPY, KernelMemory, Words
+from kmemtrace.kernel.facts import Facts
+
+_UNIT = 4
+"""PCPU_MIN_ALLOC_SIZE: bytes that a bit of a chunk's maps stands for."""
+_OWNER_BYTES = 8
+"""pcpu_obj_full_size(): each unit is charged with a pointer to an owner."""
+_MOST_CHUNKS, _MOST_LISTS = 1 << 16, 64
+_MOST_PAGES = 1 << 14
+_MOST_TRIED = 1 << 8
+_KERNEL_BEGIN = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Charged areas: parallel arrays, one entry for each."""
+
+    owners: Words
+    """Its objcg."""
+    sizes: Words
+    """Bytes on one CPU."""
+
+    def charged_bytes(self, possible_cpus: int) -> Words:
+        """What each is charged: its size on all possible CPUs, and the owners' pointers."""
+        return self.sizes * np.uint64(possible_cpus) + self.sizes // np.uint64(_UNIT) * np.uint64(
+            _OWNER_BYTES
+        )
+
+
+NO_AREAS = Areas(np.zeros(0, "u8"), np.zeros(0, "u8"))
+
+
+class Chunks:
+    """Reads the areas, once it knows where the lists of chunks begin: they stay there for as long as the
+    kernel runs."""
+
+    def __init__(self, memory: KernelMemory, layout: PercpuLayout, facts: Facts) -> None:
+        """Knows it already where the symbol table tells."""
+        self._memory, self._layout = memory, layout
+        lists, count = facts.symbol("pcpu_chunk_lists"), facts.symbol("pcpu_nr_slots")
+        self._heads = np.zeros(0, "u8")
+        if lists is not None and count is not None:
+            self._heads = _heads_by_symbol(memory, lists, count, types=2 if layout.lists_by_type else 1)
+
+    @property
+    def page_words(self) -> tuple[int, ...]:
+        """Offsets of the words of struct page that may name its chunk."""
+        return self._layout.page_chunk
+
+    @property
+    def found(self) -> bool:
+        return len(self._heads) > 0
+
+    def find(self, candidates: Words) -> None:
+        """Looks for the lists from what may be chunks."""
+        self._heads = _heads_from(self._memory, self._layout, candidates[:_MOST_TRIED])
+
+    def read(self) -> Areas:
+        """To be called only where they were found."""
+        links = [self._memory.links(int(head), _MOST_CHUNKS) for head in self._heads]
+        chunks = np.unique(np.concatenate(links)) - np.uint64(self._layout.list)
+        found = [self._areas(int(chunk)) for chunk in chunks]
+        owners, sizes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Areas(owners, sizes)
+
+    def _areas(self, chunk: int) -> tuple[Words, Words]:
+        memory, lay = self._memory, self._layout
+        vector, bounds = memory.word(chunk + lay.vector), memory.word(chunk + lay.bounds)
+        pages = memory.word(chunk + lay.pages) & 0xFFFFFFFF
+        if not vector or not 0 < pages <= _MOST_PAGES:
+            return NO_AREAS.owners, NO_AREAS.sizes
+        units = pages * lay.page_bytes // _UNIT
+        owners = _long(memory, vector, units * lay.entry_size).reshape(units, -1)[:, lay.entry_objcg // 8]
+        bits = np.unpackbits(_long(memory, bounds, units // 8 + 8).view("u1"), bitorder="little")
+        begins = np.flatnonzero(bits[: units + 1])
+        at = np.flatnonzero(owners)
+        ends = begins[np.searchsorted(begins, at, side="right").clip(max=len(begins) - 1)]
+        return owners[at], ((ends - at) * _UNIT).astype("u8")
+
+
+def _long(memory: KernelMemory, address: int, size: int) -> Words:
+    parts = [memory.read(address + at, min(COPY, size - at)).copy() for at in range(0, size, COPY)]
+    return np.concatenate(parts).view("u8")
+
+
+def _heads_by_symbol(memory: KernelMemory, lists: int, count: int, types: int) -> Words:
+    """`lists`, `count`: addresses of the kernel's variables pcpu_chunk_lists and pcpu_nr_slots. `types` of
+    chunks have lists of their own."""
+    slots = (memory.word(count) & 0xFFFFFFFF) * types
+    return np.uint64(memory.word(lists)) + np.arange(min(slots, _MOST_LISTS), dtype="u8") * np.uint64(16)
+
+
+def _heads_from(memory: KernelMemory, layout: PercpuLayout, candidates: Words) -> Words:
+    """The lists' heads, from what may be chunks: `candidates`, words of struct pages. None of them where no
+    candidate is one.
+
+    A chunk's list leads round through its head, which stands in an array of all heads, each of which leads
+    to a link that leads back.
+    """
+    for candidate in candidates.tolist():
+        if not _is_chunk(memory, layout, candidate):
+            continue
+        ring = memory.links(candidate + layout.list, _MOST_CHUNKS)
+        heads = [at for at in ring.tolist() if not _is_chunk(memory, layout, at - layout.list)]
+        if len(heads) == 1:
+            return _neighbours(memory, heads[0])
+    return np.zeros(0, "u8")
+
+
+def _is_chunk(memory: KernelMemory, layout: PercpuLayout, address: int) -> bool:
+    if address < _KERNEL_BEGIN or address % 8:
+        return False
+    read = memory.gather(np.array([address], "u8"), layout.size)[0]
+    base, pages = (
+        int(read[layout.base // 8]),
+        int(read[layout.pages // 8] >> np.uint64(8 * (layout.pages % 8))),
+    )
+    populated = int(read[layout.populated // 8] >> np.uint64(8 * (layout.populated % 8))) & 0xFFFFFFFF
+    pages &= 0xFFFFFFFF
+    plausible = (
+        base >= _KERNEL_BEGIN and base % layout.page_bytes == 0 and 0 < populated <= pages <= _MOST_PAGES
+    )
+    return bool(plausible) and _is_link(memory, address + layout.list)
+
+
+def _is_link(memory: KernelMemory, address: int) -> bool:
+    """Whether the link after it leads back to it, and the one before it on to it."""
+    after, before = memory.word(address), memory.word(address + 8)
+    return after >= _KERNEL_BEGIN and memory.word(after + 8) == address and memory.word(before) == address
+
+
+def _neighbours(memory: KernelMemory, head: int) -> Words:
+    found = [head]
+    for step in (-16, 16):
+        at = head + step
+        while len(found) < _MOST_LISTS and _is_link(memory, at):
+            found.append(at)
+            at += step
+    return np.array(sorted(found), "u8")

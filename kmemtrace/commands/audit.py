@@ -1,0 +1,119 @@
+"""kmemtrace audit: is each cgroup charged for what is there, and for nothing else?"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from kmemtrace.census.census import Censor
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.progress import progress
+from kmemtrace.commands.watch import Watch
+from kmemtrace.console import write
+from kmemtrace.errors import CannotError, ExitStatus, UsageError
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
+from kmemtrace.kernel.privileges import privileges, raise_memlock_if_needed
+from kmemtrace.model.account import Census
+from kmemtrace.model.audit import READINGS, Audit, Outcome, audit
+from kmemtrace.model.enums import Confidence
+from kmemtrace.report.audit import audit_document, report
+
+_PAUSE_SECONDS = 2.5
+"""Between readings: longer than the kernel's statistics lag (2 s)."""
+_MOST_ROWS = 20
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="is each cgroup charged for what is there, and for nothing else?",
+        description="Reads all of the machine's kernel memory, and holds what the kernel says that it "
+        "charged to each cgroup against the pages, slab objects and per-CPU areas that it is charged for, to "
+        "the byte. Finds charges that were lost before kmemtrace was started. Nothing is attached.",
+        epilog="Exit status: 0 balanced, 1 a count is certainly wrong, 3 inconclusive. Example: sudo "
+        "kmemtrace audit --json | jq '.cgroups[] | select(.outcome == \"drifted\")'",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object, with all cgroups")
+    parser.add_argument("--cgroup", metavar="PATH", help="only this memory cgroup and those below it")
+    parser.add_argument(
+        "--readings",
+        type=_readings,
+        default=2 * READINGS,
+        metavar="N",
+        help=f"how often to read at most; {READINGS} have to agree to be certain (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pause",
+        type=duration,
+        default=_PAUSE_SECONDS,
+        metavar=DURATION,
+        help="between readings; the kernel's statistics lag by two seconds (default: 2.5s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def _readings(text: str) -> int:
+    if not text.isdigit() or not READINGS <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {READINGS} to 1000")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    with open_censor() as censor:
+        found = _audited(censor, options)
+    if options.json:
+        write(json.dumps(audit_document(found, platform.node(), platform.release())))
+    else:
+        write(report(found, _MOST_ROWS))
+    return _status(found)
+
+
+@contextmanager
+def open_censor() -> Iterator[Censor]:
+    """Raises CannotError before anything is loaded."""
+    allowed = privileges()
+    if allowed.refusal is not None:
+        raise CannotError(allowed.refusal)
+    hierarchy = memory_hierarchy()
+    raise_memlock_if_needed()
+    with Btf() as btf, Censor(RunningKernel(btf), highest_page_frame(), hierarchy) as censor:
+        yield censor
+
+
+def _audited(censor: Censor, options: argparse.Namespace) -> Audit:
+    """Reads until all is balanced or certain, or often enough."""
+    readings: list[Census] = []
+    ahead = (os.cpu_count() or 1) * resource.getpagesize()
+    with Watch() as watch, progress("reading the kernel's memory"):
+        while True:
+            readings.append(_within(censor.take(), options.cgroup))
+            found = audit(readings, ahead)
+            open_ones = [one for one in found.drifts if one.confidence is not Confidence.CERTAIN]
+            if not open_ones or len(readings) >= options.readings or not watch.wait(options.pause):
+                return found
+
+
+def _within(census: Census, subtree: str | None) -> Census:
+    if subtree is None:
+        return census
+    path = str(Path("/") / subtree.strip("/"))
+    below = f"{path.rstrip('/')}/"
+    cgroups = tuple(c for c in census.cgroups if c.path == path or c.path.startswith(below))
+    if not cgroups:
+        raise UsageError(f"There is no memory cgroup {subtree!r}. `kmemtrace audit` lists those there are.")
+    return replace(census, cgroups=cgroups)
+
+
+def _status(found: Audit) -> ExitStatus:
+    if any(one.confidence is Confidence.CERTAIN for one in found.drifts):
+        return ExitStatus.BAD
+    if found.drifts or all(one.outcome is Outcome.UNREAD for one in found.cgroups):
+        return ExitStatus.INCONCLUSIVE
+    return ExitStatus.OK

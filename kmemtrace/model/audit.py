@@ -1,0 +1,84 @@
+"""Whether the kernel's count of a cgroup's kernel memory is what its pages, objects and areas add up to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kmemtrace.model.account import Account, Census, Counted
+from kmemtrace.model.enums import Confidence
+from kmemtrace.model.snapshot import CgroupKey
+
+READINGS = 3
+"""Censuses that have to agree before a drift is certain."""
+
+
+class Outcome(StrEnum):
+    BALANCED = "balanced"
+    """In a reading, what the kernel charged was what is there, but for what may be charged ahead."""
+    DRIFTED = "drifted"
+    """In no reading. How sure it is, Audited.confidence says."""
+    UNREAD = "unread"
+    """The kernel does not tell what it charged, or not all of it could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One cgroup, in all readings that it was in."""
+
+    counted: Counted
+    """As of the last reading."""
+    outcome: Outcome
+    confidence: Confidence | None
+    """Of a drift: certain where nothing of the cgroup changed in READINGS readings that show it."""
+    drift_bytes: int
+    """How far beyond what could be explained, in the reading that was nearest; negative where the kernel's
+    count is lower than what is there. 0 where it is balanced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    readings: tuple[Census, ...]
+    cgroups: tuple[Audited, ...]
+    """Drifts first, the largest first, then as in the census."""
+
+    @property
+    def drifts(self) -> tuple[Audited, ...]:
+        return tuple(one for one in self.cgroups if one.outcome is Outcome.DRIFTED)
+
+
+def audit(readings: Sequence[Census], ahead_bytes: int) -> Audit:
+    """`readings`: one or more censuses, in their order; `ahead_bytes`: what the CPUs may hold of a cgroup's
+    charged bytes that are given to no object yet."""
+    by_key: dict[CgroupKey, list[Counted]] = {}
+    for census in readings:
+        for counted in census.cgroups:
+            by_key.setdefault(counted.key, []).append(counted)
+    last = readings[-1].cgroups
+    cgroups = [_audited(by_key[counted.key], ahead_bytes) for counted in last]
+    cgroups.sort(key=lambda one: (one.outcome is not Outcome.DRIFTED, -abs(one.drift_bytes)))
+    return Audit(tuple(readings), tuple(cgroups))
+
+
+def beyond(account: Account, ahead_bytes: int) -> int | None:
+    """Bytes that nothing explains: above what may be charged ahead, or, negative, below nothing. Blocks whose
+    size the page does not tell may be larger than they were counted. None where it cannot be said."""
+    unexplained = account.unexplained_bytes
+    if unexplained is None or account.percpu_bytes is None or account.zswap_bytes is None:
+        return None
+    if unexplained < 0:
+        return unexplained
+    return max(0, unexplained - ahead_bytes - account.doubtful_bytes)
+
+
+def _audited(of: Sequence[Counted], ahead_bytes: int) -> Audited:
+    found = [beyond(counted.account, ahead_bytes) for counted in of]
+    told = [one for one in found if one is not None]
+    if not told:
+        return Audited(of[-1], Outcome.UNREAD, None, 0)
+    nearest = min(told, key=abs)
+    if nearest == 0:
+        return Audited(of[-1], Outcome.BALANCED, None, 0)
+    recent = of[-READINGS:]
+    steady = len(recent) == READINGS and all(one.account == recent[0].account for one in recent)
+    confidence = Confidence.CERTAIN if steady else Confidence.SUSPECT
+    return Audited(of[-1], Outcome.DRIFTED, confidence, nearest)

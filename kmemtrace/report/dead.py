@@ -1,0 +1,82 @@
+"""The report of `kmemtrace dead`, as text and as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kmemtrace.model.account import Pin, PinKind, Removed
+from kmemtrace.model.snapshot import SCHEMA_VERSION
+from kmemtrace.report.audit import account_document
+from kmemtrace.report.printable import printable
+from kmemtrace.tui.text import size
+
+_MOST_PINS = 3
+
+
+def report(found: Sequence[Removed], most: int) -> str:
+    """Removed cgroups, most held first, each with what keeps it; at most so many."""
+    if not found:
+        return "No cgroup was removed that the kernel still has."
+    held = sum(one.held_bytes for one in found)
+    more = len(found) - most
+    lines = [
+        f"{len(found):,} removed cgroups that the kernel still has; they hold {size(held)}",
+        *(line for one in found[:most] for line in ["", *_lines(one)]),
+        *(["", f"... and {more:,} more"] if more > 0 else []),
+    ]
+    return "\n".join(map(printable, lines))
+
+
+def _lines(one: Removed) -> list[str]:
+    kernel = one.counted.account.explained_bytes
+    rest = len(one.pins) - _MOST_PINS
+    return [
+        f"{size(one.held_bytes):>7}  {one.counted.path}",
+        *([f"         {size(kernel):>7}  kernel memory"] if kernel else []),
+        *(f"         {size(pin.bytes):>7}  {_pin(pin)}" for pin in one.pins[:_MOST_PINS]),
+        *([f"                  ... and {rest} more files"] if rest > 0 else []),
+        f"                  {_references(one)}",
+    ]
+
+
+def _pin(pin: Pin) -> str:
+    if pin.kind is PinKind.ANON:
+        return "anonymous memory"
+    kind = "page cache" if pin.kind is PinKind.FILE else "shared memory"
+    if pin.device is None:
+        return f"{kind} of other files"
+    return f"{kind} of {pin.path or 'a file without a name'} on {pin.device}, inode {pin.inode}"
+
+
+def _references(one: Removed) -> str:
+    references = "reference" if one.references == 1 else "references"
+    below = f", {one.below} of them removed cgroups below it" if one.below else ""
+    alone = "nothing but " if not one.held_bytes else ""
+    return f"{alone}{one.references:,} {references}{below}"
+
+
+def dead_document(found: Sequence[Removed], host: str, kernel: str, time: float) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "time": time,
+        "host": host,
+        "kernel": kernel,
+        "cgroups": [_cgroup(one) for one in found],
+    }
+
+
+def _cgroup(one: Removed) -> dict[str, Any]:
+    return {
+        "path": one.counted.path,
+        "id": one.counted.key.id,
+        "hierarchy": one.counted.key.hierarchy,
+        "held_bytes": one.held_bytes,
+        "account": account_document(one.counted.account),
+        "pins": [_pin_document(pin) for pin in one.pins],
+        "references": one.references,
+        "removed_below": one.below,
+    }
+
+
+def _pin_document(pin: Pin) -> dict[str, Any]:
+    known = {"device": pin.device, "inode": pin.inode, "path": pin.path}
+    return {"kind": pin.kind.value, "bytes": pin.bytes} | {k: v for k, v in known.items() if v is not None}

@@ -1,0 +1,226 @@
+"""The census against this host's kernel: what known workloads left in a cgroup, and that it adds up to what
+the kernel says that it charged there."""
+
+import ctypes
+import mmap
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.census.census import Censor
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.audit import open_censor
+from kmemtrace.kernel.syscall import bpf
+from kmemtrace.model.account import Account, PinKind
+from kmemtrace.model.audit import beyond
+from kmemtrace.model.enums import CgroupState
+from tests.live.workloads import (
+    fill_pipes,
+    held_in,
+    keep_threads,
+    make_semaphores,
+    run_in,
+    send_messages,
+    touch_sparsely,
+)
+from tests.tracing import new_cgroup
+
+AHEAD = (os.cpu_count() or 1) * resource.getpagesize()
+PAGE = resource.getpagesize()
+
+
+@pytest.fixture(scope="module")
+def censor() -> Iterator[Censor]:
+    with open_censor() as censor:
+        yield censor
+
+
+@pytest.fixture
+def make_folder() -> Iterator[Callable[[str], Path]]:
+    """Makes memory cgroups, and removes those that are left."""
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(new_cgroup(f"census-{name}"))
+        return made[-1]
+
+    yield make
+    for folder in made:
+        if folder.exists():
+            folder.rmdir()
+
+
+def account_of(censor: Censor, folder: Path, seconds: float = 20.0) -> Account:
+    """As soon as it adds up, or after so long: what is freed late is, and v2's statistics lag by 2 s."""
+    deadline = time.monotonic() + seconds
+    while True:
+        inode = folder.stat().st_ino
+        found = next(c.account for c in censor.take().cgroups if c.key.id == inode)
+        if not beyond(found, AHEAD) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+@dataclass(frozen=True)
+class Load:
+    work: Callable[[], object]
+    caches: dict[str, int]
+    """That have so many objects at least. The kernel merges caches of like objects, and then knows them by
+    the first one's name only."""
+    pages: int = 0
+    """At least."""
+    after: Callable[[], object] = lambda: None
+
+
+def make_files() -> None:
+    made = Path(f"/dev/shm/kmemtrace-census-{os.getpid()}")
+    made.mkdir()
+    for number in range(2003):
+        (made / str(number)).touch()
+
+
+def remove_files() -> None:
+    for made in Path("/dev/shm").glob("kmemtrace-census-*"):
+        for file in made.iterdir():
+            file.unlink()
+        made.rmdir()
+
+
+def open_files() -> list[int]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    return [os.open("/dev/null", os.O_RDONLY) for _ in range(997)]
+
+
+def event_descriptors() -> list[int]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    return [os.eventfd(0) for _ in range(1009)]
+
+
+def watches() -> list[int]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init()
+    made = Path(f"/dev/shm/kmemtrace-census-{os.getpid()}")
+    made.mkdir()
+    for number in range(307):
+        (made / str(number)).touch()
+        assert libc.inotify_add_watch(descriptor, os.fsencode(made / str(number)), 2) > 0
+    return [descriptor]
+
+
+def memory_maps() -> mmap.mmap:
+    """Every second page with other rights: so many areas."""
+    area = mmap.mmap(-1, 2 * 503 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    libc = ctypes.CDLL(None, use_errno=True)
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for number in range(503):
+        assert libc.mprotect(ctypes.c_void_p(begin + 2 * number * PAGE), PAGE, mmap.PROT_READ) == 0
+    return area
+
+
+def bpf_map(kind: int, entries: int, flags: int = 0, fill: int = 0) -> Callable[[], int]:
+    def make() -> int:
+        descriptor = bpf(0, (ctypes.c_uint32 * 32)(kind, 4, 64, entries, flags))
+        assert descriptor >= 0, os.strerror(-descriptor)
+        for number in range(fill):
+            key, value = ctypes.c_uint32(number), (ctypes.c_char * 64)()
+            attributes = (ctypes.c_uint64 * 16)(descriptor, ctypes.addressof(key), ctypes.addressof(value), 0)
+            result = bpf(2, ctypes.cast(attributes, ctypes.POINTER(ctypes.c_uint32 * 32)).contents)
+            assert result == 0, os.strerror(-result)
+        return descriptor
+
+    return make
+
+
+_HASH, _PERCPU_ARRAY, _NO_PREALLOC = 1, 6, 1
+
+
+def semaphores() -> int:
+    """In a namespace of their own, which goes with the process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(_NEW_IPC) == 0, os.strerror(ctypes.get_errno())
+    return make_semaphores(4001)
+
+
+_NEW_IPC = 0x08000000
+
+LOADS = {
+    "pipes": Load(lambda: fill_pipes(1009), {"filp": 4}, pages=1009),
+    "page-tables": Load(lambda: touch_sparsely(211), {"vm_area_struct": 1}, pages=211),
+    "threads": Load(lambda: keep_threads(53), {"task_struct": 53}, pages=4 * 53),
+    "files": Load(make_files, {"shmem_inode_cache": 2003, "dentry": 2003}, after=remove_files),
+    "datagrams": Load(lambda: send_messages(503, 100), {}),
+    "socket-pairs": Load(lambda: [socket.socketpair() for _ in range(211)], {"sock_inode_cache": 422}),
+    "event-descriptors": Load(event_descriptors, {"filp": 1009}),
+    "open-files": Load(open_files, {"filp": 997}),
+    "semaphores": Load(semaphores, {}),
+    "watches": Load(watches, {"shmem_inode_cache": 308, "dentry": 308}, after=remove_files),
+    "memory-maps": Load(memory_maps, {"vm_area_struct": 1006}),
+    "hash": Load(bpf_map(_HASH, 4001), {}),
+    "hash-as-needed": Load(bpf_map(_HASH, 4001, _NO_PREALLOC, fill=1009), {}),
+    "per-cpu-map": Load(bpf_map(_PERCPU_ARRAY, 1009), {}),
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_load_is_explained_to_the_byte(
+    name: str, censor: Censor, make_folder: Callable[[str], Path]
+) -> None:
+    load, folder = LOADS[name], make_folder(name)
+    with held_in(folder, load.work):
+        found = account_of(censor, folder)
+        objects = {use.cache: use.objects for use in found.caches}
+        for cache, least in load.caches.items():
+            assert objects.get(cache, 0) >= least, objects
+        assert found.pages_bytes >= load.pages * PAGE
+        assert beyond(found, AHEAD) == 0, found
+    load.after()
+
+
+def test_per_cpu_areas_of_the_cgroups_below(censor: Censor, make_folder: Callable[[str], Path]) -> None:
+    """The kernel charges what a cgroup itself takes, areas for its statistics above all, to its parent."""
+    folder = make_folder("parent")
+    if memory_hierarchy().version == 2:
+        (folder / "cgroup.subtree_control").write_text("+memory")
+    children = [folder / str(number) for number in range(11)]
+    for child in children:
+        child.mkdir()
+    found = account_of(censor, folder)
+    for child in children:
+        child.rmdir()
+    assert found.percpu_bytes is not None
+    assert found.percpu_bytes >= 11 * 64 * (os.cpu_count() or 1)
+    assert beyond(found, AHEAD) == 0, found
+
+
+def test_a_removed_cgroup_stays_as_long_as_its_pages(
+    censor: Censor, make_folder: Callable[[str], Path]
+) -> None:
+    """Its name is the kernel's: no tracer saw it come or go."""
+    folder, elsewhere = make_folder("removed"), make_folder("elsewhere")
+    inode = folder.stat().st_ino
+    with held_in(folder, lambda: fill_pipes(503), leave_to=elsewhere):
+        folder.rmdir()
+        row = next(c for c in censor.take().cgroups if c.key.id == inode)
+        assert (row.state, row.path) == (CgroupState.DEAD, f"/{folder.name}")
+
+
+def test_what_a_removed_cgroup_left_in_the_page_cache_has_its_name(
+    censor: Censor, make_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, file = make_folder("cache"), tmp_path / "left-behind"
+    run_in(folder, lambda: file.write_bytes(os.urandom(8 << 20)))
+    inode = folder.stat().st_ino
+    folder.rmdir()
+    found = next((one for one in censor.removed() if one.counted.key.id == inode), None)
+    if found is None:
+        pytest.skip("this kernel hands the page cache of a removed cgroup to its parent (7.x)")
+    (pin,) = (pin for pin in found.pins if pin.inode == file.stat().st_ino)
+    assert (pin.kind, pin.bytes) == (PinKind.FILE, 8 << 20)
+    assert pin.path is not None
+    assert str(file).endswith(pin.path)
