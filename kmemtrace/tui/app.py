@@ -196,8 +196,8 @@ class TopApp(App[None]):
 
     @property
     def _mounted(self) -> bool:
-        """Whether the widgets are there."""
-        return self._loop_of_app is not None
+        """Whether the widgets are there: a Snapshot may still come when the view has been quit."""
+        return self._loop_of_app is not None and bool(self.screen_stack)
 
     def _refresh_summary(self) -> None:
         latest = self.latest

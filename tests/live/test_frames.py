@@ -156,3 +156,24 @@ def test_progress_on_a_terminal(arguments: list[str]) -> None:
     assert b"kmemtrace: watching; Ctrl-C " in told
     assert b" of 4s" in told
     assert told.endswith(b"\r\x1b[K")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("top --once", 3, "kmemtrace: Interrupted before there was anything to tell.\n"),
+        ("leaks", 3, "kmemtrace: Interrupted before there was anything to tell.\n"),
+        ("top --batch", 0, ""),
+        ("export --listen-address 127.0.0.1:0", 0, ""),
+    ],
+)
+def test_an_interruption_of_the_start(command: str, status: int, says: str, number: signal.Signals) -> None:
+    """While BPF is compiled. What goes on until it is ended has been ended."""
+    running = subprocess.Popen([*COMMAND, *command.split()], stderr=subprocess.PIPE, text=True)
+    while "libbcc" not in Path(f"/proc/{running.pid}/maps").read_text():
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (status, says)
