@@ -111,14 +111,14 @@ static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 	u32 first = 0, why = end_unfollowed(page);
 	u64 *through = scanned.lookup(&first);
 
+	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
+		return;
 	if (why == NR_EXEMPTIONS && (!through || !*through))
-		why = EXEMPT_PREEXISTING;
+		why = EXEMPT_UNSEARCHED;
 	if (why != NR_EXEMPTIONS) {
 		exempt(why);
 		return;
 	}
-	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
-		return;
 	report(ctx, MISMATCH_STRAY_UNCHARGE, page, order, &charge, END_UNCHARGE);
 }
 #endif

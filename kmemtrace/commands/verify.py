@@ -12,6 +12,7 @@ from types import FrameType
 from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
+from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import make_tracer, require_privileges
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
@@ -127,7 +128,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> Verification:
     verifier = Verifier(
-        lambda subtree: make_tracer(_tier(options), subtree, options.max_pages), options.drain
+        lambda subtree: make_tracer(_tier(options), subtree, options.max_pages),
+        options.drain,
+        progress,
     )
     if options.command:
         # A program that reads our JSON wants nothing else there.

@@ -202,6 +202,12 @@ def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:
             "Pages charged before the start, which are not followed: an upper estimate made then.",
             snapshot.preexisting_pages,
         )
+    yield _gauges(
+        "unjudged_seconds",
+        "For how long from the start mismatches of a class could not be told, though later they can.",
+        "class",
+        snapshot.unjudged_seconds,
+    )
     exempt = CounterMetricFamily(
         "kmemtrace_exempt", "What looked like a mismatch and is legal, by the reason.", labels=("reason",)
     )

@@ -30,7 +30,7 @@ def unjudged(
     release = version(facts.release)
     if release < _RING_SINCE:
         return dict.fromkeys(MismatchClass, "evidence needs BPF's ring buffer, which 5.8 brought")
-    why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify` only"}
+    why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify -- COMMAND` only"}
     if "nokmem" in facts.boot_options:
         why[MismatchClass.UNCHARGED_ALLOC] = "the kernel was booted with cgroup.memory=nokmem"
     elif release < _TASK_OBJCG_SINCE and not preempt_count(facts):

@@ -86,6 +86,7 @@ class Exemption(IntEnum):
     PREEXISTING = 8
     UNFOLLOWED = 9
     SPLIT = 10
+    UNSEARCHED = 11
 
     @property
     def label(self) -> str:

@@ -239,6 +239,9 @@ class Snapshot:
     None where the kernel does not tell."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What this tier cannot see, and why."""
+    unjudged_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By mismatch class, of those that can be judged here: for how long from the start it could not be yet.
+    Grows as long as the class is in `unseen`."""
     hosts: int | None = None
     """How many it is of, from a Prometheus server; None where it is of this host, from a tracer. The tier
     is then the least of all hosts'."""

@@ -39,6 +39,11 @@ class Verification:
     counter: CounterReading | None
     mismatches: tuple[Mismatch, ...]
     """Those of the snapshot, and a counter's drift."""
+    waited_seconds: float = 0.0
+    """Before the command was started, or the watching began, until all that can be judged was judged."""
+    unsearched: int = 0
+    """Uncharges that may have been stray, or of pages charged before the start: the search for those did
+    not come to its end."""
     killed: int = 0
     """Processes that the command left behind: they did not end by themselves."""
 
@@ -63,6 +68,10 @@ class Verification:
             doubts.append("what was found could be due to events that were missed")
         elif self.missed_events:
             doubts.append("what was missed could have shown a mismatch")
+        if self.unsearched:
+            doubts.append(
+                f"of {self.unsearched:,} uncharges it is not known whether their pages had been charged"
+            )
         if self.killed:
             doubts.append(
                 "the command left processes behind, so it was not seen whether they would have given back "

@@ -20,6 +20,8 @@ def junit(found: Verification) -> str:
     for one in MismatchClass:
         told = [m for m in found.mismatches if m.mismatch_class == one.label]
         results = [(_KINDS[m.confidence], "\n".join(mismatch.lines(m))) for m in told]
+        if one is MismatchClass.STRAY_UNCHARGE and found.unsearched:
+            results.append(("error", f"{found.unsearched} uncharges could not be judged"))
         if not results and one.label in found.unjudged:
             results = [("skipped", found.unjudged[one.label])]
         _case(suite, found, one.label, results)

@@ -11,6 +11,7 @@ from kmemtrace.report import mismatch
 from kmemtrace.report.printable import printable
 
 _MOST_SITES = 10
+_WORTH_TELLING_SECONDS = 1.0
 
 
 def report(found: Verification) -> str:
@@ -96,7 +97,11 @@ def _unjudged(found: Verification) -> list[str]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, why in found.unjudged.items():
         by_reason[why].append(name)
-    return [f"not judged: {', '.join(names)}: {why}" for why, names in by_reason.items()]
+    waited = f"waited {found.waited_seconds:.1f} s first, until the pages charged before the start were known"
+    return [
+        *([waited] if found.waited_seconds >= _WORTH_TELLING_SECONDS else []),
+        *(f"not judged: {', '.join(names)}: {why}" for why, names in by_reason.items()),
+    ]
 
 
 def _ends(found: Verification) -> list[str]:
@@ -141,6 +146,9 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "mismatches": [mismatch_document(m) for m in found.mismatches],
         "exempt": dict(snapshot.exempt),
         "unjudged": dict(found.unjudged),
+        "unjudged_seconds": dict(snapshot.unjudged_seconds),
+        "unjudged_uncharges": found.unsearched,
+        "waited_seconds": found.waited_seconds,
         "missed_events": found.missed_events,
         "losses": losses_document(snapshot.losses),
         "killed_processes": found.killed,

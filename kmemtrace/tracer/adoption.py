@@ -1,11 +1,12 @@
 """Finds the pages that were charged before the start, by the mark on each struct page, so that their
-uncharge is not taken for a stray one."""
+uncharge is not taken for a stray one. Before they are all known, none can be told."""
 
 from collections.abc import Callable
 from threading import Event
 
 import numpy as np
 
+from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import ADOPT_BATCH
 from kmemtrace.tracer.maps import ArrayMap
@@ -13,9 +14,11 @@ from kmemtrace.tracer.maps import ArrayMap
 _ALIGNED = 1 << 30
 """Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
 
+SEARCHING = "pages charged before the start are still looked for: until all are known, none is called stray"
+
 
 class Adoption:
-    """Runs `find_page_map` and `adopt`, programs of ours, over all page frames."""
+    """Runs `find_page_map` and `adopt`, programs of ours, over all page frames, once."""
 
     def __init__(
         self, program: Callable[[str], int], page_map: ArrayMap, scanned: ArrayMap, by_symbol: bool
@@ -24,19 +27,51 @@ class Adoption:
         the start of the struct pages, or the address of any of them."""
         self._program, self._page_map, self._scanned = program, page_map, scanned
         self._by_symbol = by_symbol
+        self._over = Event()
+        self._failure: str | None = None
+        self.ended: float | None = None
+        """When all were known (kernel_seconds()); None while they are not."""
 
-    def scan(self, page_frames: int, page_struct: int, stop: Event) -> bool:
-        """Looks at `page_frames` structs of `page_struct` bytes, 30 ns each; False when stopped, or
-        where they were not found."""
+    @property
+    def unjudged(self) -> str | None:
+        """Why no stray uncharge can be told; None from when it can."""
+        if self.ended is not None:
+            return None
+        return self._failure if self._over.is_set() else SEARCHING
+
+    def wait(self) -> None:
+        """Until all are known, or it is known why they cannot be."""
+        self._over.wait()
+
+    def run(self, page_frames: int, page_struct: int, stop: Event) -> None:
+        """Looks at `page_frames` structs of `page_struct` bytes, 30 ns each. Never raises: that pages could
+        not be found is no reason to end what is traced."""
+        why = "the search for them was ended"
+        try:
+            found = self._scan(page_frames, page_struct, stop)
+            if found is None:
+                self.ended = kernel_seconds()
+            else:
+                why = found
+        except OSError as error:
+            why = f"the kernel ended the search for them: {error.strerror}"
+        finally:
+            self._failure = (
+                f"pages charged before the start are not known ({why}): no uncharge is called stray"
+            )
+            self._over.set()
+
+    def _scan(self, page_frames: int, page_struct: int, stop: Event) -> str | None:
+        """Why it did not come to its end; None when it did."""
         test_run(self._program("find_page_map"))
         found = int(self._page_map[0][0])
         begin = found if self._by_symbol else found & -_ALIGNED
-        if begin >> 63 == 0:
-            return False  # no address of the kernel's
+        if begin >> 63 == 0:  # no address of the kernel's
+            return "where this kernel keeps its struct pages was not found"
         adopt = self._program("adopt")
         for frame in range(0, page_frames, ADOPT_BATCH):
             if stop.is_set():
-                return False
+                return "the search for them was ended"
             test_run(adopt, begin + frame * page_struct)
         self._scanned[0] = np.ones(1, "u8")
-        return True
+        return None

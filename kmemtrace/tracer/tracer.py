@@ -123,7 +123,7 @@ class Tracer:
         self._missed = Missed()
         self._dropped = 0
         """Findings that were counted, and that the ring had no room for."""
-        self._scanned_at: float | None = None
+        self._adoption = self._make_adoption()
         self._sweeper = self._make_sweeper() if sweeps else None
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._began = kernel_seconds()
@@ -158,6 +158,13 @@ class Tracer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def wait_until_judging(self) -> None:
+        """Returns when each class that can be judged is judged: before, an uncharge of a page that was not
+        seen charged may be of one from before the start. Or when it is known that it never will be, which
+        `unseen` of a Snapshot tells then."""
+        if self._adoption is not None:
+            self._adoption.wait()
+
     def set_preexisting(self, pages: int | None) -> None:
         """Tells how many pages looked charged just after the start, once that has been counted; None where
         it cannot be.
@@ -169,20 +176,10 @@ class Tracer:
             self._unseen["preexisting"] = "/proc/kpagecgroup and kpageflags, which tell, cannot be read here"
 
     def adopt(self, stop: Event) -> None:
-        """Looks for the pages that were charged before the start, where stray uncharges can be judged:
-        before they are all known, none is."""
-        if MismatchClass.STRAY_UNCHARGE in self.plan.unjudged:
-            return
-        fd = self._programs.map_fd
-        adoption = Adoption(
-            self._programs.fd,
-            maps.ArrayMap(fd("page_map"), maps.ID),
-            maps.ArrayMap(fd("scanned"), maps.ID),
-            by_symbol="PAGE_MAP_AT" in self.plan.defines,
-        )
-        page_struct = 1 << int(self.plan.defines["STRUCT_PAGE_SHIFT"])
-        if adoption.scan(self._capacity.page_frames, page_struct, stop):
-            self._scanned_at = kernel_seconds()
+        """Looks for the pages that were charged before the start, where stray uncharges can be judged."""
+        if self._adoption is not None:
+            page_struct = 1 << int(self.plan.defines["STRUCT_PAGE_SHIFT"])
+            self._adoption.run(self._capacity.page_frames, page_struct, stop)
 
     def _own_charged_bytes(self) -> int:
         """Of our maps; before 5.11 BPF's memory was charged to nobody."""
@@ -235,7 +232,8 @@ class Tracer:
             charge_share=charge_share,
             preexisting_pages=self._preexisting,
             own_bytes=self._own_bytes,
-            unseen=self._unseen,
+            unseen=self._unseen_now(),
+            unjudged_seconds=self._unjudged_seconds(),
         )
 
     def _check_memory(self) -> None:
@@ -276,8 +274,18 @@ class Tracer:
             count += losses.swept  # its record may by then have been that of a later charge
         self._missed.note(kernel_seconds(), count)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
-        sight = Sight(self._skips_uncounted, self._scanned_at)
+        sight = Sight(self._skips_uncounted, self._adoption.ended if self._adoption else None)
         self._verdicts.take(found, moves, self._missed, sight)
+
+    def _unseen_now(self) -> dict[str, str]:
+        why = self._adoption.unjudged if self._adoption else None
+        return self._unseen | ({MismatchClass.STRAY_UNCHARGE.label: why} if why else {})
+
+    def _unjudged_seconds(self) -> dict[str, float]:
+        if self._adoption is None:
+            return {}
+        until = kernel_seconds() if self._adoption.ended is None else self._adoption.ended
+        return {MismatchClass.STRAY_UNCHARGE.label: max(0.0, until - self._began)}
 
     def _exempt(self) -> dict[str, int]:
         here = self._verdicts.exempted()
@@ -319,6 +327,16 @@ class Tracer:
         fd = self._programs.map_fd("inspections")
         inspections = maps.ArrayMap(fd, maps.INSPECTION, INSPECT_BATCH)
         return Sweeper(self._programs.fd, inspections)
+
+    def _make_adoption(self) -> Adoption | None:
+        if MismatchClass.STRAY_UNCHARGE in self.plan.unjudged:
+            return None
+        return Adoption(
+            self._programs.fd,
+            maps.ArrayMap(self._programs.map_fd("page_map"), maps.ID),
+            maps.ArrayMap(self._programs.map_fd("scanned"), maps.ID),
+            by_symbol="PAGE_MAP_AT" in self.plan.defines,
+        )
 
     def _read(self) -> Reading:
         lives = self._maps.lives.read()

@@ -137,4 +137,9 @@ def _unjudged(snapshot: Snapshot) -> str:
         if name in snapshot.unseen:
             reasons.setdefault(snapshot.unseen[name], []).append(name)
     missing = [f"  {', '.join(names)}:\n    {why}" for why, names in reasons.items()]
-    return "\n".join(["Not judged here:", *missing]) if missing else ""
+    since = [
+        f"{name} is judged from {seconds:.1f} s after the start on."
+        for name, seconds in snapshot.unjudged_seconds.items()
+        if name not in snapshot.unseen
+    ]
+    return "\n".join([*(["Not judged here:", *missing] if missing else []), *since])

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import workload_cgroup
-from kmemtrace.model.enums import MismatchClass
+from kmemtrace.model.enums import Exemption, MismatchClass
 from kmemtrace.model.snapshot import Losses, Snapshot
 from kmemtrace.model.verification import Verification
 from kmemtrace.tracer.tracer import Tracer, page_events_missed
@@ -21,13 +21,18 @@ _JUDGED_SECONDS = 1.1
 OpenTracer = Callable[[str | None], AbstractContextManager[Tracer]]
 """Makes an attached Tracer of the subtree of the cgroup with this path; of the machine, of None."""
 
+Progress = Callable[[str], AbstractContextManager[None]]
+"""Says what is waited for as long as it is entered."""
+
 
 class Verifier:
     """One verification; each method makes one."""
 
-    def __init__(self, open_tracer: OpenTracer, drain_seconds: float) -> None:
+    def __init__(
+        self, open_tracer: OpenTracer, drain_seconds: float, progress: Progress = lambda _: nullcontext()
+    ) -> None:
         """:param drain_seconds: how long to wait, at most, for what is freed late."""
-        self._open_tracer, self._drain_seconds = open_tracer, drain_seconds
+        self._open_tracer, self._drain_seconds, self._progress = open_tracer, drain_seconds, progress
 
     def of_command(self, command: Sequence[str], stdout: IO[str] | None = None) -> Verification:
         """Runs it to its end in a cgroup of its own, and judges what was charged there.
@@ -37,7 +42,7 @@ class Verifier:
         Raises CannotError where no cgroup can be made, UsageError where it cannot be started.
         """
         with workload_cgroup(memory_hierarchy()) as cgroup, self._open_tracer(cgroup.path) as tracer:
-            account = _Account(tracer)
+            account = self._account(tracer)
             status = cgroup.run(command, stdout)
             ended = cgroup.wait_until_empty(self._drain_seconds)
             killed = 0 if ended else len(cgroup.processes())
@@ -47,7 +52,7 @@ class Verifier:
             cgroup.remove()
             # What a removed cgroup still holds is let go of when it is released, a moment later.
             snapshot = self._drain(tracer)
-            unjudged = _unjudged(tracer)
+            unjudged = _unjudged(snapshot)
             if counter is None:
                 unjudged[MismatchClass.COUNTER_DRIFT.label] = (
                     "this kernel does not tell what its counter counts"
@@ -67,7 +72,7 @@ class Verifier:
     def of_machine(self, ticks: Iterable[object]) -> Verification:
         """Watches the whole machine, reading at each of these ticks, until they end."""
         with self._open_tracer(None) as tracer:
-            account = _Account(tracer)
+            account = self._account(tracer)
             for _ in ticks:
                 tracer.snapshot()
             time.sleep(_JUDGED_SECONDS)
@@ -76,10 +81,17 @@ class Verifier:
                 snapshot,
                 command=(),
                 command_status=None,
-                unjudged=_unjudged(tracer),
+                unjudged=_unjudged(snapshot),
                 counter=None,
                 mismatches=snapshot.mismatches,
             )
+
+    def _account(self, tracer: Tracer) -> "_Account":
+        """Once all is judged that can be: what was done before would be judged by less."""
+        begin = time.monotonic()
+        with self._progress("looking for the pages charged before the start"):
+            tracer.wait_until_judging()
+        return _Account(tracer, time.monotonic() - begin)
 
     def _drain(self, tracer: Tracer) -> Snapshot:
         """The first Snapshot after what is held has not changed for a while, or that time is up."""
@@ -96,14 +108,18 @@ class Verifier:
 class _Account:
     """What counts from its making on."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._begin, self._missed = time.monotonic(), _missed(tracer.snapshot().losses)
+    def __init__(self, tracer: Tracer, waited_seconds: float) -> None:
+        before = tracer.snapshot()
+        self._begin, self._waited = time.monotonic(), waited_seconds
+        self._missed, self._unsearched = _missed(before.losses), _unsearched(before)
 
     def close(self, snapshot: Snapshot, **found: Any) -> Verification:
         return Verification(
             seconds=time.monotonic() - self._begin,
             snapshot=snapshot,
+            waited_seconds=self._waited,
             missed_events=_missed(snapshot.losses) - self._missed,
+            unsearched=_unsearched(snapshot) - self._unsearched,
             **found,
         )
 
@@ -114,6 +130,11 @@ def _missed(losses: Losses) -> int:
     return page_events_missed(losses) + full + losses.ring_drops
 
 
-def _unjudged(tracer: Tracer) -> dict[str, str]:
+def _unsearched(snapshot: Snapshot) -> int:
+    return snapshot.exempt.get(Exemption.UNSEARCHED.label, 0)
+
+
+def _unjudged(snapshot: Snapshot) -> dict[str, str]:
     """Why not, by class."""
-    return {c.label: why for c, why in tracer.plan.unjudged.items()}
+    labels = [c.label for c in MismatchClass]
+    return {label: snapshot.unseen[label] for label in labels if label in snapshot.unseen}

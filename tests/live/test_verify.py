@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ import pytest
 from kmemtrace.cgroups.left_behind import clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import workload_cgroup
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.model.enums import MismatchClass
+from kmemtrace.tracer.tracer import Tracer
+from kmemtrace.verification.verifier import Verifier
 
 pytestmark = [pytest.mark.own_tracer, pytest.mark.usefixtures("_able")]
 
@@ -62,6 +68,40 @@ def test_processes_left_behind_are_told_as_that(tmp_path: Path) -> None:
     assert report["command_status"] == 0
     told = cases(junit)
     assert (told["no process left behind"], told["no event missed"]) == (["error"], [])
+
+
+def test_the_command_begins_when_all_is_judged_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Until then stray uncharges are taken for those of pages charged before the start."""
+    asked, judging, ran = threading.Event(), threading.Event(), tmp_path / "ran"
+    wait = Tracer.wait_until_judging
+
+    def waiting(tracer: Tracer) -> None:
+        wait(tracer)
+        asked.set()
+        judging.wait()
+
+    monkeypatch.setattr(Tracer, "wait_until_judging", waiting)
+    verifier = Verifier(lambda subtree: make_tracer(subtree=subtree), drain_seconds=3)
+    with ThreadPoolExecutor() as pool:
+        verification = pool.submit(verifier.of_command, ["touch", str(ran)])
+        asked.wait()
+        assert not ran.exists()
+        judging.set()
+        assert verification.result().command_status == 0
+    assert ran.exists()
+
+
+def test_what_is_not_judged_yet_or_ever_is_told(tracer: Tracer) -> None:
+    tracer.wait_until_judging()
+    snapshot, stray = tracer.snapshot(), MismatchClass.STRAY_UNCHARGE
+    if stray in tracer.plan.unjudged:
+        assert (stray.label in snapshot.unseen, snapshot.unjudged_seconds) == (True, {})
+    else:
+        assert stray.label not in snapshot.unseen
+        assert snapshot.unjudged_seconds[stray.label] > 0
+        assert tracer.snapshot().unjudged_seconds == snapshot.unjudged_seconds
 
 
 @contextlib.contextmanager

@@ -89,6 +89,11 @@ def test_what_cannot_be_seen_is_left_out() -> None:
     assert "kmemtrace_mismatches_total" not in {name for name, _ in samples(told(blind))}
 
 
+def test_until_when_a_class_was_not_judged_is_told() -> None:
+    found = samples(told(dataclasses.replace(busy(), unjudged_seconds={"stray_uncharge": 15.25})))
+    assert value(found, "unjudged_seconds", class_="stray_uncharge") == 15.25
+
+
 def test_a_judged_class_is_there_before_it_is_found() -> None:
     found = samples(told(busy()))
     assert value(found, "mismatches_total", cgroup=OTHER, class_="wrong_cgroup", confidence="certain") == 0

@@ -40,6 +40,7 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         (verification(SUSPECT), Verdict.INCONCLUSIVE),
         (verification(missed_events=1), Verdict.INCONCLUSIVE),
         (verification(killed=1), Verdict.INCONCLUSIVE),
+        (verification(unsearched=5), Verdict.INCONCLUSIVE),
     ],
 )
 def test_verdict(found: Verification, verdict: Verdict) -> None:
@@ -73,6 +74,20 @@ def test_report_tells_how_the_command_ended(status: int, words: str) -> None:
     assert verification_document(found)["command_failed"]
     failures = ET.fromstring(junit(found)).findall("testcase/failure")
     assert [failure.text for failure in failures] == [f"stress-ng: {words}"]
+
+
+def test_uncharges_that_could_not_be_judged_are_told() -> None:
+    """The search for pages charged before the start failed, and there were such uncharges."""
+    why = "pages charged before the start are not known (no reason): no uncharge is called stray"
+    found = verification(unsearched=500, unjudged={"stray_uncharge": why}, waited_seconds=15.2)
+    told = report(found).splitlines()
+    assert f"not judged: stray_uncharge: {why}" in told
+    assert "waited 15.2 s first" in "".join(told)
+    assert "of 500 uncharges it is not known whether their pages had been charged" in told[-1]
+    document = verification_document(found)
+    assert (document["unjudged_uncharges"], document["waited_seconds"]) == (500, 15.2)
+    (error,) = ET.fromstring(junit(found)).findall("testcase[@name='stray_uncharge']/error")
+    assert error.text == "500 uncharges could not be judged"
 
 
 def test_each_doubt_is_told() -> None:
