@@ -56,6 +56,12 @@ pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
 		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
 
+.PHONY: unit
+unit: RUN_PACKAGES :=
+unit: $(VENV)/.dev ## run the tests that need neither root nor packages
+	@$(AS_OWNER) env HYPOTHESIS_STORAGE_DIRECTORY=$(VENV)/hypothesis \
+		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/screen tests/web $(ARGS)
+
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
 	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
