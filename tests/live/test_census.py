@@ -26,7 +26,6 @@ from tests.live.workloads import (
     keep_threads,
     make_semaphores,
     run_in,
-    send_messages,
     touch_sparsely,
 )
 from tests.tracing import new_cgroup
@@ -102,6 +101,14 @@ def event_descriptors() -> list[int]:
     return [os.eventfd(0) for _ in range(1009)]
 
 
+def datagrams() -> list[tuple[socket.socket, socket.socket]]:
+    """Unread ones, seven for each of 53 sockets: ten are as many as one takes."""
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(53)]
+    for sender, _ in pairs * 7:
+        sender.send(bytes(100))
+    return pairs
+
+
 def watches() -> list[int]:
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init()
@@ -154,7 +161,7 @@ LOADS = {
     "page-tables": Load(lambda: touch_sparsely(211), {"vm_area_struct": 1}, pages=211),
     "threads": Load(lambda: keep_threads(53), {"task_struct": 53}, pages=4 * 53),
     "files": Load(make_files, {"shmem_inode_cache": 2003, "dentry": 2003}, after=remove_files),
-    "datagrams": Load(lambda: send_messages(503, 100), {}),
+    "datagrams": Load(datagrams, {"sock_inode_cache": 106}),
     "socket-pairs": Load(lambda: [socket.socketpair() for _ in range(211)], {"sock_inode_cache": 422}),
     "event-descriptors": Load(event_descriptors, {"filp": 1009}),
     "open-files": Load(open_files, {"filp": 997}),
@@ -221,6 +228,7 @@ def test_what_a_removed_cgroup_left_in_the_page_cache_has_its_name(
     if found is None:
         pytest.skip("this kernel hands the page cache of a removed cgroup to its parent (7.x)")
     (pin,) = (pin for pin in found.pins if pin.inode == file.stat().st_ino)
-    assert (pin.kind, pin.bytes) == (PinKind.FILE, 8 << 20)
+    assert pin.kind in (PinKind.FILE, PinKind.SHMEM), "a guest's temporary files are in memory"
+    assert pin.bytes == 8 << 20
     assert pin.path is not None
     assert str(file).endswith(pin.path)
