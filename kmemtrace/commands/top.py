@@ -18,8 +18,9 @@ from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.fleet.prometheus import Prometheus
 from kmemtrace.fleet.snapshots import Fleet
 from kmemtrace.model.document import document
-from kmemtrace.model.rows import GroupBy, SortKey, View, selected
+from kmemtrace.model.rows import selected
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.view import GroupBy, SortKey, View
 
 _DEFAULT_INTERVAL = 2.0
 _SCRAPE = 15.0

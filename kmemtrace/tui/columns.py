@@ -1,135 +1,79 @@
-"""The columns of the table: what each shows, how wide, and which give way on a narrow screen."""
+"""Which columns fit on a screen, and how wide each is; model/columns.py has what they are."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from kmemtrace.model.rows import GroupBy, Row, SortKey
+from kmemtrace.model.columns import Column, Unit, columns_of
+from kmemtrace.model.row import Row
+from kmemtrace.model.view import GroupBy
 from kmemtrace.tui import text
+from kmemtrace.tui.cells import cell
 
-_LEAST_NAME, _MOST_NAME = 20, 60
+_LEAST_NAME, _MOST_LEAST_NAME = 20, 60
+_LEAST_SITE = 15
 _GAP = 1
+_PREFIXES = {"charge": "", "alloc": "ALLOC ", "lifetime": "LIFE "}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Fitted:
+    """A column as it stands on the screen."""
+
+    column: Column
     heading: str
     width: int
-    """0: takes its share of what the others leave."""
-    worth: int
-    """The column of least worth goes first where there is no room."""
-    text: Callable[[Row, int], str]
-    """Of a row, in at most so many characters."""
-    sort: SortKey | None = None
-    left: bool = False
 
 
-def columns(width: int, by: GroupBy, latency: str, *, fleet: bool = False) -> list[Column]:
-    """Those that fit into `width` characters, each with its final width, gaps of one between.
+def columns(width: int, by: GroupBy, latency: str, *, fleet: bool = False) -> list[Fitted]:
+    """Those that fit into `width` columns of the screen, gaps of one between.
 
     `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the
-    latency of a charge. Those of a `fleet` have a host, and no call sites.
+    latency of a charge.
     """
-    chosen = _all(by, latency)
-    if fleet:
-        chosen = [c for c in chosen if c.heading not in _OF_TRACERS and "P50" not in c.heading]
-        chosen = [c for c in chosen if "P99" not in c.heading]
-        if by is GroupBy.CGROUP:
-            chosen.insert(1, Column("HOST", 20, 98, _host, left=True))
-    while len(chosen) > 2 and _least_width(chosen) > width:
+    chosen = columns_of(by, fleet=fleet)
+    while len(chosen) > 2 and sum(_least(c, width) for c in chosen) + _GAP * (len(chosen) - 1) > width:
         chosen.remove(min(chosen, key=lambda c: c.worth))
-    return _stretched(chosen, width)
+    widths = _widths(chosen, width)
+    return [Fitted(c, _heading(c, by, latency), w) for c, w in zip(chosen, widths, strict=True)]
 
 
-_OF_TRACERS = {"OLDEST", "TOP SITE"}
-"""What a Prometheus server does not know."""
+def line(row: Row, chosen: list[Fitted]) -> list[str]:
+    """A row's cells as text, padded to their columns' widths."""
+    return ["".join(part for part, _ in cell(row, one.column, one.width)) for one in chosen]
 
 
-def sortable(by: GroupBy) -> set[SortKey]:
-    """What a table of such rows can be sorted by."""
-    return {column.sort for column in _all(by, "lifetime") if column.sort is not None}
-
-
-def line(row: Row, chosen: list[Column]) -> list[str]:
-    """A row's cells, padded to their columns' widths."""
-    return [_aligned(c, c.text(row, c.width)) for c in chosen]
-
-
-def headings(chosen: list[Column]) -> list[str]:
-    return [_aligned(c, text.cut(c.heading, c.width)) for c in chosen]
-
-
-def _all(by: GroupBy, latency: str) -> list[Column]:
-    prefix = {"charge": "", "alloc": "ALLOC ", "lifetime": "LIFE "}[latency]
-    columns = [
-        Column(by.value.upper(), 0, 100, _name, SortKey.CGROUP, left=True),
-        Column("STATE", 6, 85, lambda r, _: r.state.value, left=True),
-        Column("HELD", 6, 99, lambda r, _: text.size(r.held_bytes), SortKey.HELD),
-        Column("CHARGE/s", 8, 95, lambda r, _: text.rate(r.charge_rate), SortKey.CHARGE),
-        Column("UNCHARGE/s", 10, 70, lambda r, _: text.rate(r.uncharge_rate), SortKey.UNCHARGE),
-        Column("FAIL/s", 6, 40, lambda r, _: text.rate(r.fail_rate), SortKey.FAIL),
-        Column("OLDEST", 6, 80, lambda r, _: text.duration(r.oldest_seconds), SortKey.OLDEST),
-        Column(f"{prefix}P50", 9, 20, lambda r, _: text.duration(r.p50_seconds), SortKey.P50),
-        Column(f"{prefix}P99", 9, 30, lambda r, _: text.duration(r.p99_seconds), SortKey.P99),
-        Column("MISMATCH", 8, 35, _mismatches, SortKey.MISMATCH),
-        Column("TOP SITE", 0, 90, _site, left=True),
-    ]
-    hidden = {
-        GroupBy.SITE: {"FAIL/s", "OLDEST", "MISMATCH", f"{prefix}P50", f"{prefix}P99"},
-        GroupBy.KIND: {"FAIL/s", "OLDEST", "MISMATCH", f"{prefix}P50", f"{prefix}P99"},
-    }.get(by, set())
-    return [c for c in columns if c.heading not in hidden]
-
-
-_LEAST_SITE = 15
-
-
-def _least_width(chosen: list[Column]) -> int:
-    least = {0: _LEAST_NAME, len(chosen) - 1: _LEAST_SITE}
-    return sum(c.width or least.get(i, 0) for i, c in enumerate(chosen)) + _GAP * (len(chosen) - 1)
-
-
-def _stretched(chosen: list[Column], width: int) -> list[Column]:
-    """Gives the room that is left to the name, and a third of it to the call site."""
-    fixed = sum(c.width for c in chosen) + _GAP * (len(chosen) - 1)
-    room = max(2, width - fixed)
-    has_site = chosen[-1].width == 0 and len(chosen) > 1
-    site = max(_LEAST_SITE, room // 3) if has_site else 0
-    name = max(1, room - site)
-    widths = {0: name, len(chosen) - 1: max(1, room - name)} if has_site else {0: name}
+def headings(chosen: list[Fitted]) -> list[str]:
     return [
-        Column(c.heading, widths.get(i, c.width), c.worth, c.text, c.sort, c.left)
-        for i, c in enumerate(chosen)
+        text.padded(text.cut(one.heading, one.width), one.width, left=one.column.is_left) for one in chosen
     ]
 
 
-def _aligned(column: Column, cell: str) -> str:
-    cell = cell[: column.width]
-    return cell.ljust(column.width) if column.left else cell.rjust(column.width)
+def at(chosen: list[Fitted], x: int) -> Fitted | None:
+    """The column at a place of the screen's line."""
+    begin = 0
+    for one in chosen:
+        if begin <= x < begin + one.width:
+            return one
+        begin += one.width + _GAP
+    return None
 
 
-def _name(row: Row, width: int) -> str:
-    indent = "  " * row.depth
-    if row.depth:
-        own = row.name.rpartition("/")[2] or row.name
-        return indent + text.shortened(own, max(1, width - len(indent)))
-    name = row.name
-    if row.label is not None and len(name) > width:
-        name = row.label
-    return text.shortened(name, width)
+def _heading(column: Column, by: GroupBy, latency: str) -> str:
+    if column.unit is Unit.NAME:
+        return by.value.upper()
+    return _PREFIXES[latency] + column.heading if column.heading in ("P50", "P99") else column.heading
 
 
-def _host(row: Row, width: int) -> str:
-    return text.shortened(row.host or "", width)
+def _least(column: Column, width: int) -> int:
+    """A name is worth a quarter of a wide screen before there are further columns."""
+    if column.unit is Unit.NAME:
+        return max(_LEAST_NAME, min(_MOST_LEAST_NAME, width // 4 + 1))
+    return max(_LEAST_SITE, width // 8) if column.unit is Unit.SITE else column.width
 
 
-def _site(row: Row, width: int) -> str:
-    if not row.top_site:
-        return text.NOTHING
-    both = f"{row.top_site} ({row.top_kind})"
-    if row.top_site == f"({row.top_kind})":  # an unknown one says so once
-        both = row.top_site
-    return both if len(both) <= width else text.cut(row.top_site, width)
-
-
-def _mismatches(row: Row, _: int) -> str:
-    return text.NOTHING if row.mismatches is None else str(row.mismatches)
+def _widths(chosen: list[Column], width: int) -> list[int]:
+    """Gives the room that is left to the name, and a third of it to the call site."""
+    room = max(2, width - sum(c.width for c in chosen) - _GAP * (len(chosen) - 1))
+    has_site = any(c.unit is Unit.SITE for c in chosen)
+    name = max(1, room - max(_LEAST_SITE, room // 3)) if has_site else room
+    left = {Unit.NAME: name, Unit.SITE: max(1, room - name)}
+    return [left.get(c.unit, c.width) for c in chosen]

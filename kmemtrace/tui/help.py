@@ -1,48 +1,54 @@
-"""The help screen."""
+"""The help screen: the keys, and what each column says."""
 
+import textwrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
-_TEXT = """\
+from kmemtrace.model.columns import COLUMNS
+from kmemtrace.tui.hints import keys
+from kmemtrace.tui.stack import Page
+
+_KEYS = """\
 kmemtrace top
 
-  arrows, PgUp, PgDn   move
-  Enter                a row's call sites, then their stacks
-  s, r                 sort by the next column, reverse
+  arrows, j, k, PgUp, PgDn, Home, End
+                       move
+  Enter                the functions behind a row, then their stacks
+  s, >, <              sort by the next column on the screen, or the one before
+  r                    the other way round; so does a second click on a heading
   /                    filter; Enter keeps it, Escape clears it
   space                freeze the table, or let it go on; counting goes on
-  t                    cgroups as a tree
+  c                    count from now: rates, GROWTH, CHARGED and latencies are
+                       since then; Escape counts from the start again
+  t                    cgroups as a tree: a closed parent shows the sum of what
+                       is below it, an open one its own
+  right, left, +, -    in the tree: open, close; * opens or closes all
+  +, -, ], [           longer or shorter interval (in the tree: ] and [ only)
   d                    only removed cgroups that still hold pages
   m                    mismatches
   Escape, Backspace    back
+  Ctrl-Z               suspend; the shell's fg comes back
   q, Ctrl-C            quit; nothing stays in the kernel
 
-  HELD       kernel memory charged since the start and not yet uncharged,
-             by the cgroup that it was charged to
-  CHARGE/s   pages charged a second; UNCHARGE/s pages uncharged
-  FAIL/s     accounted allocations refused at a limit
-  OLDEST     how long the oldest of the held pages has been held
-  LIFE P50   half of the pages that were uncharged had been held shorter;
-             P99: 99 of 100
-  MISMATCH   charges that broke the promise; - where none is judged
-  TOP SITE   the function that most of the held pages were asked for by
-  STATE      dead: the cgroup was removed and still holds pages; gone: it
-             holds none, and is shown once for its last counts
+The columns, with the key that sorts by each. By CGROUP sorts N, by name.
 
-  missed     events skipped since a program of ours was running on that CPU
-  healed     pages whose free was missed, found when handed out again
-  swept      pages found to have left kernel accounting without a free
-  map full   entries refused, and in which map. pages: raise --max-pages;
-             cgroups, sites, lives: cgroups come and go faster than they are
-             read, or are too many: a shorter --interval, or one --cgroup
-  preexisting  memory that looks charged from before the start: it is not
-             followed
 """
+_LOSSES = """
+
+  missed       events skipped since a program of ours was running on that CPU
+  healed       pages whose free was missed, found when handed out again
+  swept        pages found to have left kernel accounting without a free
+  map full     entries refused, and in which map. pages: raise --max-pages;
+               cgroups, sites, lives: cgroups come and go faster than they are
+               read, or are too many: a shorter --interval, or one --cgroup
+  preexisting  memory that looks charged from before the start: it is not
+               followed
+"""
+_INDENT, _WIDTH = 17, 78
 
 
 class HelpScreen(Screen[None]):
@@ -51,5 +57,18 @@ class HelpScreen(Screen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        yield VerticalScroll(Static(_TEXT, markup=False))
-        yield Static("arrows scroll  Escape back  q quit", id="hints", markup=False)
+        yield Page(Static(_KEYS + _columns() + _LOSSES, markup=False))
+        yield Static(keys("arrows scroll  Escape back  q quit"), id="hints", markup=False)
+
+
+def _columns() -> str:
+    return "\n".join(
+        textwrap.fill(
+            column.meaning,
+            _WIDTH,
+            initial_indent=f"  {column.key:1}  {column.heading:{_INDENT - 5}}",
+            subsequent_indent=_INDENT * " ",
+        )
+        for column in COLUMNS
+        if column.meaning
+    )

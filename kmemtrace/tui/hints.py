@@ -1,13 +1,15 @@
 """The last line: what the keys do, as far as it fits."""
 
-from kmemtrace.model.rows import View
-from kmemtrace.tui import text
+from rich.text import Text
+
+from kmemtrace.model.view import View
+from kmemtrace.tui import style, text
 
 TYPING = "Enter keeps the filter  Escape clears it"
 """While the filter is typed every other key is a letter of it."""
 
 
-def hints(width: int, view: View, *, frozen: bool) -> str:
+def hints(width: int, view: View, *, frozen: bool, counting: bool) -> Text:
     """What is left out is on the help screen, which is always named."""
     parts = [
         (90, "Enter sites"),
@@ -15,11 +17,21 @@ def hints(width: int, view: View, *, frozen: bool) -> str:
         (40, "r reverse"),
         (85, "/ filter"),
         *([(95, "Escape clear")] if view.filter else []),
+        *([(95, "Escape from start")] if counting and not view.filter else []),
         (96, "space go on") if frozen else (70, "space freeze"),
         (94, "t flat") if view.tree else (60, "t tree"),
+        *([(93, "←→ fold")] if view.tree else []),
         (94, "d all") if view.dead_only else (65, "d dead"),
+        (50, "c count from now"),
         (30, "m mismatches"),
         (100, "? help"),
         (99, "q quit"),
     ]
-    return text.fitted(parts, width)
+    return keys(text.fitted(parts, width))
+
+
+def keys(line: str) -> Text:
+    """With the keys, the first words of the parts, standing out."""
+    found = Text(line, style.FAINT)
+    found.highlight_regex(r"(?:^|(?<=  ))\S+", style.KEY)
+    return found

@@ -1,11 +1,10 @@
 """What broke the promise: a line each, then the evidence; what only looks like it, and what is not judged."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
@@ -13,15 +12,21 @@ from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.snapshot import Mismatch, Snapshot
 from kmemtrace.report.mismatch import lines
 from kmemtrace.tui import text
+from kmemtrace.tui.hints import keys
+from kmemtrace.tui.shown import BACK, Following, Shown
+from kmemtrace.tui.stack import Page
 
-if TYPE_CHECKING:
-    from kmemtrace.tui.app import TopApp
-
-_BACK: list[BindingType] = [Binding("escape,backspace", "app.pop_screen", "back")]
 _WIDTHS = {"CLASS": 16, "SURE": 8, "TIMES": 7, "LAST": 8}
 
 
-class MismatchScreen(Screen[None]):
+class _Table(DataTable[Text]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+    ]
+
+
+class MismatchScreen(Following):
     """Follows the counting; the cursor stays on its mismatch."""
 
     CSS = """
@@ -31,30 +36,22 @@ class MismatchScreen(Screen[None]):
         color: ansi_default; background: ansi_default; text-style: reverse;
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [*_BACK, Binding("m", "app.pop_screen", "back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("m", "app.pop_screen", "back")]
 
-    app: "TopApp"
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, shown: Shown | None) -> None:
+        super().__init__(shown)
         self._listed: tuple[Mismatch, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Static("mismatches\n", id="title", markup=False)
-        yield DataTable[Text](id="mismatches", cursor_type="row", cell_padding=0)
-        yield VerticalScroll(Static("", id="found", markup=False))
+        yield _Table(id="mismatches", cursor_type="row", cell_padding=0)
+        yield Page(Static("", id="found", markup=False))
         yield Static("", id="hints", markup=False)
 
-    def on_mount(self) -> None:
-        self.watch(self.app, "shown", self._show)
-
-    def on_resize(self) -> None:
-        self._show()
-
-    def _show(self) -> None:
-        snapshot = self.app.shown
-        if snapshot is None:
+    def redraw(self) -> None:
+        if self.shown is None:
             return
+        snapshot = self.shown.snapshot
         table = self.query_one("#mismatches", DataTable)
         place = table.cursor_row
         before = _place(self._listed[place]) if place < len(self._listed) else None
@@ -71,7 +68,7 @@ class MismatchScreen(Screen[None]):
             table.move_cursor(row=places.index(before) if before in places else place, animate=False)
         self.query_one("#found", Static).update(_rest(snapshot))
         enter = "Enter evidence  " if self._listed else ""
-        self.query_one("#hints", Static).update(f"{enter}Escape back  q quit")
+        self.query_one("#hints", Static).update(keys(f"{enter}Escape back  q quit"))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.stop()
@@ -82,7 +79,7 @@ class MismatchScreen(Screen[None]):
 class EvidenceScreen(Screen[None]):
     """All that is known of one mismatch."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*_BACK]
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK]
 
     def __init__(self, mismatch: Mismatch) -> None:
         super().__init__()
@@ -90,8 +87,8 @@ class EvidenceScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         told = "\n".join(lines(self._mismatch))
-        yield VerticalScroll(Static(told, markup=False))
-        yield Static("Escape back  q quit", id="hints", markup=False)
+        yield Page(Static(told, markup=False))
+        yield Static(keys("Escape back  q quit"), id="hints", markup=False)
 
 
 def _place(mismatch: Mismatch) -> tuple[object, ...]:

@@ -2,8 +2,10 @@
 
 from functools import partial
 
-from kmemtrace.model.rows import View, latency_shown, rows
+from kmemtrace.model.row import latency_shown
+from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.view import View
 from kmemtrace.tui import columns, summary, text
 
 _LEAST_TABLE, _ENDLESS = 140, 10_000
@@ -25,8 +27,8 @@ def frame(
     chosen = fitted(width or _LEAST_TABLE)
     if width is None:
         width, room = _ENDLESS, _LEAST_TABLE
-        name = max((len(row.name) for row in table), default=0)
-        site = max((len(row.top_site) for row in table), default=0)
+        name = max((text.width(row.name) for row in table), default=0)
+        site = max((text.width(row.top_site[1]) for row in table), default=0)
         # The two share what room there is.
         while (short := max(name - chosen[0].width, site - chosen[-1].width)) > 0 and room < _ENDLESS:
             room += short

@@ -3,12 +3,14 @@
 from collections import Counter
 
 from kmemtrace.model.enums import Confidence
-from kmemtrace.model.rows import View
 from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
+from kmemtrace.model.view import View
 from kmemtrace.tui import text
 
 
-def title(snapshot: Snapshot, width: int, marks: str = "", frozen: str = "") -> str:
+def title(
+    snapshot: Snapshot, width: int, marks: str = "", frozen: str = "", interval: float | None = None
+) -> str:
     """What is watched and how; `frozen` comes first and `marks` last, and both before the rest
     where there is no room."""
     parts = [
@@ -17,16 +19,19 @@ def title(snapshot: Snapshot, width: int, marks: str = "", frozen: str = "") -> 
         (60, text.shortened(snapshot.host, 32)),
         (40, snapshot.kernel),
         (45, f"{snapshot.tier.value} tier{'' if snapshot.hosts is None else ' or better'}"),
+        (30, "" if interval is None else f"every {interval:g}s"),
         (90, marks),
     ]
     return text.fitted(parts, width)
 
 
-def marks(view: View) -> str:
-    """What of the view is not to be seen from the table itself."""
+def marks(view: View, counted_seconds: float | None = None) -> str:
+    """What of the view is not to be seen from the table itself; with the time since a baseline, if there is
+    one."""
     words = [f"sort {view.sort.value}{' reversed' if view.reverse else ''}"]
     words += [word for word, on in (("tree", view.tree), ("dead only", view.dead_only)) if on]
     words += [f"filter {text.cut(view.filter, 32)!r}"] if view.filter else []
+    words += [] if counted_seconds is None else [f"counted for {text.duration(counted_seconds)}"]
     return f"[{', '.join(words)}]"
 
 

@@ -1,153 +1,97 @@
-"""The table of rows: keeps the cursor on its row while rows come, go and change places.
+"""The table of rows: columns, colours, the tree's folds, and the heading to sort by."""
 
-Textual's DataTable measures every cell anew at each update, a quarter of a second for 400 rows.
-This one makes the lines that are on the screen and no others, however many rows there are.
-"""
-
+from collections.abc import Iterable
+from itertools import chain
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
-from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
-from kmemtrace.model.enums import CgroupState
-from kmemtrace.model.rows import Row, SortKey
-from kmemtrace.tui import columns
-from kmemtrace.tui.columns import Column
+from kmemtrace.model.row import Fold, Row
+from kmemtrace.model.view import Place, SortKey
+from kmemtrace.tui import columns, style
+from kmemtrace.tui.cells import Piece, cell
+from kmemtrace.tui.columns import Fitted
+from kmemtrace.tui.listing import Listing
 
-_HEADING, _SORTED = Style(bold=True), Style(bold=True, reverse=True)
-_LIVING, _DEAD = Style(), Style(dim=True)
-_SELECTED = Style(reverse=True)
+_GAP: Piece = (" ", style.PLAIN)
 
 
-class RowTable(ScrollView, can_focus=True):
-    """A heading that stays in place, and rows to move over."""
-
-    DEFAULT_CSS = """
-    RowTable { scrollbar-size-vertical: 1; scrollbar-gutter: stable; overflow-x: hidden; }
-    """
+class RowTable(Listing):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "up", show=False),
-        Binding("down", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("pagedown", "page(1)", "page down", show=False),
-        Binding("home", "first", "first", show=False),
-        Binding("end", "last", "last", show=False),
-        Binding("enter", "choose", "choose", show=False),
+        Binding("right,l", "open", "open", show=False),
+        Binding("left,h", "close", "close", show=False),
     ]
 
-    class Chosen(Message):
-        """The user wants to see what is behind a row."""
+    class Folded(Message):
+        """The user opens or closes a parent in the tree."""
 
-        def __init__(self, key: str) -> None:
+        def __init__(self, place: Place, *, opened: bool) -> None:
             super().__init__()
-            self.key = key
+            self.place, self.opened = place, opened
+
+    class SortChosen(Message):
+        """The user clicked on a heading."""
+
+        def __init__(self, sort: SortKey) -> None:
+            super().__init__()
+            self.sort = sort
 
     def __init__(self, id: str) -> None:  # noqa: A002 Textual's word
-        super().__init__(id=id)
-        self._rows: list[Row] = []
-        self._columns: list[Column] = []
-        self._sort = SortKey.HELD
-        self._cursor = 0
-        self._moved = False
-        """Until the user moves it, the cursor marks the first row, whichever that is."""
+        super().__init__(id)
+        self.rows: list[Row] = []
+        """What it shows."""
+        self._columns: list[Fitted] = []
 
     @property
-    def selected(self) -> str | None:
-        """Key of the row that the cursor is on."""
-        return self._rows[self._cursor].key if self._cursor < len(self._rows) else None
+    def sorts(self) -> list[SortKey]:
+        """What the columns on the screen can be sorted by, from left to right."""
+        return [one.column.sort for one in self._columns if one.column.sort is not None]
 
     @property
-    def row_width(self) -> int:
-        """Characters that a row can have."""
-        return self.size.width - self.scrollbar_size_vertical
+    def row(self) -> Row | None:
+        """That the cursor is on."""
+        return self.rows[self._cursor] if self._cursor < len(self.rows) else None
 
-    def show(self, found: list[Row], chosen: list[Column], sort: SortKey) -> None:
-        """Replaces what is shown. The cursor stays on its row's key; when that is gone, at its
-        place. Where it could be seen, it still can."""
-        key, seen = self.selected, self._is_seen(self._cursor)
-        self._rows, self._columns, self._sort = found, chosen, sort
-        self.virtual_size = Size(self.row_width, len(found) + 1)
-        if self._moved:
-            places = {row.key: at for at, row in enumerate(found)}
-            self._cursor = places.get(key or "", self._cursor)
-        self._move_to(self._cursor, follow=seen)
+    def show_rows(self, found: list[Row], chosen: list[Fitted], sort: SortKey) -> None:
+        self.rows, self._columns = found, chosen
+        styles = [style.SORTED if one.column.sort is sort else style.HEADING for one in chosen]
+        heading = zip(columns.headings(chosen), styles, strict=True)
+        self.show([row.key for row in found], _spaced([piece] for piece in heading), self._cells)
 
-    def render_line(self, y: int) -> Strip:
-        """Textual asks for line `y` of the widget; the first is the heading."""
-        width = self.row_width
-        if y == 0:
-            return self._heading().adjust_cell_length(width)
-        at = y - 1 + round(self.scroll_y)
-        if at >= len(self._rows):
-            return Strip.blank(width)
-        return self._row(at).adjust_cell_length(width)
+    def _cells(self, at: int) -> list[Piece]:
+        row = self.rows[at]
+        return _spaced(cell(row, one.column, one.width) for one in self._columns)
 
-    def _heading(self) -> Strip:
-        styles = [_SORTED if column.sort is self._sort else _HEADING for column in self._columns]
-        cells = zip(columns.headings(self._columns), styles, strict=True)
-        gap = Segment(" ")
-        return Strip([part for cell, style in cells for part in (Segment(cell, style), gap)])
+    def on_listing_heading_clicked(self, event: Listing.HeadingClicked) -> None:
+        event.stop()
+        clicked = columns.at(self._columns, event.x)
+        if clicked is not None and clicked.column.sort is not None:
+            self.post_message(self.SortChosen(clicked.column.sort))
 
-    def _row(self, at: int) -> Strip:
-        row = self._rows[at]
-        style = _DEAD if row.state is CgroupState.DEAD else _LIVING
-        if at == self._cursor:
-            style = _SELECTED
-        gap = Strip([Segment(" ", style)])
-        parts: list[Strip] = []
-        for column, cell in zip(self._columns, columns.line(row, self._columns), strict=True):
-            # A name may hold characters that take two columns.
-            parts += [Strip([Segment(cell, style)]).adjust_cell_length(column.width, style), gap]
-        return Strip.join(parts[:-1])
-
-    def _page(self) -> int:
-        """Rows that are on the screen."""
-        return max(1, self.size.height - 1)
-
-    def _is_seen(self, at: int) -> bool:
-        top = round(self.scroll_y)
-        return top <= at < top + self._page()
-
-    def _move_to(self, at: int, *, follow: bool = True) -> None:
-        self._cursor = max(0, min(at, len(self._rows) - 1))
-        top = round(self.scroll_y)
-        if follow and not self._is_seen(self._cursor):
-            below = self._cursor >= top
-            wanted = self._cursor - self._page() + 1 if below else self._cursor
-            self.scroll_to(y=wanted, animate=False, force=True, immediate=True)
-        self.refresh()
-
-    def action_move(self, by: int) -> None:
-        self._moved = True
-        self._move_to(self._cursor + by)
-
-    def action_page(self, by: int) -> None:
-        self.action_move(by * self._page())
-
-    def action_first(self) -> None:
-        self._moved = False
-        self._move_to(0)
-
-    def action_last(self) -> None:
-        self._moved = True
-        self._move_to(len(self._rows) - 1)
-
-    def action_choose(self) -> None:
-        if self.selected is not None:
-            self.post_message(self.Chosen(self.selected))
-
-    def on_click(self, event: events.Click) -> None:
-        """The first click moves the cursor to a row, one on the cursor's row chooses it."""
-        at = event.y - 1 + round(self.scroll_y)
-        if event.y == 0 or at >= len(self._rows):
+    def action_open(self) -> None:
+        """Opens a parent; in an open one goes to its first child."""
+        if self.row is None or self.row.fold is Fold.LEAF:
             return
-        if at == self._cursor:
-            self.action_choose()
+        if self.row.fold is Fold.OPEN:
+            self.action_move(1)
+        else:
+            self._fold(self.row, opened=True)
+
+    def action_close(self) -> None:
+        """Closes a parent; elsewhere goes to the parent."""
+        if self.row is None:
+            return
+        if self.row.fold is Fold.OPEN:
+            self._fold(self.row, opened=False)
+        elif self.row.depth:
+            above = (at for at in range(self._cursor, -1, -1) if self.rows[at].depth < self.row.depth)
+            self.action_move(next(above) - self._cursor)
+
+    def _fold(self, row: Row, *, opened: bool) -> None:
         self._moved = True
-        self._move_to(at)
+        self.post_message(self.Folded(row.place, opened=opened))
+
+
+def _spaced(cells: Iterable[Iterable[Piece]]) -> list[Piece]:
+    return list(chain.from_iterable((*one, _GAP) for one in cells))[:-1]

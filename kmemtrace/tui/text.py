@@ -1,15 +1,43 @@
-"""Numbers and names as short text, the same in every view."""
+"""Numbers and names as short text, the same in every view.
+
+Widths are columns of the screen, which is not the number of characters: one may take two, or none.
+"""
 
 import math
+
+from rich.cells import cell_len
 
 from kmemtrace.report.printable import printable
 
 NOTHING = "-"
 
 
+def width(text: str) -> int:
+    """Columns of the screen that it takes."""
+    return cell_len(text)
+
+
 def size(number: int) -> str:
     """Bytes in binary units: "0", "812K", "1.5M"."""
     return _scaled(number, 1024, ("", "K", "M", "G", "T", "P"))
+
+
+def change(number: int) -> str:
+    """Bytes more or less: "+1.5M", "-812K", "0"."""
+    return f"+{size(number)}" if number > 0 else size(number)
+
+
+def share(part: int, whole: int) -> str:
+    """ "42%"; "<1%" is not nothing, and "-" is a part of nothing."""
+    if whole <= 0:
+        return NOTHING
+    percent = 100 * part / whole
+    return "<1%" if 0 < percent < 1 else f"{percent:.0f}%"
+
+
+def count(number: int) -> str:
+    """Exact as long as that is short: "812", "34,120", "5.1M"."""
+    return f"{number:,}" if abs(number) < 1_000_000 else _scaled(number, 1000, ("", "k", "M", "G", "T"))
 
 
 def rate(per_second: float | None) -> str:
@@ -43,21 +71,40 @@ def duration(seconds: float | None) -> str:
 def shortened(name: str, width: int) -> str:
     """The end of a name tells more than its beginning: "…pods/pod1234/nginx"."""
     name = printable(name)
-    if len(name) <= width:
+    if cell_len(name) <= width:
         return name
-    return "…" + name[len(name) - width + 1 :] if width > 1 else name[:width]
+    if width <= 1:
+        return "…"[:width]
+    # A character has some marks above it at most: what has more is nobody's name.
+    end = name[-4 * width :]
+    while cell_len(end) > width - 1:
+        end = end[1:]
+    while end and not cell_len(end[0]):  # marks of a character that is gone
+        end = end[1:]
+    return "…" + end
 
 
 def cut(text: str, width: int) -> str:
     """The beginning of a sentence or symbol."""
     text = printable(text)
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+    if cell_len(text) <= width:
+        return text
+    begin = text[: 4 * max(0, width)]
+    while begin and cell_len(begin) > width - 1:
+        begin = begin[:-1]
+    return begin + "…"[:width]
+
+
+def padded(text: str, width: int, *, left: bool = True) -> str:
+    """At its side of so many columns."""
+    blanks = " " * (width - cell_len(text))
+    return text + blanks if left else blanks + text
 
 
 def fitted(parts: list[tuple[int, str]], width: int) -> str:
     """(worth, words) joined to a line; where there is no room the words of least worth go first."""
     chosen = [part for part in parts if part[1]]
-    while len(chosen) > 1 and sum(len(words) + 2 for _, words in chosen) - 2 > width:
+    while len(chosen) > 1 and sum(cell_len(words) + 2 for _, words in chosen) - 2 > width:
         chosen.remove(min(chosen))
     return cut("  ".join(words for _, words in chosen), width)
 

@@ -65,7 +65,7 @@ class Terminal:
     def top(self) -> int:
         """Starts top and waits for its table; answers its process id."""
         self.type(f"clear; {TOP}; status=$?; echo status=''$status")
-        wait_for(lambda: "UNCHARGE/s" in self.text(), self.text)
+        wait_for(lambda: "CHARGE/s" in self.text(), self.text)
         shell = self.tmux("display-message", "-p", "#{pane_pid}").strip()
         children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         assert len(children) == 1
@@ -162,6 +162,24 @@ def test_it_ends_cleanly(end: Callable[[Terminal, int], None], terminal: Termina
     no_longer_in_kernel(of_top)
 
 
+def test_ctrl_z_suspends_and_fg_comes_back(terminal: Terminal) -> None:
+    settings = terminal.ask("stty -a")
+    pid = terminal.top()
+    terminal.key("C-z")
+    wait_for(lambda: state(pid) == "T", terminal.text)
+    wait_for(lambda: terminal.text().rstrip().endswith("$"), terminal.text)
+    assert "CGROUP" not in terminal.text(), "the shell's screen is back"
+    assert terminal.ask("stty -a") == settings
+    terminal.type("fg")
+    wait_for(lambda: "CHARGE/s" in terminal.text(), terminal.text)
+    wait_for(lambda: state(pid) != "T", terminal.text)
+    terminal.key("?")
+    wait_for(lambda: "suspend" in terminal.text(), terminal.text)
+    terminal.key("q")
+    wait_for(lambda: not is_alive(pid), terminal.text)
+    assert terminal.ask("stty -a") == settings
+
+
 def test_a_closed_terminal_ends_it(terminal: Terminal) -> None:
     before = in_kernel()
     pid = terminal.top()
@@ -190,7 +208,12 @@ def test_a_terminal_that_takes_no_more_output_does_not_keep_it(terminal: Termina
 
 def is_running(pid: int) -> bool:
     """And not a zombie: the shell above it waits for it."""
+    return state(pid) not in ("", "Z")
+
+
+def state(pid: int) -> str:
+    """As ps names it: "T" is stopped; empty when there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
-        return False
+        return ""

@@ -5,10 +5,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from kmemtrace.model.rows import View
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.view import View
 from kmemtrace.tui.app import TopApp
 from kmemtrace.tui.table import RowTable
 from tests import sample
@@ -76,6 +77,21 @@ class Screen:
                     found |= set(str(segment.style).split())
                 at += len(segment.text)
         return found
+
+    def colours(self) -> set[str]:
+        """Of all that is on the screen, but for the terminal's own."""
+        styles = [segment.style for strip in self.app.screen._compositor.render_strips() for segment in strip]
+        found = {c.name for style in styles if style for c in (style.color, style.bgcolor) if c}
+        return found - {"default"}
+
+    def end_of(self, part: str) -> int:
+        """Column of the screen after the text `part`, which counts two for some characters."""
+        line = next(line for line in self.lines() if part in line)
+        return cell_len(line[: line.index(part) + len(part)])
+
+    async def click(self, x: int, y: int) -> None:
+        await self._pilot.click(offset=(x, y))
+        await self._pilot.pause()
 
     def selected(self) -> str | None:
         """Key of the row that the cursor is on."""

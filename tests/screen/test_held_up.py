@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from kmemtrace.model.rows import View
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.view import View
 from kmemtrace.tui.app import TopApp
 from tests.sample import busy
 

@@ -8,8 +8,8 @@ import pytest
 
 from kmemtrace.errors import CannotError
 from kmemtrace.model.histogram import Histogram
-from kmemtrace.model.rows import GroupBy, SortKey, View
 from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.view import GroupBy, SortKey, View
 from kmemtrace.tui.app import TopApp
 from tests import sample
 from tests.screen.conftest import NARROW, WIDE, OnScreen, Screen
@@ -36,13 +36,14 @@ NO_LOSSES = {"recursion_misses": {}, "healed": 0, "swept": 0}
     [
         (
             NARROW,
-            "CGROUP STATE HELD CHARGE/s UNCHARGE/s OLDEST TOP SITE",
+            "CGROUP STATE HELD GROWTH CHARGE/s OLDEST TOP SITE",
             "Enter sites  s sort  / filter  space freeze  t tree  d dead  ? help  q quit",
         ),
         (
             WIDE,
-            "CGROUP STATE HELD CHARGE/s UNCHARGE/s FAIL/s OLDEST LIFE P50 LIFE P99 MISMATCH TOP SITE",
-            "Enter sites  s sort  r reverse  / filter  space freeze  t tree  d dead  m mismatches  " + ALWAYS,
+            "CGROUP STATE HELD GROWTH CHARGE/s UNCHARGE/s FAIL/s OLDEST LIFE P50 LIFE P99 MISMATCH TOP SITE",
+            "Enter sites  s sort  r reverse  / filter  space freeze  t tree  d dead  c count from now  "
+            "m mismatches  " + ALWAYS,
         ),
     ],
     ids=["80x24", "140x40"],
@@ -64,7 +65,9 @@ def test_first_frame(size: tuple[int, int], headings: str, hints: str, on_screen
 def test_every_cell_of_a_row(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
         row = next(line for line in screen.table() if "nginx" in line)
-        expected = "/system.slice/nginx.service online 480K 260 200 0 12s 8.2µs 2.1ms 0 alloc_skb_with_frags"
+        expected = (
+            "/system.slice/nginx.service online 480K +480K 260 200 0 12s 8.2µs 2.1ms 0 alloc_skb_with_fr…"
+        )
         assert " ".join(row.split()) == expected
 
     on_screen(play, WIDE)
@@ -168,9 +171,9 @@ def test_filter_is_typed_in_sight_then_cleared(on_screen: OnScreen) -> None:
         assert screen.lines()[-2] == " filter /  ngiq"
         assert screen.hints() == "Enter keeps the filter  Escape clears it"
         await screen.press("backspace")
-        assert names(screen) == ["nginx.service", "filter"]
+        assert names(screen) == ["…/nginx.service", "filter"]
         await screen.press("enter")
-        assert names(screen) == ["nginx.service"]
+        assert names(screen) == ["…/nginx.service"]
         assert "filter 'ngi'" in screen.header()
         assert "Escape clear" in screen.hints()
         await screen.press("escape")
@@ -219,8 +222,8 @@ def test_an_empty_table_says_why(
 
 def test_dead_only(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
-        assert "dim" in screen.styles_of("/batch/job-17")
-        assert "dim" not in screen.styles_of("/user.slice")
+        assert {"bold", "magenta"} <= screen.styles_of("job-17")
+        assert "magenta" not in screen.styles_of("user.slice")
         await screen.press("d")
         assert names(screen) == ["/batch/job-17"]
         assert " dead " in screen.table()[1]
@@ -252,7 +255,13 @@ def test_tree(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
         assert names(screen) == ["/a/b", "/z", "/a/b/c", "/a"]
         await screen.press("t")
-        assert [line[:6].rstrip() for line in screen.table()[1:]] == ["/z", "/a", "  b", "    c"]
+        assert [line[:9].rstrip() for line in screen.table()[1:]] == [
+            "▾ /",
+            "  ▾ a",
+            "    ▾ b",
+            "        c",
+            "    z",
+        ]
         assert "tree" in screen.header()
         await screen.press("t")
         assert names(screen) == ["/a/b", "/z", "/a/b/c", "/a"]
@@ -268,7 +277,7 @@ def test_sort_and_reverse(on_screen: OnScreen) -> None:
         assert names(screen) == ["/job", "/cron", "/web"]
         assert "sort held reversed" in screen.header()
         await screen.press("r")
-        for key in (SortKey.CHARGE, SortKey.UNCHARGE, SortKey.FAIL):
+        for key in (SortKey.GROWTH, SortKey.CHARGE, SortKey.UNCHARGE, SortKey.FAIL):
             await screen.press("s")
             assert f"[sort {key.value}]" in screen.header()
         assert "reverse" not in screen.styles_of("HELD")
@@ -346,7 +355,7 @@ def test_the_drill_down_tells_what_the_columns_cannot(on_screen: OnScreen) -> No
 
 def test_call_sites_follow_the_counting_until_their_cgroup_is_gone(on_screen: OnScreen) -> None:
     def fading(step: int) -> Snapshot:
-        return growing(step) if step < 2 else sample.snapshot()
+        return growing(step) if step < 2 else sample.snapshot(time=growing(step).time)
 
     async def play(screen: Screen) -> None:
         await screen.press("end", "enter")
@@ -355,7 +364,11 @@ def test_call_sites_follow_the_counting_until_their_cgroup_is_gone(on_screen: On
         await screen.step(1)
         assert "3.9M" in screen.text()
         await screen.step(2)
-        assert screen.lines()[0] == "It holds nothing any more."
+        assert screen.lines()[0] == "/job"
+        assert "GONE  it holds nothing any more; when last seen, 2.0s ago, it held 3.9M" in screen.lines()[1]
+        assert "anon_pipe_write" in screen.text()
+        await screen.step(3)
+        assert "when last seen, 4.0s ago, it held 3.9M" in screen.lines()[1]
         await screen.press("escape")
         assert "No page was charged" in screen.text()
 
@@ -444,7 +457,24 @@ def test_help_and_back(on_screen: OnScreen) -> None:
         await screen.press("escape")
         assert screen.lines() == main
 
-    on_screen(play, WIDE)
+    on_screen(play, (100, 80))
+
+
+def shown(screen: Screen) -> list[str]:
+    """The page, without hints and scrollbar."""
+    return [line[:76].rstrip() for line in screen.lines()[:-1]]
+
+
+def test_help_scrolls_by_arrows_and_as_in_vi(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("question_mark")
+        begin = shown(screen)
+        await screen.press("j", "j")
+        assert shown(screen)[:-2] == begin[2:]
+        await screen.press("k", "up")
+        assert shown(screen) == begin
+
+    on_screen(play, NARROW)
 
 
 def test_without_a_mismatch_the_screen_says_what_was_looked_for(on_screen: OnScreen) -> None:

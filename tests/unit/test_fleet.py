@@ -14,8 +14,9 @@ from kmemtrace.fleet.prometheus import Prometheus, Sample
 from kmemtrace.fleet.snapshots import Fleet
 from kmemtrace.model.document import document
 from kmemtrace.model.enums import CgroupState, Tier
-from kmemtrace.model.rows import View, rows
+from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import MapFill
+from kmemtrace.model.view import View
 from kmemtrace.tui.plain import frame
 from tests.prometheus import ROOT
 
@@ -109,11 +110,13 @@ def test_rates_are_those_between_two_readings() -> None:
     server = Server()
     fleet = Fleet(server)
     first = fleet.snapshot()
-    assert [row.charge_rate for row in rows(first, None, View())] == [0, 0, 0]
+    assert [row.charge_rate for row in rows(first, None, View())] == [None, None, None]
     server.charged = 800
     server.held = [sample("held_bytes", 150 * 4096, cgroup="/web", state="online")]
     second = fleet.snapshot()
     (row,) = rows(second, first, View())
+    assert row.charge_rate is not None
+    assert row.uncharge_rate is not None
     assert row.charge_rate * second.seconds_since(first) == pytest.approx(300)
     assert row.uncharge_rate * second.seconds_since(first) == pytest.approx(250)
     assert row.key == rows(first, None, View())[0].key
@@ -139,10 +142,12 @@ def test_trees_are_by_host() -> None:
     ]
     table = rows(Fleet(server).snapshot(), None, View(tree=True))
     assert sorted((r.host or "", r.name, r.depth) for r in table) == [
-        ("a:9796", "/web", 0),
-        ("a:9796", "/web/one", 1),
-        ("b:9796", "/web", 0),
-        ("b:9796", "/web/one", 1),
+        ("a:9796", "/", 0),
+        ("a:9796", "/web", 1),
+        ("a:9796", "/web/one", 2),
+        ("b:9796", "/", 0),
+        ("b:9796", "/web", 1),
+        ("b:9796", "/web/one", 2),
     ]
 
 

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from kmemtrace.model.columns import COLUMNS, columns_of
 from kmemtrace.model.enums import CgroupState, SiteKind
-from kmemtrace.model.rows import GroupBy, SortKey, View, detail, rows, selected
+from kmemtrace.model.rows import rows, selected
+from kmemtrace.model.view import GroupBy, SortKey, View
 from tests.sample import CONTAINER, NGINX, TABLE_STACK, busy, cgroup, site, snapshot
 
 THREE = snapshot(
@@ -87,33 +89,10 @@ def test_by_kind_adds_up_across_cgroups() -> None:
     assert held == {"pipe": 18, "page_table": 5}
 
 
-def test_tree_puts_children_under_the_nearest_ancestor_with_a_row() -> None:
-    paths = ("/a/b/c/d", "/a", "/x/y", "/a/b/c/d/e")
-    now = snapshot(*(cgroup(path, (site(9 - i),)) for i, path in enumerate(paths)))
-    table = rows(now, None, View(tree=True))
-    assert [(row.name, row.depth) for row in table] == [
-        ("/a", 0),
-        ("/a/b/c/d", 1),
-        ("/a/b/c/d/e", 2),
-        ("/x/y", 0),
-    ]
-
-
 def test_mismatches_are_none_where_they_are_not_judged() -> None:
     assert {row.mismatches for row in rows(busy(), None, View())} == {0}
     blind = dataclasses.replace(busy(), unseen={"mismatches": "no class is judged"})
     assert {row.mismatches for row in rows(blind, None, View())} == {None}
-
-
-def test_detail() -> None:
-    key = next(r.key for r in rows(busy(), None, View()) if r.name == CONTAINER)
-    found = detail(busy(), GroupBy.CGROUP, key)
-    assert found is not None
-    assert [(s.symbol, s.held_pages) for _, s in found.sites] == [
-        ("anon_pipe_write", 1200),
-        ("pte_alloc_one", 311),
-    ]
-    assert detail(busy(), GroupBy.CGROUP, "0:999999") is None
 
 
 def test_selected_keeps_the_cgroups_of_the_view_in_its_order() -> None:
@@ -121,3 +100,33 @@ def test_selected_keeps_the_cgroups_of_the_view_in_its_order() -> None:
     assert [c.path for c in chosen.cgroups] == ["/b", "/c", "/a"]
     assert selected(THREE, None, View(dead_only=True)).cgroups == (THREE.cgroups[1],)
     assert chosen.losses == THREE.losses
+
+
+def test_counts_from_a_baseline_leave_what_is_held_as_it_is() -> None:
+    (row,) = (r for r in rows(busy(9), busy(8), View(), baseline=busy(5)) if r.name == CONTAINER)
+    assert (row.charged_pages, row.uncharged_pages, row.charge_rate) == (4000, 4000, 4000 / 8.0)
+    assert (row.held_pages, row.growth_bytes) == (1511, 0)
+    assert row.quantile_seconds(0.5) is None, "no page that ended since then"
+    (row,) = (r for r in rows(busy(9), busy(8), View()) if r.name == CONTAINER)
+    assert (row.charged_pages, row.charge_rate) == (49_311, 1000 / 2.0)
+
+
+def test_growth_is_since_the_frame_before_or_the_start() -> None:
+    now, before = snapshot(cgroup("/a", (site(9, 4),))), snapshot(cgroup("/a", (site(8, 1),)))
+    assert [row.growth_bytes for row in rows(now, before, View())] == [-2 * 4096]
+    assert [row.growth_bytes for row in rows(now, None, View())] == [5 * 4096]
+
+
+def test_no_time_tells_no_rate() -> None:
+    assert [row.charge_rate for row in rows(busy(3), busy(3), View(), baseline=busy(3))] == [None] * 4
+
+
+@pytest.mark.parametrize("fleet", [False, True])
+@pytest.mark.parametrize("by", list(GroupBy))
+def test_each_sort_is_by_a_column_of_its_own_with_a_key_of_its_own(by: GroupBy, fleet: bool) -> None:
+    assert {column.sort for column in COLUMNS if column.sort} == set(SortKey)
+    keys = [column.key for column in COLUMNS if column.sort]
+    assert len(set(keys)) == len(keys)
+    assert {"P99", "OLDEST"} & {c.heading for c in columns_of(by, fleet=fleet)} == (
+        {"P99", "OLDEST"} if by in (GroupBy.CGROUP, GroupBy.CONTAINER) and not fleet else set()
+    )

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from kmemtrace.model.enums import SiteKind
-from kmemtrace.model.rows import GroupBy, View
+from kmemtrace.model.view import GroupBy, View
 from kmemtrace.tui import columns, text
 from kmemtrace.tui.plain import frame
 from tests.sample import busy, cgroup, site, snapshot
@@ -49,7 +50,7 @@ def test_duration(seconds: float | None, shown: str) -> None:
 @given(st.text(), st.integers(1, 80))
 def test_shortened_and_cut_fit_and_print(name: str, width: int) -> None:
     for short in (text.shortened(name, width), text.cut(name, width)):
-        assert len(short) <= width
+        assert cell_len(short) <= width
         assert not any(ord(c) < 32 or ord(c) == 127 for c in short)
 
 

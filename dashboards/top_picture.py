@@ -1,0 +1,99 @@
+"""make picture: `kmemtrace top` as it is, on some 300 cgroups with small loads, as SVG for the README.
+
+A real run on this machine's kernel, root only. The cgroups have the names of a container host's
+(dashboards/host.py); this machine's own name, and the cgroup that all of them are below, are left out.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dashboards.host import host
+from kmemtrace.cgroups.labels import label
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.errors import KmemtraceError
+from kmemtrace.model.snapshot import Cgroup, Snapshot
+from kmemtrace.model.view import View
+from kmemtrace.tui.app import TopApp
+
+_BELOW = "kmemtrace-picture"
+_HOST = "node-7"
+_SIZES = ("80x24", "140x40", "220x60")
+_MONOSPACE = "font-family: monospace;"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("docs"), help="default: %(default)s")
+    parser.add_argument("--frames", type=int, default=12, help="to watch first; default: %(default)s")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds; default: %(default)s")
+    parser.add_argument("--sizes", nargs="*", default=_SIZES, help=f"default: {' '.join(_SIZES)}")
+    parser.add_argument("--keys", nargs="*", default=[], help="to press before, as Textual names them")
+    parser.add_argument("--name", default="top", help="of the files, before the size; default: %(default)s")
+    options = parser.parse_args()
+    try:
+        with host(_BELOW) as begin, make_tracer(subtree=f"/{_BELOW}") as tracer:
+            begin()
+            pictures = asyncio.run(_pictures(lambda: _renamed(tracer.snapshot()), options))
+    except KmemtraceError as error:
+        print(f"kmemtrace: {error}", file=sys.stderr)
+        return error.status
+    for size, picture in pictures.items():
+        file = options.folder / f"{options.name}-{size}.svg"
+        file.write_text(picture, encoding="utf-8")
+        print(file)
+    return 0
+
+
+async def _pictures(source: Callable[[], Snapshot], options: argparse.Namespace) -> dict[str, str]:
+    """One of each size, of the same run."""
+    app = TopApp(source, options.interval, View())
+    made: dict[str, str] = {}
+    async with app.run_test() as pilot:
+        seen: list[Snapshot] = []
+        while len(seen) < options.frames:
+            await asyncio.sleep(options.interval / 10)
+            if app.latest is not None and app.latest not in seen[-1:]:
+                seen.append(app.latest)
+        for size in options.sizes:
+            await pilot.resize_terminal(*map(int, size.split("x")))
+            await pilot.pause()
+            if not made:
+                await pilot.press(*options.keys)
+            await pilot.pause()
+            made[size] = _of_any_font(app.export_screenshot(title="kmemtrace top"))
+    return made
+
+
+def _renamed(snapshot: Snapshot) -> Snapshot:
+    """As of a host whose root is the cgroup that all of it is below."""
+    return dataclasses.replace(
+        snapshot,
+        host=_HOST,
+        kernel=snapshot.kernel.partition("-")[0],
+        cgroups=tuple(map(_renamed_cgroup, snapshot.cgroups)),
+    )
+
+
+def _renamed_cgroup(cgroup: Cgroup) -> Cgroup:
+    path = _below(cgroup.path)
+    heir = None if cgroup.reparented_to is None else _below(cgroup.reparented_to)
+    return dataclasses.replace(cgroup, path=path, label=label(path), reparented_to=heir)
+
+
+def _below(path: str) -> str:
+    return path.removeprefix(f"/{_BELOW}") or "/"
+
+
+def _of_any_font(picture: str) -> str:
+    """Without fonts from elsewhere: whatever the reader's browser takes for a terminal's."""
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    return re.sub(r"font-family: [^;]*;", _MONOSPACE, picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""One line of a table, and what it is measured against."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.sums import Sums
+from kmemtrace.model.view import Place
+
+
+class Fold(Enum):
+    """What the tree shows below a row."""
+
+    LEAF = ""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is the same for all rows of a table: the time that rates are of, and how to read counts."""
+
+    seconds: float
+    page_size: int
+    latency: str
+    """Which latency P50 and P99 show: "charge", "alloc" or "lifetime"."""
+    judged: bool
+    """Whether this kernel lets mismatches be judged."""
+    from_baseline: bool = False
+    """Counts begin where the user said so, not at the start of the tracing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Rates are per second, pages are base pages; None stands for what is not known or not judged."""
+
+    key: str
+    sums: Sums
+    """What it shows: of a closed parent, its children with it."""
+    before: Sums | None
+    """The same at the beginning of the span; None where there was none."""
+    span: Span
+    own: Sums
+    """Without children."""
+    in_tree: bool = False
+    depth: int = 0
+    fold: Fold = Fold.LEAF
+    hidden: int = 0
+    """How many rows a closed parent hides."""
+    is_context: bool = False
+    """It is there for the sake of a row below it only."""
+
+    @property
+    def name(self) -> str:
+        return self.sums.name
+
+    @property
+    def label(self) -> str | None:
+        return self.sums.label
+
+    @property
+    def host(self) -> str | None:
+        """Of a cgroup, where there are several hosts."""
+        return self.sums.host
+
+    @property
+    def place(self) -> Place:
+        return self.sums.place
+
+    @property
+    def state(self) -> CgroupState | None:
+        """Its own, of the liveliest of its cgroups; None of a cgroup that nothing was charged to."""
+        return self.own.state
+
+    @property
+    def dead_cgroups(self) -> int:
+        """Removed ones among those that it adds up, when not all are."""
+        return self.sums.dead if self.sums.has_cgroups and self.state is not CgroupState.DEAD else 0
+
+    @property
+    def held_pages(self) -> int:
+        return self.sums.held
+
+    @property
+    def held_bytes(self) -> int:
+        return self.sums.held * self.span.page_size
+
+    @property
+    def growth_bytes(self) -> int:
+        """Change of what is held."""
+        before = 0 if self.before is None else self.before.held
+        return (self.sums.held - before) * self.span.page_size
+
+    @property
+    def charged_pages(self) -> int:
+        return self.sums.charged - self._base("charged")
+
+    @property
+    def uncharged_pages(self) -> int:
+        return self.sums.uncharged - self._base("uncharged")
+
+    @property
+    def charge_rate(self) -> float | None:
+        return self._rate("charged")
+
+    @property
+    def uncharge_rate(self) -> float | None:
+        return self._rate("uncharged")
+
+    @property
+    def fail_rate(self) -> float | None:
+        """Charges."""
+        return self._rate("failed")
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        return self.sums.oldest
+
+    @property
+    def mismatches(self) -> int | None:
+        """Since the start, always."""
+        return self.sums.mismatches if self.span.judged else None
+
+    @property
+    def top_site(self) -> tuple[str, str]:
+        """Kind and function."""
+        return self.sums.top_site()
+
+    def quantile_seconds(self, quantile: float) -> float | None:
+        histogram = self.latency().get(self.span.latency)
+        return None if histogram is None else histogram.quantile_seconds(quantile)
+
+    def latency(self) -> dict[str, Histogram]:
+        now = self.sums.latency()
+        if not self.span.from_baseline or self.before is None:
+            return now
+        base = self.before.latency()
+        return {name: h - base[name] if name in base else h for name, h in now.items()}
+
+    def _base(self, count: str) -> int:
+        if not self.span.from_baseline or self.before is None:
+            return 0
+        found: int = getattr(self.before, count)
+        return found
+
+    def _rate(self, count: str) -> float | None:
+        if self.span.seconds <= 0:
+            return None
+        before: int = 0 if self.before is None else getattr(self.before, count)
+        change: int = getattr(self.sums, count) - before
+        return max(0, change) / self.span.seconds
+
+
+def latency_shown(snapshot: Snapshot) -> str:
+    """Which latency the P50 and P99 columns show: of charges where the tier sees them, else of
+    allocations, else how long pages were held."""
+    for name in ("charge", "alloc"):
+        if any(name in cgroup.latency for cgroup in snapshot.cgroups):
+            return name
+    return "lifetime"

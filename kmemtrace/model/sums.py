@@ -1,0 +1,142 @@
+"""What the rows of a table add up: cgroups, or call sites of many cgroups."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.snapshot import Cgroup, Site, Snapshot
+from kmemtrace.model.view import GroupBy, Place
+
+_LIVELINESS = {state: at for at, state in enumerate(CgroupState)}
+"""Least of what lives, most of what is gone."""
+_NO_LABEL = "(no container or unit)"
+
+
+@dataclass(slots=True)
+class Sums:
+    """Of one row. The counts are added up at once; call sites and latencies, which take long and which only
+    the rows on the screen show, when they are asked for."""
+
+    name: str
+    label: str | None = None
+    host: str | None = None
+    dead: int = 0
+    """How many cgroups were removed and still hold pages."""
+    state: CgroupState | None = None
+    """Of the liveliest of what it adds up; None of nothing."""
+    charged: int = 0
+    uncharged: int = 0
+    failed: int = 0
+    mismatches: int = 0
+    oldest: float | None = None
+    parts: list["Cgroup | tuple[Cgroup, Site] | Sums"] = field(default_factory=list)
+    """What was added: cgroups whole, call sites without the others of their cgroups, sums of children."""
+
+    @property
+    def held(self) -> int:
+        return self.charged - self.uncharged
+
+    @property
+    def has_cgroups(self) -> bool:
+        """Whether it adds up whole cgroups, not single call sites."""
+        return not self.parts or not isinstance(self.parts[0], tuple)
+
+    @property
+    def place(self) -> Place:
+        """Of a cgroup's row."""
+        return Place(self.host, self.name)
+
+    def add_cgroup(self, cgroup: Cgroup) -> None:
+        self.parts.append(cgroup)
+        self._add_state(cgroup.state)
+        self.charged += cgroup.charged_pages
+        self.uncharged += cgroup.uncharged_pages
+        self.failed += cgroup.failed_charges
+        if cgroup.mismatches:
+            self.mismatches += sum(cgroup.mismatches.values())
+        self._add_age(cgroup.oldest_seconds)
+
+    def add_site(self, cgroup: Cgroup, site: Site) -> None:
+        """The ages of pages are known by cgroup only."""
+        self.parts.append((cgroup, site))
+        self._add_state(cgroup.state)
+        self.charged += site.charged_pages
+        self.uncharged += site.uncharged_pages
+
+    def add_below(self, child: "Sums") -> None:
+        """All of a child, with what is below it."""
+        self.parts.append(child)
+        self.dead += child.dead
+        if child.state is not None:
+            self._live(child.state)
+        self.charged += child.charged
+        self.uncharged += child.uncharged
+        self.failed += child.failed
+        self.mismatches += child.mismatches
+        self._add_age(child.oldest)
+
+    def _add_state(self, state: CgroupState) -> None:
+        self.dead += state is CgroupState.DEAD
+        self._live(state)
+
+    def _live(self, state: CgroupState) -> None:
+        if self.state is None or _LIVELINESS[state] < _LIVELINESS[self.state]:
+            self.state = state
+
+    def _add_age(self, seconds: float | None) -> None:
+        if seconds is not None and (self.oldest is None or seconds > self.oldest):
+            self.oldest = seconds
+
+    def all_cgroups(self) -> Iterator[Cgroup]:
+        # Cgroups may be nested deeper than calls in Python.
+        waiting = [self]
+        while waiting:
+            one = waiting.pop()
+            for part in one.parts:
+                if isinstance(part, Cgroup):
+                    yield part
+                elif isinstance(part, Sums):
+                    waiting.append(part)
+
+    def all_sites(self) -> Iterator[tuple[Cgroup, Site]]:
+        for part in self.parts:
+            if isinstance(part, tuple):
+                yield part
+        for cgroup in self.all_cgroups():
+            for site in cgroup.sites:
+                yield cgroup, site
+
+    def top_site(self) -> tuple[str, str]:
+        """Kind and function that most of the held pages were asked for by; empty where none is known."""
+        held: dict[tuple[str, str], int] = defaultdict(int)
+        for _, site in self.all_sites():
+            held[site.kind.value, site.symbol] += site.held_pages
+        return max(held, key=held.__getitem__, default=("", ""))
+
+    def latency(self) -> dict[str, Histogram]:
+        found: dict[str, Histogram] = {}
+        for cgroup in self.all_cgroups():
+            for name, histogram in cgroup.latency.items():
+                old = found.get(name)
+                found[name] = histogram if old is None else old + histogram
+        return found
+
+
+def sums(snapshot: Snapshot, by: GroupBy) -> dict[str, Sums]:
+    """By the key of the row, which names it from one Snapshot to the next."""
+    groups: dict[str, Sums] = {}
+    for cgroup in snapshot.cgroups:
+        if by is GroupBy.CGROUP:
+            key = f"{cgroup.key.hierarchy}:{cgroup.key.id}"
+            groups[key] = group = Sums(cgroup.path, cgroup.label, cgroup.host)
+            group.add_cgroup(cgroup)
+        elif by is GroupBy.CONTAINER:
+            key = cgroup.label or _NO_LABEL
+            groups.setdefault(key, Sums(key, cgroup.label)).add_cgroup(cgroup)
+        else:
+            for site in cgroup.sites:
+                key = site.symbol if by is GroupBy.SITE else site.kind.value
+                groups.setdefault(key, Sums(key)).add_site(cgroup, site)
+    return groups

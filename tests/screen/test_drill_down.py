@@ -1,0 +1,116 @@
+"""Behind a row: functions, stacks, and a sparkline of what it held."""
+
+import dataclasses
+
+from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.view import GroupBy, View
+from tests import sample
+from tests.screen.conftest import NARROW, WIDE, OnScreen, Screen
+
+FAULT, FORK = (*sample.TABLE_STACK, "exc_page_fault+0x7"), (*sample.TABLE_STACK[:2], "copy_page_range+0x31")
+
+
+def job(step: int) -> Snapshot:
+    """Page tables by two stacks, pipes by one; what the pipes hold grows with each step."""
+    tables = [
+        sample.site(charged, 1, SiteKind.PAGE_TABLE, "pte_alloc_one", stack)
+        for charged, stack in ((41, FAULT), (21, FORK))
+    ]
+    made = sample.cgroup("/job", (*tables, sample.site(20 + 20 * step)))
+    return sample.snapshot(made, time=1_780_000_000.0 + 2 * step)
+
+
+def functions(screen: Screen) -> list[str]:
+    """The lines between the heading and the histograms."""
+    lines = screen.lines()
+    begin = next(at for at, line in enumerate(lines) if line.startswith("FUNCTION"))
+    return [" ".join(line.split()) for line in lines[begin + 1 :] if "%" in line]
+
+
+def test_a_function_is_one_line_with_its_share_and_its_stacks_below(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("enter")
+        assert functions(screen) == [
+            "▸ pte_alloc_one (2 stacks) page_table 240K 75% 248K 76%",
+            "anon_pipe_write < vfs_write < ksy… pipe 80K 25% 80K 24%",
+        ]
+        await screen.press("enter")
+        assert functions(screen) == [
+            "▾ pte_alloc_one (2 stacks) page_table 240K 75% 248K 76%",
+            "__pte_alloc < handle_mm_fault < exc_page_fault 160K 50% 164K 50%",
+            "copy_page_range 80K 25% 84K 26%",
+            "anon_pipe_write < vfs_write < ksy… pipe 80K 25% 80K 24%",
+        ]
+        await screen.press("j", "enter")
+        assert "exc_page_fault+0x7" in screen.text()
+        await screen.press("escape", "left")
+        assert len(functions(screen)) == 2
+        await screen.press("down", "enter")
+        assert "vfs_write+0x2d1" in screen.text(), "a single stack needs no line of its own"
+
+    on_screen(play, NARROW, make=job)
+
+
+def test_what_is_open_and_the_cursor_stay_while_functions_change_places(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("enter", "enter", "down")
+        await screen.step(9)
+        lines = functions(screen)
+        assert [line.split()[0] for line in lines] == [
+            "anon_pipe_write",
+            "▾",
+            "__pte_alloc",
+            "copy_page_range",
+        ]
+        assert "reverse" in screen.styles_of("__pte_alloc <")
+
+    on_screen(play, WIDE, make=job)
+
+
+def test_a_sparkline_of_what_it_held(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("enter")
+        assert "▁" not in screen.text(), "one frame is no trend"
+        for step in (1, 3, 4, 7):
+            await screen.step(step)
+        assert screen.lines()[2] == "held ▁▂▄▅█ 320K to 880K in 14s"
+        await screen.press("space")
+        await screen.step(30)
+        assert screen.lines()[2] == "held ▁▂▄▅█ 320K to 880K in 14s", "frozen is frozen"
+
+    on_screen(play, NARROW, make=job)
+
+
+def test_a_row_of_call_sites_says_in_which_cgroup(on_screen: OnScreen) -> None:
+    def two(_: int) -> Snapshot:
+        return sample.snapshot(
+            *(
+                sample.cgroup(path, (sample.site(n),))
+                for path, n in (("/system.slice/a.service", 9), ("/b", 3))
+            )
+        )
+
+    async def play(screen: Screen) -> None:
+        await screen.press("enter")
+        (_, first, second) = functions(screen)
+        assert first.startswith("/system.slice/a.service vfs_write < ksys_write")
+        assert second.startswith("/b vfs_write")
+
+    on_screen(play, WIDE, make=two, view=View(by=GroupBy.KIND))
+
+
+def test_the_title_of_a_removed_one_stands_out(on_screen: OnScreen) -> None:
+    def dying(step: int) -> Snapshot:
+        now = job(0)
+        dead = dataclasses.replace(sample.cgroup("/job", now.cgroups[0].sites, dead=True), reparented_to="/")
+        return now if step == 0 else dataclasses.replace(now, cgroups=(dead,))
+
+    async def play(screen: Screen) -> None:
+        await screen.press("enter")
+        assert "online" in screen.lines()[1]
+        await screen.step(1)
+        assert "color(5)" in screen.styles_of("/job")
+        assert screen.lines()[1].startswith("holds 320K  dead  counted to / since its removal")
+
+    on_screen(play, NARROW, make=dying)
