@@ -1,13 +1,12 @@
 """kmemtrace verify: does this kernel keep the promise for what a command does?"""
 
 import argparse
+import dataclasses
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
@@ -16,7 +15,7 @@ from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import make_tracer, require_privileges
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
-from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError, UsageError
+from kmemtrace.errors import ExitStatus, OutputError, UsageError
 from kmemtrace.model.enums import Tier
 from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report.junit import junit
@@ -36,10 +35,6 @@ _STATUS = {
 }
 
 
-class InterruptedVerificationError(KmemtraceError):
-    status = ExitStatus.INCONCLUSIVE
-
-
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "verify",
@@ -51,9 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
-    parser.add_argument(
-        "--duration", type=duration, metavar=DURATION, help="watch so long instead; Ctrl-C ends it early"
-    )
+    parser.add_argument("--duration", type=duration, metavar=DURATION, help="watch so long instead")
     parser.add_argument(
         "--drain",
         type=duration,
@@ -83,11 +76,7 @@ def run(options: argparse.Namespace) -> int:
     require_privileges()
     for left in clear_left_behind(memory_hierarchy()):
         _tell(left)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        found = _verify(options)
-    except KeyboardInterrupt:
-        raise InterruptedVerificationError("Interrupted: there is no verdict.") from None
+    found = _verify(options)
     write(json.dumps(verification_document(found)) if options.json else report(found))
     if options.junit is not None:
         try:
@@ -135,12 +124,14 @@ def _verify(options: argparse.Namespace) -> Verification:
     if options.command:
         # A program that reads our JSON wants nothing else there.
         return verifier.of_command(options.command, sys.stderr if options.json else None)
-    return verifier.of_machine(_ticks(options.duration))
+    watch = Watch()
+    found = verifier.of_machine(_ticks(watch, options.duration))
+    return dataclasses.replace(found, interrupted=watch.interrupted_after is not None)
 
 
-def _ticks(seconds: float) -> Iterator[None]:
+def _ticks(watch: Watch, seconds: float) -> Iterator[None]:
     """One every few seconds, until the time is up or a signal says that enough was seen."""
-    with Watch() as watch:
+    with watch, progress("watching; Ctrl-C tells what is known by then", seconds):
         yield from watch.ticks(_TICK_SECONDS, seconds)
         watch.wait_until(seconds)
     tell_interruption(watch.interrupted_after, seconds)
@@ -148,7 +139,3 @@ def _ticks(seconds: float) -> Iterator[None]:
 
 def _tier(options: argparse.Namespace) -> Tier | None:
     return None if options.tier is None else Tier(options.tier)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -28,7 +28,7 @@ class Verification:
     command: tuple[str, ...]
     """Empty: the whole machine was watched for a time."""
     command_status: int | None
-    """Exit status of the command; negative for a signal."""
+    """Exit status of the command; negative for a signal; None without one, or where it was interrupted."""
     seconds: float
     snapshot: Snapshot
     """The last one: counts, mismatches, exemptions and losses from begin to end."""
@@ -44,6 +44,8 @@ class Verification:
     unsearched: int = 0
     """Uncharges that may have been stray, or of pages charged before the start: the search for those did
     not come to its end."""
+    interrupted: bool = False
+    """By a signal to us, before the command had ended, or the time that was to be watched."""
     killed: int = 0
     """Processes that the command left behind: they did not end by themselves."""
 
@@ -63,7 +65,7 @@ class Verification:
     @property
     def doubts(self) -> list[str]:
         """Each reason why nothing can be said without a certain mismatch."""
-        doubts = []
+        doubts = ["it was interrupted"] if self.interrupted else []
         if self.mismatches:
             doubts.append("what was found could be due to events that were missed")
         elif self.missed_events:

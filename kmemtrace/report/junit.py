@@ -45,6 +45,8 @@ def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
     cases: list[tuple[str, _Results]] = [
         ("no event missed", [("error", missed)] if found.missed_events else []),
     ]
+    if found.interrupted:
+        cases.append(("not interrupted", [("error", f"interrupted after {found.seconds:.1f} s")]))
     if found.command_status is None:
         return cases
     failed = f"{found.command[0]}: {how_it_ended(found.command_status)}"

@@ -108,6 +108,7 @@ def _ends(found: Verification) -> list[str]:
     """Of the command and of its processes."""
     status = found.command_status
     return [
+        *([f"interrupted after {found.seconds:.1f} s"] if found.interrupted else []),
         *([f"the command failed: {how_it_ended(status)}"] if status else []),
         *([left_behind(found)] if found.killed else []),
     ]
@@ -152,6 +153,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "missed_events": found.missed_events,
         "losses": losses_document(snapshot.losses),
         "killed_processes": found.killed,
+        "interrupted": found.interrupted,
     }
     if found.command_status is not None:
         document["command_status"] = found.command_status

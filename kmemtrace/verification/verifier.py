@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import IO, Any
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.cgroups.workload import workload_cgroup
+from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.model.enums import Exemption, MismatchClass
-from kmemtrace.model.snapshot import Losses, Snapshot
-from kmemtrace.model.verification import Verification
+from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
+from kmemtrace.model.verification import CounterReading, Verification
 from kmemtrace.tracer.tracer import Tracer, page_events_missed
 from kmemtrace.verification.counter import reconcile
 
@@ -43,30 +44,30 @@ class Verifier:
         """
         with workload_cgroup(memory_hierarchy()) as cgroup, self._open_tracer(cgroup.path) as tracer:
             account = self._account(tracer)
-            status = cgroup.run(command, stdout)
-            ended = cgroup.wait_until_empty(self._drain_seconds)
-            killed = 0 if ended else len(cgroup.processes())
-            cgroup.kill()
-            self._drain(tracer)
-            counter, drift = reconcile(tracer, cgroup, _QUIET_SECONDS)
-            cgroup.remove()
-            # What a removed cgroup still holds is let go of when it is released, a moment later.
-            snapshot = self._drain(tracer)
+            end = self._run(cgroup, command, stdout)
+            with self._progress("waiting for what is freed late"):
+                counter, drift = (None, ()) if end.interrupted else self._reconciled(tracer, cgroup)
+                cgroup.remove()
+                # What a removed cgroup still holds is let go of when it is released, a moment later.
+                snapshot = self._drain(tracer)
             unjudged = _unjudged(snapshot)
-            if counter is None:
-                unjudged[MismatchClass.COUNTER_DRIFT.label] = (
-                    "this kernel does not tell what its counter counts"
-                )
-            else:
+            if counter is not None:
                 unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
+            else:
+                unjudged[MismatchClass.COUNTER_DRIFT.label] = (
+                    "it was interrupted"
+                    if end.interrupted
+                    else "this kernel does not tell what its counter counts"
+                )
             return account.close(
                 snapshot,
                 command=tuple(command),
-                command_status=status,
+                command_status=end.status,
+                interrupted=end.interrupted,
                 unjudged=unjudged,
                 counter=counter,
                 mismatches=(*drift, *snapshot.mismatches),
-                killed=killed,
+                killed=end.killed,
             )
 
     def of_machine(self, ticks: Iterable[object]) -> Verification:
@@ -86,6 +87,26 @@ class Verifier:
                 mismatches=snapshot.mismatches,
             )
 
+    def _run(self, cgroup: WorkloadCgroup, command: Sequence[str], stdout: IO[str] | None) -> "_End":
+        """To its end, and that of the processes that it left, or of our patience. Who interrupts it ends it,
+        and what was charged by then is told all the same."""
+        try:
+            status = cgroup.run(command, stdout)
+            with self._progress("waiting for processes that the command left"):
+                cgroup.wait_until_empty(self._drain_seconds)
+        except KeyboardInterrupt:
+            cgroup.kill()
+            return _End(None, interrupted=True)
+        killed = len(cgroup.processes())
+        cgroup.kill()
+        return _End(status, killed)
+
+    def _reconciled(
+        self, tracer: Tracer, cgroup: WorkloadCgroup
+    ) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
+        self._drain(tracer)
+        return reconcile(tracer, cgroup, _QUIET_SECONDS)
+
     def _account(self, tracer: Tracer) -> "_Account":
         """Once all is judged that can be: what was done before would be judged by less."""
         begin = time.monotonic()
@@ -103,6 +124,16 @@ class Verifier:
             if snapshot.held_pages != before.held_pages:
                 quiet_since = time.monotonic()
         return snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a command ended."""
+
+    status: int | None
+    killed: int = 0
+    """Processes that it left behind."""
+    interrupted: bool = False
 
 
 class _Account:

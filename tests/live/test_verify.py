@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.tracer.tracer import Tracer
 from kmemtrace.verification.verifier import Verifier
+from tests.live.test_command import has_attached, in_kernel
 
 pytestmark = [pytest.mark.own_tracer, pytest.mark.usefixtures("_able")]
 
@@ -163,3 +165,35 @@ def test_a_cgroup_is_cleared_up_only_when_its_maker_is_dead(tmp_path: Path) -> N
         process.kill()
         process.wait()
     assert cgroup.path not in [left.path for left in clear_left_behind(hierarchy)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_one_tells_what_is_known(number: signal.Signals) -> None:
+    """And takes its command with it."""
+    with verifying("echo $$; sleep 1000 & exec sleep 1000") as (running, folder):
+        running.send_signal(number)
+        told, _ = running.communicate(timeout=60)
+    assert running.returncode == 3
+    assert "charged 0 pages" not in told
+    assert "\ninterrupted after " in told
+    assert told.splitlines()[-1].startswith("INCONCLUSIVE: it was interrupted")
+    assert not folder.exists()
+
+
+def test_an_interrupted_watch_is_marked(tmp_path: Path) -> None:
+    """Whoever asked for an hour has no verdict of an hour."""
+    junit = tmp_path / "kmem.xml"
+    before = in_kernel()
+    running = subprocess.Popen(
+        [*VERIFY, "--duration=1h", "--json", f"--junit={junit}"], stdout=subprocess.PIPE, text=True
+    )
+    while not has_attached(before):
+        assert running.poll() is None
+        time.sleep(0.1)
+    running.send_signal(signal.SIGTERM)
+    told, _ = running.communicate(timeout=60)
+    if told:  # else it was still looking for the pages charged before the start
+        document = json.loads(told)
+        assert (document["interrupted"], document["verdict"]) == (True, "inconclusive")
+        assert cases(junit)["not interrupted"] == ["error"]
+    assert running.returncode == 3

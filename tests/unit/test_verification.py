@@ -40,6 +40,8 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         (verification(SUSPECT), Verdict.INCONCLUSIVE),
         (verification(missed_events=1), Verdict.INCONCLUSIVE),
         (verification(killed=1), Verdict.INCONCLUSIVE),
+        (verification(interrupted=True), Verdict.INCONCLUSIVE),
+        (verification(CERTAIN, interrupted=True), Verdict.MISMATCH),
         (verification(unsearched=5), Verdict.INCONCLUSIVE),
     ],
 )
@@ -88,6 +90,15 @@ def test_uncharges_that_could_not_be_judged_are_told() -> None:
     assert (document["unjudged_uncharges"], document["waited_seconds"]) == (500, 15.2)
     (error,) = ET.fromstring(junit(found)).findall("testcase[@name='stray_uncharge']/error")
     assert error.text == "500 uncharges could not be judged"
+
+
+def test_an_interruption_is_told() -> None:
+    found = verification(interrupted=True, command_status=None)
+    *_, told, verdict = report(found).splitlines()
+    assert told == f"interrupted after {found.seconds:.1f} s"
+    assert verdict == "INCONCLUSIVE: it was interrupted."
+    assert verification_document(found)["interrupted"]
+    assert ET.fromstring(junit(found)).find("testcase[@name='not interrupted']/error") is not None
 
 
 def test_each_doubt_is_told() -> None:
