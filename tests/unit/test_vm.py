@@ -14,6 +14,7 @@ from tests.vm.boot import Boot, emulator_failed, why_it_ended
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
 from tests.vm.gdb import Gdb
 from tests.vm.matrix import ANY, PROCESS, Case
+from tests.vm.setups import BOOTS, V2, Setup
 
 # As `apt-cache pkgnames linux-image-` gives them, in its order.
 PACKAGES = [
@@ -245,9 +246,20 @@ def test_what_a_kernel_complained_of(tmp_path: Path) -> None:
     assert matrix.complaints(tmp_path / "none") == []
 
 
-def boot(series: str, folder: Path, failure: str | None = None, cgroup_version: int = 2) -> Boot:
+def boot(series: str, folder: Path, failure: str | None = None, setup: Setup = V2) -> Boot:
     release = f"{series}.9-amd64"
-    return Boot(Kernel(series, release, folder, folder), cgroup_version, folder, 321.4, failure)
+    return Boot(Kernel(series, release, folder, folder), setup, folder, 321.4, failure)
+
+
+def test_where_kmemtrace_is_to_refuse_check_and_top_are_not_to_succeed(tmp_path: Path) -> None:
+    refusing, working = (boot("6.1", tmp_path, setup=BOOTS[name]) for name in ("nokmem", "hybrid"))
+    assert matrix.results_of(refusing) == []
+    assert {case.outcome for case in matrix.results_of(working)} == {"failed"}, "they were not run"
+
+
+def test_each_way_to_boot_has_tests() -> None:
+    root = Path(__file__).parents[2]
+    assert all((root / test).exists() for setup in BOOTS.values() for test in setup.tests)
 
 
 def case(outcome: str, tier: str = "fentry", reason: str = "", test: str = "test_pipe[0]") -> Case:
@@ -351,18 +363,19 @@ def test_without_faults_there_are_no_tables_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, [("6.1", 2, 1), ("6.1", 1, 1), ("6.12", 2, 1)]),
-        ({"v2": True}, [("6.1", 2, 1), ("6.12", 2, 1)]),
-        ({"faults": ["6.12"]}, [("6.12", 2, 3), ("6.1", 2, 1), ("6.1", 1, 1)]),
-        ({"only_faults": True}, [("6.1", 2, 2), ("6.12", 2, 2)]),
+        ({}, [("6.1", "v2", 1), ("6.1", "v1", 1), ("6.12", "v2", 1)]),
+        ({"v2": True}, [("6.1", "v2", 1), ("6.12", "v2", 1)]),
+        ({"faults": ["6.12"]}, [("6.12", "v2", 3), ("6.1", "v2", 1), ("6.1", "v1", 1)]),
+        ({"only_faults": True}, [("6.1", "v2", 2), ("6.12", "v2", 2)]),
+        ({"boot": ["nokmem"]}, [("6.1", "nokmem", 1), ("6.12", "nokmem", 1)]),
     ],
 )
-def test_guests(changes: dict[str, object], expected: list[tuple[str, int, int]], tmp_path: Path) -> None:
-    """(series, cgroup version, folders of tests); the longest first."""
-    options = argparse.Namespace(**({"v2": False, "faults": [], "only_faults": False} | changes))
+def test_guests(changes: dict[str, object], expected: list[tuple[str, str, int]], tmp_path: Path) -> None:
+    """(series, set-up, folders of tests); the longest first."""
+    options = argparse.Namespace(**({"v2": False, "faults": [], "only_faults": False, "boot": []} | changes))
     kernels = [boot(series, tmp_path).kernel for series in ("6.1", "6.12")]
     guests = matrix.guests(kernels, options)
-    assert [(g.kernel.series, g.cgroup_version, len(g.tests)) for g in guests] == expected
+    assert [(g.kernel.series, g.setup.name, len(g.tests)) for g in guests] == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.vm.debian import CACHE, Kernel
 from tests.vm.injector import Injector, qemu_options
 from tests.vm.qemu import qemu
+from tests.vm.setups import Setup
 
 ROOT = Path(__file__).parents[2]
 GUEST = Path(__file__).with_name("guest")
@@ -32,10 +33,10 @@ class Boot:
     """What a guest left behind."""
 
     kernel: Kernel
-    cgroup_version: int
+    setup: Setup
     folder: Path
-    """Holds tests.log, junit-<folder of tests>.xml, check.json, top.json, dmesg.log and console.log, as far
-    as it came."""
+    """Holds tests.log, junit-<folder or file of tests>.xml, check.json, top.json, dmesg.log and console.log,
+    as far as it came."""
     seconds: float
     failure: str | None
     """Why it did not come to its end; None when it did."""
@@ -52,15 +53,15 @@ class Boot:
 
 
 def boot(
-    kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], *, tests: Sequence[str], bench: bool
+    kernel: Kernel, setup: Setup, pytest_arguments: list[str], *, tests: Sequence[str], bench: bool
 ) -> Boot:
-    """Boots, runs the tests in the folders `tests`, and powers off. Without hardware virtualisation a
+    """Boots, runs `tests`, folders or files of them, and powers off. Without hardware virtualisation a
     guest takes minutes. With `bench` it also measures what each tier costs.
 
     Once more, where it was the emulator that failed: a guest that did not come as far as its tests, or
     died of a flaw of an old QEMU. What its kernel did under the tests is never tried again."""
     for attempt in range(_ATTEMPTS):
-        found = _boot(kernel, cgroup_version, pytest_arguments, tests, bench)
+        found = _boot(kernel, setup, pytest_arguments, tests, bench)
         again = attempt + 1 < _ATTEMPTS and emulator_failed(found, sound=qemu().sound)
         if not again:
             break
@@ -76,20 +77,20 @@ def emulator_failed(found: Boot, *, sound: bool) -> bool:
 
 
 def _boot(
-    kernel: Kernel, cgroup_version: int, pytest_arguments: list[str], tests: Sequence[str], bench: bool
+    kernel: Kernel, setup: Setup, pytest_arguments: list[str], tests: Sequence[str], bench: bool
 ) -> Boot:
-    folder = CACHE / "runs" / f"{kernel.release}-v{cgroup_version}"
+    folder = CACHE / "runs" / f"{kernel.release}-{setup.name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), str(cgroup_version), str(int(bench)), ",".join(tests)]
+    guest = [str(GUEST), str(ROOT), str(folder), setup.cgroups, str(int(bench)), ",".join(tests)]
     injector = Injector(folder)
     injector.start()
-    in_time = _run(_command(kernel, folder, [*guest, *pytest_arguments]), folder)
+    in_time = _run(_command(kernel, setup, folder, [*guest, *pytest_arguments]), folder)
     injector.end()
     done = (folder / "done").exists()
     failure = None if done else why_it_ended(folder, in_time)
-    return Boot(kernel, cgroup_version, folder, time.monotonic() - begin, failure)
+    return Boot(kernel, setup, folder, time.monotonic() - begin, failure)
 
 
 def _run(command: list[str], folder: Path) -> bool:
@@ -151,7 +152,7 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
-def _command(kernel: Kernel, folder: Path, guest: list[str]) -> list[str]:
+def _command(kernel: Kernel, setup: Setup, folder: Path, guest: list[str]) -> list[str]:
     options = {"--run": str(kernel.image), "--qemu": str(qemu().binary)}
     options |= {"--cpus": "2", "--memory": "3G", "--user": "root"}
     return [
@@ -165,5 +166,6 @@ def _command(kernel: Kernel, folder: Path, guest: list[str]) -> list[str]:
         # always emulated: a virtual machine's /dev/kvm is often there and fails once a guest starts
         "--disable-kvm",
         f"--qemu-opts={qemu_options(folder)}",
+        *(f"--append={option}" for option in setup.kernel_options),
         *("--", shlex.join(guest)),
     ]

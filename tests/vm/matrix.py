@@ -1,6 +1,7 @@
 """The kernel matrix: `make test-kernels`, or python -m tests.vm.matrix [options] [SERIES...].
 
 Downloads Debian's kernels, boots each, runs the live tests there in every tier, and prints a table.
+With --boot each is booted and set up in those ways instead, each with tests of its own.
 A kernel that cannot be had is shown as not tested, with the reason.
 
 Exit status 1 when a test failed, or a guest's kernel panicked or hung under the tests; 3 when nothing
@@ -23,9 +24,10 @@ from tests.vm import verdict_tables
 from tests.vm.boot import Boot, boot, last_words
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
 from tests.vm.qemu import qemu
+from tests.vm.setups import BOOTS, V1, V2, Setup
 
 TIERS = ("fentry", "kprobe", "tracepoint")
-LIVE, FAULTS = "tests/live", ("tests/faults", "tests/silence")
+FAULTS = ("tests/faults", "tests/silence")
 WITH_V1 = ("5.10", "6.1")
 """Distributions of that time still had cgroup v1; later kernels are tested with v2 alone."""
 _AT_A_TIME = 2
@@ -67,6 +69,13 @@ def main() -> int:
         help="there, break the kernel and load it",
     )
     parser.add_argument("--only-faults", action="store_true", help="that alone, on all kernels")
+    parser.add_argument(
+        "--boot",
+        action="append",
+        default=[],
+        choices=BOOTS,
+        help="boot and set up the guests so, and run the tests of that alone; may be repeated",
+    )
     parser.add_argument("--minutes", metavar="M", help="how long a kernel is loaded")
     parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
@@ -96,19 +105,22 @@ class Guest:
     """One boot that is wanted."""
 
     kernel: Kernel
-    cgroup_version: int
+    setup: Setup
     tests: tuple[str, ...]
 
 
 def guests(kernels: Iterable[Kernel], options: argparse.Namespace) -> list[Guest]:
     """Those with the most to do first, so that none of them is left to run alone at the end."""
+    if options.boot:
+        setups = [BOOTS[name] for name in dict.fromkeys(options.boot)]
+        return [Guest(kernel, setup, setup.tests) for kernel in kernels for setup in setups]
     wanted = []
     for kernel in kernels:
         faults = FAULTS if options.only_faults or kernel.series in options.faults else ()
-        live = () if options.only_faults else (LIVE,)
-        wanted.append(Guest(kernel, 2, (*live, *faults)))
+        live = () if options.only_faults else V2.tests
+        wanted.append(Guest(kernel, V2, (*live, *faults)))
         if live and kernel.series in WITH_V1 and not options.v2:
-            wanted.append(Guest(kernel, 1, live))
+            wanted.append(Guest(kernel, V1, V1.tests))
     return sorted(wanted, key=lambda guest: -len(guest.tests))
 
 
@@ -127,10 +139,9 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
 
 
 def _boot(guest: Guest, pytest_arguments: list[str], bench: bool) -> Boot:
-    kernel, version = guest.kernel, guest.cgroup_version
-    found = boot(kernel, version, pytest_arguments, tests=guest.tests, bench=bench)
+    found = boot(guest.kernel, guest.setup, pytest_arguments, tests=guest.tests, bench=bench)
     words = found.failure or f"{len(results_of(found))} tests"
-    print(f"{kernel.release}, cgroup v{version}: {words}, {found.seconds:.0f} s", file=sys.stderr)
+    print(f"{guest.kernel.release}, {guest.setup.name}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
 
 
@@ -139,14 +150,15 @@ def _bench(found: Boot) -> str:
     log = found.folder / "bench.txt"
     if not log.exists():
         return ""
-    return f"\n{found.kernel.release}, cgroup v{found.cgroup_version}, emulated:\n{log.read_text()}"
+    return f"\n{found.kernel.release}, {found.setup.name}, emulated:\n{log.read_text()}"
 
 
 def results_of(found: Boot) -> list[Case]:
     if found.failure is not None:
         return []
     of_tests = (case for report in found.reports for case in cases(report))
-    return [*of_tests, *processes(found.folder), *_measured(found.folder)]
+    ours = processes(found.folder) if found.setup.works else []
+    return [*of_tests, *ours, *_measured(found.folder)]
 
 
 def processes(folder: Path) -> list[Case]:
@@ -206,7 +218,7 @@ def _case(node: ET.Element) -> Case:
 def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> str:
     """Markdown: kernels by tier, tests by kernel and tier, and what failed or was not tested."""
     lines = [
-        "| kernel | cgroup | tier | passed | failed | skipped | tests, s | boot, s |",
+        "| kernel | set-up | tier | passed | failed | skipped | tests, s | boot, s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for found, of_boot in results.items():
@@ -217,7 +229,7 @@ def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> st
 
 
 def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
-    head = f"| {found.kernel.release} | v{found.cgroup_version}"
+    head = f"| {found.kernel.release} | {found.setup.name}"
     if found.failure is not None:
         return [f"{head} | | {_ended(found)} | | | | {found.seconds:.0f} |"]
     rows = []
@@ -247,7 +259,7 @@ _SIGNS = {"passed": "+", "failed": "FAILED", "skipped": "-"}
 def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
     """A row per test function, its parameters added up; a letter per tier."""
     columns = [b for b in results if results[b]]
-    series = [f"{b.kernel.series} v{b.cgroup_version}" for b in columns]
+    series = [f"{b.kernel.series} {b.setup.name}" for b in columns]
     worst: dict[str, dict[tuple[int, str], str]] = defaultdict(dict)
     for at, found in enumerate(columns):
         for case in results[found]:
@@ -271,7 +283,7 @@ def _failures(results: Mapping[Boot, list[Case]]) -> list[str]:
     """Enough to tell why from the last page of a log, which may be all that is left of a run."""
     lines = []
     for found, of_boot in results.items():
-        head = f"{found.kernel.release} v{found.cgroup_version}"
+        head = f"{found.kernel.release} {found.setup.name}"
         if found.failure is not None:
             lines += [f"- {head} {_ended(found)}", *(f"      {line}" for line in last_words(found.folder))]
         lines += [
