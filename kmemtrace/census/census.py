@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.census.holdings import PAGE_BYTES, Holdings, Sums
+from kmemtrace.census.holdings import PAGE_BYTES, Holdings, KernelCount, Sums
 from kmemtrace.census.layouts import (
     OwnerLayout,
     PageLayout,
@@ -16,29 +16,29 @@ from kmemtrace.census.layouts import (
     UnknownLayoutError,
     owner_layout,
     page_layout,
-    percpu_layout,
     pin_layout,
     slab_layout,
     tree_layout,
 )
-from kmemtrace.census.memcgs import Memcgs, read_memcgs
+from kmemtrace.census.memcgs import Memcgs, kernel_pages, read_memcgs
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.owners import Owners, read_owners
 from kmemtrace.census.pages import read_pages
-from kmemtrace.census.percpu import NO_AREAS, Areas, Chunks
+from kmemtrace.census.percpu import Chunks
 from kmemtrace.census.pins import read_pins
 from kmemtrace.census.slabs import read_objects
+from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.model.account import Census, Counted, Removed
+from kmemtrace.model.audit import STOCK
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
 
 _ALIGNED = 1 << 30
 """Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
 _KERNEL = 1 << 63
-_NO_CHUNKS = "where this kernel keeps its per-CPU memory was not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,8 @@ class Censor:
         except CannotError:
             self._memory.close()
             raise
-        self._chunks, self._without_chunks = self._find_chunks(facts)
-
-    def _find_chunks(self, facts: Facts) -> tuple[Chunks | None, str]:
-        try:
-            layout = percpu_layout(facts, PAGE_BYTES)
-        except UnknownLayoutError as error:
-            return None, f"this kernel lays out its per-CPU memory in a way that is not known: {error}"
-        return Chunks(self._memory, layout, facts), _NO_CHUNKS
+        self._chunks = Chunks(self._memory, facts, PAGE_BYTES)
+        self._stocks = Stocks(self._memory, facts)
 
     def __enter__(self) -> Self:
         return self
@@ -89,15 +83,16 @@ class Censor:
         """What changes while it is taken may be found twice, or not at all. Raises OSError."""
         begin, cpu = time.monotonic(), time.thread_time()
         memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
-        sought = () if self._chunks is None or self._chunks.found else self._chunks.page_words
-        found = read_pages(memory, lay.page, self._page_map, self._frames, sought)
+        chunks = self._chunks
+        found = read_pages(memory, lay.page, self._page_map, self._frames, chunks.sought)
         pages = found.charged
         objects, caches = read_objects(memory, lay.page, lay.slab, found.slabs)
-        areas = self._areas(found.chunks)
+        chunks.find(found.chunks)
+        areas = chunks.read()
         nobody = np.zeros(0, "u8")
         of_pages = (pages.owners, nobody) if lay.page.owner_is_objcg else (nobody, pages.owners)
         objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0]])
-        owners = read_owners(memory, lay.owner, objcgs, of_pages[1])
+        owners = read_owners(memory, lay.owner, objcgs, of_pages[1], self._stocks.read())
         counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))
         return Census(
             time=time.time(),
@@ -107,7 +102,7 @@ class Censor:
             blocks=len(pages.heads),
             objects=len(objects.owners),
             cgroups=tuple(sorted(counted, key=lambda c: (-c.account.explained_bytes, c.path))),
-            unseen={} if self._reads_percpu else {"percpu": self._without_chunks},
+            unseen=self._unseen(),
         )
 
     def removed(self) -> tuple[Removed, ...]:
@@ -135,22 +130,26 @@ class Censor:
         ]
         return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
 
+    def _unseen(self) -> dict[str, str]:
+        reasons = {"percpu": self._chunks.unseen, STOCK: self._stocks.unseen}
+        return {part: why for part, why in reasons.items() if why is not None}
+
     def _memcgs(self) -> Memcgs:
-        v1 = self._hierarchy.version == 1
-        if not v1:  # to read the root's has the kernel add up what each CPU counted
+        self._flush()
+        return read_memcgs(self._memory, self._layouts.tree, self._layouts.owner, v1=self._v1)
+
+    def _kernel_pages(self, memcgs: Memcgs) -> Words | None:
+        """As they are now."""
+        self._flush()
+        return kernel_pages(self._memory, self._layouts.tree, memcgs.addresses, v1=self._v1)
+
+    def _flush(self) -> None:
+        if not self._v1:  # to read the root's has the kernel add up what each CPU counted
             (self._hierarchy.mount / "memory.stat").read_bytes()
-        return read_memcgs(self._memory, self._layouts.tree, self._layouts.owner, v1=v1)
 
     @property
-    def _reads_percpu(self) -> bool:
-        return self._chunks is not None and self._chunks.found
-
-    def _areas(self, candidates: Words) -> Areas:
-        if self._chunks is None:
-            return NO_AREAS
-        if not self._chunks.found:
-            self._chunks.find(candidates)
-        return self._chunks.read() if self._chunks.found else NO_AREAS
+    def _v1(self) -> bool:
+        return self._hierarchy.version == 1
 
     def _counted(self, memcgs: Memcgs, owners: Owners, holdings: Holdings) -> list[Counted]:
         """What each memcg's pages and objects add up to; what of no memcg that is in the tree, is in none."""
@@ -159,22 +158,30 @@ class Censor:
         group = order[place]
         group[memcgs.addresses[group] != owners.memcgs] = len(order)  # one more, for those of none
         sums = Sums(group, len(order) + 1, owners, holdings)
-        kernel, zswap = _own(memcgs, memcgs.kernel_pages), _own(memcgs, memcgs.zswap_bytes)
+        kernel = _kernel_counts(memcgs, self._kernel_pages(memcgs))
+        tables, percpu = self._layouts.page.table_type is not None, self._chunks.unseen is None
         return [
             Counted(
                 CgroupKey(self._hierarchy.hierarchy_id, int(memcgs.ids[i])),
                 path,
                 CgroupState.DEAD if memcgs.removed[i] else CgroupState.ONLINE,
-                sums.account(
-                    i,
-                    None if kernel is None else int(kernel[i]) * PAGE_BYTES,
-                    None if zswap is None else int(zswap[i]),
-                    tables=self._layouts.page.table_type is not None,
-                    percpu=self._reads_percpu,
-                ),
+                sums.account(i, kernel[i], tables=tables, percpu=percpu),
             )
             for i, path in enumerate(memcgs.paths)
         ]
+
+
+def _kernel_counts(memcgs: Memcgs, pages_after: Words | None) -> list[KernelCount]:
+    """Of each memcg; `pages_after`: as its kernel_pages, when all else had been read."""
+    before, after, zswap = (_own(memcgs, n) for n in (memcgs.kernel_pages, pages_after, memcgs.zswap_bytes))
+    return [
+        KernelCount(
+            None if before is None else int(before[i]) * PAGE_BYTES,
+            0 if before is None or after is None else abs(int(after[i] - before[i])) * PAGE_BYTES,
+            None if zswap is None else int(zswap[i]),
+        )
+        for i in range(len(memcgs.paths))
+    ]
 
 
 def _own(memcgs: Memcgs, counts: Words | None) -> NDArray[np.int64] | None:

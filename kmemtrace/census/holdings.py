@@ -26,6 +26,15 @@ class Holdings:
     areas: Areas
 
 
+@dataclass(frozen=True, slots=True)
+class KernelCount:
+    """What the kernel says of one cgroup; as in Account."""
+
+    kernel_bytes: int | None
+    moved_bytes: int
+    zswap_bytes: int | None
+
+
 class Sums:
     """What owners have, added up by group."""
 
@@ -44,19 +53,18 @@ class Sums:
         counts = np.bincount(of_object * kinds + objects.caches.astype("i8"), minlength=groups * kinds)
         self._counts = counts.reshape(groups, kinds)
 
-    def account(
-        self, group: int, kernel_bytes: int | None, zswap_bytes: int | None, *, tables: bool, percpu: bool
-    ) -> Account:
+    def account(self, group: int, kernel: KernelCount, *, tables: bool, percpu: bool) -> Account:
         uses = self._uses(group)
         return Account(
-            kernel_bytes=kernel_bytes,
+            kernel_bytes=kernel.kernel_bytes,
             pages_bytes=int(self._pages[group]),
             page_tables_bytes=int(self._tables[group]) if tables else None,
             slab_bytes=sum(use.bytes for use in uses),
             caches=uses,
             percpu_bytes=int(self._percpu[group]) if percpu else None,
-            zswap_bytes=zswap_bytes,
+            zswap_bytes=kernel.zswap_bytes,
             ahead_bytes=int(self._ahead[group]),
+            moved_bytes=kernel.moved_bytes,
             doubtful_bytes=int(self._doubtful[group]),
         )
 

@@ -99,6 +99,26 @@ class PercpuLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class StockLayout:
+    """What a CPU keeps of bytes that are charged and given to no object yet."""
+
+    variable: str
+    """The per-CPU variable."""
+    objcgs: int
+    bytes: int
+    entries: int
+    """Of both: one, or several from 7.0 on."""
+    bytes_size: int
+    """Of one number of bytes."""
+    task_queue: int
+    """From a struct task_struct to the pointer to the queue that it is on."""
+    queue_run: int
+    """There, of the pointer to its CPU's run queue, which is a per-CPU variable."""
+    run_cpu: int
+    """There, of the number of the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
 class PinLayout:
     """From a page of user space's memory to the file that it is of, and a removed cgroup's references."""
 
@@ -256,6 +276,24 @@ def _statistic(facts: Facts, name: str) -> StatisticLayout | None:
     # 6.11: ff48c71c26aa keeps only those that a memcg has, and this table says where
     index = facts.symbol("mem_cgroup_stats_index")
     return None if index is None else StatisticLayout(statistics, state, item, index + item)
+
+
+def stock_layout(facts: Facts) -> StockLayout:
+    """Raises UnknownLayoutError."""
+    own = facts.size("obj_stock_pcp") is not None  # 6.16: c80509ef65a3
+    struct = "obj_stock_pcp" if own else "memcg_stock_pcp"
+    field = "cached" if facts.offset("obj_stock_pcp", "cached") is not None else "cached_objcg"
+    entries = (facts.field_size(struct, field) or 8) // 8
+    return StockLayout(
+        variable="obj_stock" if own else "memcg_stock",
+        objcgs=_at(facts, struct, field),
+        bytes=_at(facts, struct, "nr_bytes"),  # 5.14 to 5.19 have one for tasks and one for interrupts
+        entries=entries,
+        bytes_size=(facts.field_size(struct, "nr_bytes") or 4) // entries,
+        task_queue=_at(facts, "task_struct", "se") + _at(facts, "sched_entity", "cfs_rq"),
+        queue_run=_at(facts, "cfs_rq", "rq"),
+        run_cpu=_at(facts, "rq", "cpu"),
+    )
 
 
 def pin_layout(facts: Facts, page_bytes: int) -> PinLayout:

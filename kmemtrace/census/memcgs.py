@@ -54,12 +54,13 @@ def read_memcgs(memory: KernelMemory, tree: TreeLayout, owner: OwnerLayout, *, v
         (flags & np.uint64(tree.online_flag) != 0).astype("u8"),
         (flags & np.uint64(tree.dying_flag) != 0).astype("u8"),
         _paths(names, parents),
-        _kernel_pages(memory, tree, addresses, v1=v1),
+        kernel_pages(memory, tree, addresses, v1=v1),
         _zswap_bytes(memory, tree, addresses),
     )
 
 
-def _kernel_pages(memory: KernelMemory, tree: TreeLayout, memcgs: Words, *, v1: bool) -> Words | None:
+def kernel_pages(memory: KernelMemory, tree: TreeLayout, memcgs: Words, *, v1: bool) -> Words | None:
+    """What was charged to each and to those below it; None where the kernel does not say."""
     if v1:
         return None if tree.kmem_usage is None else memory.words(memcgs, tree.kmem_usage)
     return None if tree.kernel_item is None else _statistics(memory, tree.kernel_item, memcgs)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.census.layouts import PercpuLayout
+from kmemtrace.census.layouts import PercpuLayout, UnknownLayoutError, percpu_layout
 from kmemtrace.census.memory import COPY, KernelMemory, Words
 from kmemtrace.kernel.facts import Facts
 
@@ -15,6 +15,7 @@ _OWNER_BYTES = 8
 _MOST_CHUNKS, _MOST_LISTS = 1 << 16, 64
 _MOST_PAGES = 1 << 14
 _MOST_TRIED = 1 << 8
+_NOT_FOUND = "where this kernel keeps its per-CPU memory was not found"
 _KERNEL_BEGIN = 1 << 63
 
 
@@ -41,29 +42,36 @@ class Chunks:
     """Reads the areas, once it knows where the lists of chunks begin: they stay there for as long as the
     kernel runs."""
 
-    def __init__(self, memory: KernelMemory, layout: PercpuLayout, facts: Facts) -> None:
+    def __init__(self, memory: KernelMemory, facts: Facts, page_bytes: int) -> None:
         """Knows it already where the symbol table tells."""
-        self._memory, self._layout = memory, layout
+        self._memory, self._heads = memory, np.zeros(0, "u8")
+        self.unseen: str | None = _NOT_FOUND
+        """Why they are not read; None where they are."""
+        self.sought: tuple[int, ...] = ()
+        """Offsets of the words of struct page that may name its chunk, while they have to be found."""
+        try:
+            self._layout = percpu_layout(facts, page_bytes)
+        except UnknownLayoutError as error:
+            self.unseen = f"this kernel lays out its per-CPU memory in a way that is not known: {error}"
+            return
         lists, count = facts.symbol("pcpu_chunk_lists"), facts.symbol("pcpu_nr_slots")
-        self._heads = np.zeros(0, "u8")
-        if lists is not None and count is not None:
-            self._heads = _heads_by_symbol(memory, lists, count, types=2 if layout.lists_by_type else 1)
-
-    @property
-    def page_words(self) -> tuple[int, ...]:
-        """Offsets of the words of struct page that may name its chunk."""
-        return self._layout.page_chunk
-
-    @property
-    def found(self) -> bool:
-        return len(self._heads) > 0
+        if lists is None or count is None:
+            self.sought = self._layout.page_chunk
+        else:
+            types = 2 if self._layout.lists_by_type else 1
+            self._heads, self.unseen = _heads_by_symbol(memory, lists, count, types), None
 
     def find(self, candidates: Words) -> None:
-        """Looks for the lists from what may be chunks."""
-        self._heads = _heads_from(self._memory, self._layout, candidates[:_MOST_TRIED])
+        """Looks for the lists from what may be chunks, where they have to be found."""
+        if self.sought:
+            self._heads = _heads_from(self._memory, self._layout, candidates[:_MOST_TRIED])
+            if len(self._heads):
+                self.sought, self.unseen = (), None
 
     def read(self) -> Areas:
-        """To be called only where they were found."""
+        """Those that are charged; none where they are not read."""
+        if not len(self._heads):
+            return NO_AREAS
         links = [self._memory.links(int(head), _MOST_CHUNKS) for head in self._heads]
         chunks = np.unique(np.concatenate(links)) - np.uint64(self._layout.list)
         found = [self._areas(int(chunk)) for chunk in chunks]

@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import platform
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -90,11 +88,10 @@ def open_censor() -> Iterator[Censor]:
 def _audited(censor: Censor, options: argparse.Namespace) -> Audit:
     """Reads until all is balanced or certain, or often enough."""
     readings: list[Census] = []
-    ahead = (os.cpu_count() or 1) * resource.getpagesize()
     with Watch() as watch, progress("reading the kernel's memory"):
         while True:
             readings.append(_within(censor.take(), options.cgroup))
-            found = audit(readings, ahead)
+            found = audit(readings)
             open_ones = [one for one in found.drifts if one.confidence is not Confidence.CERTAIN]
             if not open_ones or len(readings) >= options.readings or not watch.wait(options.pause):
                 return found

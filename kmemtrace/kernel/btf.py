@@ -16,6 +16,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF = range(1, 9)
 _VOLATILE, _CONST, _RESTRICT, _FUNC, _FUNC_PROTO = range(9, 14)
+_VAR, _DATASEC = 14, 15
 _TYPE_TAG, _ENUM64 = 18, 19
 _MODIFIERS = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
 
@@ -37,7 +38,7 @@ class _Type(ctypes.Structure):
 
 
 class _Triple(ctypes.Structure):
-    """struct btf_member, and struct btf_enum64: three words."""
+    """struct btf_member, struct btf_enum64 and struct btf_var_secinfo: three words."""
 
     _fields_ = (("name", ctypes.c_uint32), ("a", ctypes.c_uint32), ("b", ctypes.c_uint32))
 
@@ -109,6 +110,14 @@ class Btf:
         type_id = self._find(struct, _STRUCT)
         found = None if type_id is None else self._member_bits(type_id, field)
         return None if found is None else found[0] % 64
+
+    def percpu_offset(self, variable: str) -> int | None:
+        """Where a per-CPU variable of the kernel's lies among the others (in BTF from 5.16 or so on)."""
+        type_id, section = self._find(variable, _VAR), self._find(".data..percpu", _DATASEC)
+        if type_id is None or section is None:
+            return None
+        places = (entry.a for entry in self._entries(section, _Triple) if entry.name == type_id)
+        return next(places, None)
 
     def size(self, struct: str) -> int | None:
         type_id = self._find(struct, _STRUCT)

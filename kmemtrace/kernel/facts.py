@@ -42,6 +42,9 @@ class Facts(Protocol):
     def bit(self, struct: str, field: str) -> int | None:
         """Which bit of its 8 bytes a bit field begins at."""
 
+    def percpu_offset(self, variable: str) -> int | None:
+        """Where a per-CPU variable lies among the others."""
+
     def field_size(self, struct: str, field: str) -> int | None:
         """Size of a field in bytes."""
 
@@ -83,6 +86,9 @@ class RunningKernel:
 
     def bit(self, struct: str, field: str) -> int | None:
         return self._btf.bit(struct, field)
+
+    def percpu_offset(self, variable: str) -> int | None:
+        return self._btf.percpu_offset(variable)
 
     def field_size(self, struct: str, field: str) -> int | None:
         return self._btf.field_size(struct, field)

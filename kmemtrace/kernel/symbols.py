@@ -25,6 +25,8 @@ _VARIABLES = (
     "_etext",
     "_stext",
     "mem_cgroup_stats_index",
+    "memcg_stock",
+    "obj_stock",
     "pcpu_chunk_lists",
     "pcpu_hot",
     "pcpu_nr_slots",

@@ -37,6 +37,8 @@ class Account:
     """Of compressed swap, which is charged as kernel memory."""
     ahead_bytes: int
     """Charged, and not yet given to an object."""
+    moved_bytes: int
+    """By how much the kernel's count changed while the parts were read: so far they may be apart."""
     doubtful_bytes: int
     """By how much the pages may be more: a block that is no compound page does not tell how large it is."""
 

@@ -8,6 +8,11 @@ from kmemtrace.model.account import Account, Census, Counted
 from kmemtrace.model.enums import Confidence
 from kmemtrace.model.snapshot import CgroupKey
 
+STOCK = "stock"
+"""In Census.unseen: what the CPUs keep was not read."""
+_MAY_BE_KEPT = 1 << 20
+"""Bytes, then, for a cgroup. A CPU's stock grows by less than a page for each charge that is larger than what
+is in it, so that it can become as large as the largest charge: those of per-CPU areas have some 100 KB."""
 READINGS = 3
 """Censuses that have to agree before a drift is certain."""
 
@@ -46,32 +51,33 @@ class Audit:
         return tuple(one for one in self.cgroups if one.outcome is Outcome.DRIFTED)
 
 
-def audit(readings: Sequence[Census], ahead_bytes: int) -> Audit:
-    """`readings`: one or more censuses, in their order; `ahead_bytes`: what the CPUs may hold of a cgroup's
-    charged bytes that are given to no object yet."""
+def audit(readings: Sequence[Census]) -> Audit:
+    """`readings`: one or more censuses, in their order."""
     by_key: dict[CgroupKey, list[Counted]] = {}
     for census in readings:
         for counted in census.cgroups:
             by_key.setdefault(counted.key, []).append(counted)
     last = readings[-1].cgroups
-    cgroups = [_audited(by_key[counted.key], ahead_bytes) for counted in last]
+    kept = _MAY_BE_KEPT if STOCK in readings[-1].unseen else 0
+    cgroups = [_audited(by_key[counted.key], kept) for counted in last]
     cgroups.sort(key=lambda one: (one.outcome is not Outcome.DRIFTED, -abs(one.drift_bytes)))
     return Audit(tuple(readings), tuple(cgroups))
 
 
-def beyond(account: Account, ahead_bytes: int) -> int | None:
-    """Bytes that nothing explains: above what may be charged ahead, or, negative, below nothing. Blocks whose
-    size the page does not tell may be larger than they were counted. None where it cannot be said."""
+def beyond(account: Account, kept_bytes: int = 0) -> int | None:
+    """Bytes that nothing explains; negative where there is more than was charged. `kept_bytes`: what the CPUs
+    may keep and was not read. Blocks whose size the page does not tell may be larger than they were counted.
+    None where it cannot be said."""
     unexplained = account.unexplained_bytes
     if unexplained is None or account.percpu_bytes is None or account.zswap_bytes is None:
         return None
     if unexplained < 0:
-        return unexplained
-    return max(0, unexplained - ahead_bytes - account.doubtful_bytes)
+        return min(0, unexplained + account.moved_bytes)
+    return max(0, unexplained - account.moved_bytes - kept_bytes - account.doubtful_bytes)
 
 
-def _audited(of: Sequence[Counted], ahead_bytes: int) -> Audited:
-    found = [beyond(counted.account, ahead_bytes) for counted in of]
+def _audited(of: Sequence[Counted], kept_bytes: int) -> Audited:
+    found = [beyond(counted.account, kept_bytes) for counted in of]
     told = [one for one in found if one is not None]
     if not told:
         return Audited(of[-1], Outcome.UNREAD, None, 0)

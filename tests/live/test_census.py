@@ -30,7 +30,6 @@ from tests.live.workloads import (
 )
 from tests.tracing import new_cgroup
 
-AHEAD = (os.cpu_count() or 1) * resource.getpagesize()
 PAGE = resource.getpagesize()
 
 
@@ -61,7 +60,7 @@ def account_of(censor: Censor, folder: Path, seconds: float = 20.0) -> Account:
     while True:
         inode = folder.stat().st_ino
         found = next(c.account for c in censor.take().cgroups if c.key.id == inode)
-        if not beyond(found, AHEAD) or time.monotonic() > deadline:
+        if not beyond(found) or time.monotonic() > deadline:
             return found
         time.sleep(0.5)
 
@@ -185,7 +184,7 @@ def test_a_load_is_explained_to_the_byte(
         for cache, least in load.caches.items():
             assert objects.get(cache, 0) >= least, objects
         assert found.pages_bytes >= load.pages * PAGE
-        assert beyond(found, AHEAD) == 0, found
+        assert beyond(found) == 0, found
     load.after()
 
 
@@ -202,7 +201,7 @@ def test_per_cpu_areas_of_the_cgroups_below(censor: Censor, make_folder: Callabl
         child.rmdir()
     assert found.percpu_bytes is not None
     assert found.percpu_bytes >= 11 * 64 * (os.cpu_count() or 1)
-    assert beyond(found, AHEAD) == 0, found
+    assert beyond(found) == 0, found
 
 
 def test_a_removed_cgroup_stays_as_long_as_its_pages(

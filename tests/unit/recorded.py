@@ -92,6 +92,9 @@ class Recorded:
     def bit(self, struct: str, field: str) -> int | None:  # noqa: ARG002
         return None
 
+    def percpu_offset(self, variable: str) -> int | None:  # noqa: ARG002
+        return None
+
     def field_size(self, struct: str, field: str) -> int | None:
         return 8 if (struct, field) in self.fields else None
 
