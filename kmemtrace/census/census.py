@@ -22,7 +22,7 @@ from kmemtrace.census.layouts import (
 )
 from kmemtrace.census.memcgs import Memcgs, kernel_pages, read_memcgs
 from kmemtrace.census.memory import KernelMemory, Words
-from kmemtrace.census.owners import Owners, read_owners
+from kmemtrace.census.owners import Owners, objcgs_of, read_owners
 from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import Chunks
 from kmemtrace.census.pins import read_pins
@@ -91,7 +91,8 @@ class Censor:
         areas = chunks.read()
         nobody = np.zeros(0, "u8")
         of_pages = (pages.owners, nobody) if lay.page.owner_is_objcg else (nobody, pages.owners)
-        objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0]])
+        all_of_them = objcgs_of(memory, lay.owner, memcgs.addresses)
+        objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0], all_of_them])
         owners = read_owners(memory, lay.owner, objcgs, of_pages[1], self._stocks.read())
         counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))
         return Census(

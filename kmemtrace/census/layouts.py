@@ -73,6 +73,14 @@ class OwnerLayout:
     objcg_memcg: int
     objcg_bytes: int
     """Of the bytes that are charged ahead, besides those in the stocks of CPUs."""
+    objcg_link: int
+    """In the list of those that a memcg inherited from the removed ones below it."""
+    memcg_objcg: int
+    memcg_objcgs: int
+    """Of the head of that list."""
+    memcg_nodes: int | None
+    """Of the pointers, one for each NUMA node, to what the two lie in; None before 7.1, where they lie in the
+    memcg itself."""
     memcg_cgroup: int
     cgroup_kn: int
     kn_id: int
@@ -234,7 +242,13 @@ def slab_layout(facts: Facts) -> SlabLayout:
 
 def owner_layout(facts: Facts) -> OwnerLayout:
     """Raises UnknownLayoutError."""
+    by_node = facts.offset("mem_cgroup_per_node", "objcg_list") is not None
+    holder = "mem_cgroup_per_node" if by_node else "mem_cgroup"
     return OwnerLayout(
+        objcg_link=_at(facts, "obj_cgroup", "list"),
+        memcg_objcg=_at(facts, holder, "objcg"),
+        memcg_objcgs=_at(facts, holder, "objcg_list"),
+        memcg_nodes=_at(facts, "mem_cgroup", "nodeinfo") if by_node else None,
         objcg_memcg=_at(facts, "obj_cgroup", "memcg"),
         objcg_bytes=_at(facts, "obj_cgroup", "nr_charged_bytes"),
         memcg_cgroup=_at(facts, "mem_cgroup", "css.cgroup"),

@@ -1,6 +1,8 @@
 """Whose objects and pages they are: from an owner's address to its cgroup."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +24,33 @@ class Owners:
     def place(self, addresses: Words) -> Words:
         """Where each of these stands here; all are here."""
         return np.searchsorted(self.addresses, addresses).astype("u8")
+
+
+def objcgs_of(memory: KernelMemory, layout: OwnerLayout, memcgs: Words) -> Words:
+    """All objcgs that stand for these memcgs: also one that has no object any more can have been charged
+    ahead."""
+    holders = memcgs
+    if layout.memcg_nodes is not None:
+        nodes = np.arange(possible_nodes(), dtype="u8") * np.uint64(8) + np.uint64(layout.memcg_nodes)
+        holders = memory.words((memcgs[:, None] + nodes[None, :]).ravel())
+        holders = holders[holders != 0]
+    own = memory.words(holders, layout.memcg_objcg)
+    heads = holders + np.uint64(layout.memcg_objcgs)
+    first = memory.words(heads)
+    inherited = [memory.links(int(head), _MOST) for head in heads[(first != heads) & (first != 0)]]
+    links = np.concatenate([np.zeros(0, "u8"), *inherited])
+    return np.concatenate([own[own != 0], links - np.uint64(layout.objcg_link)])
+
+
+def possible_nodes(file: Path = Path("/sys/devices/system/node/possible")) -> int:
+    """One more than the highest number of a NUMA node; 1 where the kernel knows no nodes."""
+    try:
+        return int(re.split("[-,]", file.read_text(encoding="ascii").strip())[-1]) + 1
+    except OSError:
+        return 1
+
+
+_MOST = 1 << 20
 
 
 def read_owners(
