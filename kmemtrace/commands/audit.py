@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kmemtrace.census.census import Censor
 from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.watch import Watch
 from kmemtrace.console import write
@@ -35,8 +35,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Reads all of the machine's kernel memory, and holds what the kernel says that it "
         "charged to each cgroup against the pages, slab objects and per-CPU areas that it is charged for, to "
         "the byte. Finds charges that were lost before kmemtrace was started. Nothing is attached.",
-        epilog="Exit status: 0 balanced, 1 a count is certainly wrong, 3 inconclusive. Example: sudo "
-        "kmemtrace audit --json | jq '.cgroups[] | select(.outcome == \"drifted\")'",
+        epilog=f"Exit status: 0 balanced, 1 a count is certainly wrong, 3 inconclusive. {GRAMMAR}\n\n"
+        "example:\n  sudo kmemtrace audit --json | jq '.cgroups[] | select(.outcome == \"drifted\")'",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object, with all cgroups")
     parser.add_argument("--cgroup", metavar="PATH", help="only this memory cgroup and those below it")

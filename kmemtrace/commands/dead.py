@@ -21,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Lists the memory cgroups that were removed, however long ago, and that something keeps: "
         "page cache by file, shared and anonymous memory, kernel memory, or mere references. Reads the "
         "kernel's memory once; nothing is attached.",
-        epilog="Example: sudo kmemtrace dead --json | jq '.cgroups[0].pins'",
+        epilog="example:\n  sudo kmemtrace dead --json | jq '.cgroups[0].pins'",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object, with all of them")
     parser.set_defaults(run=run)

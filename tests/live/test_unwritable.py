@@ -22,6 +22,8 @@ TRACING = [
     "leaks --older-than 0.1 --duration 0.2 --json",
     "verify --duration 0.1",
     "verify --json -- true",
+    "audit --readings 3 --pause 0.1",
+    "dead",
 ]
 
 
