@@ -97,6 +97,10 @@ dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/so
 pictures: $(VENV)/.dev ## draw the dashboards' panels into docs/, while `make demo` runs
 	@$(AS_OWNER) $(BIN)/python -m dashboards.pictures $(ARGS)
 
+.PHONY: picture
+picture: $(VENV)/.dev ## draw `kmemtrace top` into docs/, of a real run on some 300 cgroups
+	@$(AS_ROOT) $(BIN)/python -m dashboards.top_picture $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.project | bench-packages ## run the benchmarks
 	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)

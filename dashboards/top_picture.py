@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from dashboards.host import host
 from kmemtrace.cgroups.labels import label
@@ -22,18 +23,30 @@ from kmemtrace.tui.app import TopApp
 
 _BELOW = "kmemtrace-picture"
 _HOST = "node-7"
-_SIZES = ("80x24", "140x40", "220x60")
 _MONOSPACE = "font-family: monospace;"
+
+
+class Picture(NamedTuple):
+    name: str
+    size: str
+    keys: tuple[str, ...] = ()
+    """Pressed before it, as Textual names them, on what the one before left."""
+
+
+_PICTURES = (
+    Picture("top", "80x24"),
+    Picture("top", "140x40"),
+    Picture("top-tree", "140x40", ("t",)),
+    Picture("top-functions", "140x40", ("t", "slash", *"nginx", "enter", "enter", "right", "down", "right")),
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=12, help="to watch first; default: %(default)s")
+    parser.add_argument("--frames", type=int, default=40, help="to watch first; default: %(default)s")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds; default: %(default)s")
-    parser.add_argument("--sizes", nargs="*", default=_SIZES, help=f"default: {' '.join(_SIZES)}")
-    parser.add_argument("--keys", nargs="*", default=[], help="to press before, as Textual names them")
-    parser.add_argument("--name", default="top", help="of the files, before the size; default: %(default)s")
+    parser.add_argument("--size", metavar="COLUMNSxLINES", help="of all; default: each in its own")
     options = parser.parse_args()
     try:
         with host(_BELOW) as begin, make_tracer(subtree=f"/{_BELOW}") as tracer:
@@ -42,15 +55,15 @@ def main() -> int:
     except KmemtraceError as error:
         print(f"kmemtrace: {error}", file=sys.stderr)
         return error.status
-    for size, picture in pictures.items():
-        file = options.folder / f"{options.name}-{size}.svg"
+    for name, picture in pictures.items():
+        file = options.folder / f"{name}.svg"
         file.write_text(picture, encoding="utf-8")
         print(file)
     return 0
 
 
 async def _pictures(source: Callable[[], Snapshot], options: argparse.Namespace) -> dict[str, str]:
-    """One of each size, of the same run."""
+    """By name and size, of one run."""
     app = TopApp(source, options.interval, View())
     made: dict[str, str] = {}
     async with app.run_test() as pilot:
@@ -59,13 +72,13 @@ async def _pictures(source: Callable[[], Snapshot], options: argparse.Namespace)
             await asyncio.sleep(options.interval / 10)
             if app.latest is not None and app.latest not in seen[-1:]:
                 seen.append(app.latest)
-        for size in options.sizes:
+        for name, its_size, keys in _PICTURES:
+            size = options.size or its_size
             await pilot.resize_terminal(*map(int, size.split("x")))
             await pilot.pause()
-            if not made:
-                await pilot.press(*options.keys)
+            await pilot.press(*keys)
             await pilot.pause()
-            made[size] = _of_any_font(app.export_screenshot(title="kmemtrace top"))
+            made[f"{name}-{size}"] = _of_any_font(app.export_screenshot(title="kmemtrace top"))
     return made
 
 
