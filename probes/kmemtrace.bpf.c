@@ -6,6 +6,7 @@
  */
 #include "ends.h"
 #include "lives.h"
+#include "departures.h"
 #include "functions.h"
 
 /* Without a probe on the charge, a refused one shows only in an accounted allocation that gave
@@ -158,11 +159,13 @@ int cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
  * by where it was before. */
 BPF_TABLE("lru_hash", u64, u64, moves, MAX_MOVES);
 
+/* cgroup_attach_task(cgroup, path, task, threadgroup): the task has moved by now. */
 int cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 tgid = read_u32(ctx->args[2] + OFF_TASK_TGID), now = bpf_ktime_get_ns();
 
 	moves.update(&tgid, &now);
+	depart(ctx->args[2], ctx->args[0], ctx->args[1]);
 	return 0;
 }
 

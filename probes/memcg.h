@@ -129,18 +129,22 @@ static __always_inline u64 active_memcg(u64 task)
 #endif
 }
 
+/* That of its cgroup. */
+static __always_inline u64 memcg_of(u64 task)
+{
+	u64 css_set = read_u64(charged_task(task) + OFF_TASK_CGROUPS);
+
+	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
+	return read_u64(css_set + OFF_CSS_SET_MEMORY) - OFF_MEMCG_CSS;
+}
+
 /* The one that the current task's charges go to. */
 static __always_inline u64 current_memcg(void)
 {
 	u64 task = bpf_get_current_task();
 	u64 remote = active_memcg(task);
-	u64 css_set;
 
-	if (remote)
-		return remote;
-	css_set = read_u64(charged_task(task) + OFF_TASK_CGROUPS);
-	/* the css is the first member of struct mem_cgroup, at OFF_MEMCG_CSS */
-	return read_u64(css_set + OFF_CSS_SET_MEMORY) - OFF_MEMCG_CSS;
+	return remote ? remote : memcg_of(task);
 }
 
 /*

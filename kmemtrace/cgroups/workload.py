@@ -15,6 +15,7 @@ from typing import IO
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError, UsageError
+from kmemtrace.foreign import libc
 
 _POLL_SECONDS = 0.1
 _REMOVAL_SECONDS = 10.0
@@ -22,6 +23,7 @@ _PREFIX = "kmemtrace-verify-"
 NAME = re.compile(_PREFIX + r"\d+-[0-9a-f]{4}")
 """Of the folders of our cgroups: the process id of who made it, and what tells two apart that have the same,
 in different namespaces."""
+_PR_SET_CHILD_SUBREAPER = 36
 _JOIN = 'echo 0 >"$0" && exec "$@"'
 
 
@@ -44,7 +46,7 @@ class WorkloadCgroup:
         except OSError as error:
             raise UsageError(f"{command[0]!r} cannot be run: {error.strerror}.") from None
         try:
-            return process.wait()
+            return _wait(process)
         except BaseException:
             process.kill()
             process.wait()
@@ -58,10 +60,14 @@ class WorkloadCgroup:
                 found += map(int, file.read_text(encoding="ascii").split())
         return found
 
-    def wait_until_empty(self, seconds: float) -> bool:
-        """False when processes are still in it after that time."""
+    def has(self, path: str) -> bool:
+        """Whether a cgroup's path is its own, or below it."""
+        return path == self.path or path.startswith(f"{self.path}/")
+
+    def wait_until_ended(self, seconds: float, *, everywhere: bool) -> bool:
+        """False when processes are still in it, or of the command anywhere, after that time."""
         deadline = time.monotonic() + seconds
-        while self.processes():
+        while (_reap() and everywhere) or self.processes():
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
@@ -75,6 +81,7 @@ class WorkloadCgroup:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(_POLL_SECONDS)
+            _reap()
 
     def remove(self) -> None:
         """With all cgroups below it. Raises CannotError when it cannot be."""
@@ -84,6 +91,36 @@ class WorkloadCgroup:
     @property
     def exists(self) -> bool:
         return self.folder.exists()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Until it ends. Its orphans become our children meanwhile, and what of them is not waited for keeps
+    memory, and its cgroup from being released."""
+    while process.returncode is None:
+        pid, status = os.waitpid(-1, 0)
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode
+
+
+def _reap() -> bool:
+    """Takes leave of children that have ended; whether there are others."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+@contextmanager
+def _taking_orphans() -> Iterator[None]:
+    """Inside, what a process of ours leaves behind becomes our child, wherever it went: so it is known."""
+    libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc().prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _remove(folder: Path) -> None:
@@ -135,7 +172,7 @@ def workload_cgroup(hierarchy: MemoryHierarchy) -> Iterator[WorkloadCgroup]:
 
     Raises CannotError where none can be made.
     """
-    with _memory_enabled(hierarchy), _new_folder(hierarchy.mount) as folder:
+    with _memory_enabled(hierarchy), _new_folder(hierarchy.mount) as folder, _taking_orphans():
         cgroup = WorkloadCgroup(folder, f"/{folder.name}")
         try:
             yield cgroup

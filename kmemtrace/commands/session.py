@@ -81,6 +81,7 @@ def make_tracer(
     max_pages: int | None = None,
     sites: bool = True,
     alloc_latency: bool = False,
+    departures: bool = False,
 ) -> Iterator[Tracer]:
     """Raises CannotError or UsageError before anything is loaded."""
     require_privileges()
@@ -90,7 +91,9 @@ def make_tracer(
         with progress("starting"):
             facts = RunningKernel(btf)
             frames = highest_page_frame()
-            plan = make_plan(facts, tier, alloc_latency=alloc_latency, page_frames=frames)
+            plan = make_plan(
+                facts, tier, alloc_latency=alloc_latency, departures=departures, page_frames=frames
+            )
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             tracer = stack.enter_context(Tracer(plan, hierarchy, paths, capacity, limit, sites))

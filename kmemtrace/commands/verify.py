@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import sys
@@ -40,13 +41,19 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "verify",
         help="prove that each page charged to a command is uncharged as it was charged",
         description="Runs COMMAND in a memory cgroup of its own, lets what it freed drain, and reconciles "
-        "every page charged there. Without COMMAND, watches the whole machine for --duration.",
+        "every page charged there. Without COMMAND, watches the whole machine for --duration. What COMMAND "
+        "has others do for it, such as a container engine or a service manager, only --duration sees.",
         epilog="Exit status: 0 balanced, 1 a mismatch was found, 3 inconclusive, because events were "
         f"missed, or because the command failed or left processes behind. {GRAMMAR}\n\nexample:\n"
         "  sudo kmemtrace verify --junit kmem.xml -- stress-ng --pipe 2 --timeout 10",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
     parser.add_argument("--duration", type=duration, metavar=DURATION, help="watch so long instead")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="judge also the cgroups that processes of COMMAND go to, whoever else is charged there",
+    )
     parser.add_argument(
         "--drain",
         type=duration,
@@ -109,6 +116,8 @@ def _check(options: argparse.Namespace) -> None:
     """Refuses, before anything is attached, what could only fail later."""
     if bool(options.command) == (options.duration is not None):
         raise UsageError("verify wants either a command after -- or --duration.")
+    if options.follow and not options.command:
+        raise UsageError("--follow is for a command: --duration watches the whole machine anyway.")
     if options.command and shutil.which(options.command[0]) is None:
         raise UsageError(f"{options.command[0]!r} is not a command that can be run.")
     if options.junit is not None and not options.junit.parent.is_dir():
@@ -117,13 +126,14 @@ def _check(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> Verification:
     verifier = Verifier(
-        lambda subtree: make_tracer(_tier(options), subtree, options.max_pages),
+        functools.partial(make_tracer, tier=_tier(options), max_pages=options.max_pages),
         options.drain,
         progress,
     )
     if options.command:
         # A program that reads our JSON wants nothing else there.
-        return verifier.of_command(options.command, sys.stderr if options.json else None)
+        output = sys.stderr if options.json else None
+        return verifier.of_command(options.command, output, follow=options.follow)
     watch = Watch()
     found = verifier.of_machine(_ticks(watch, options.duration))
     return dataclasses.replace(found, interrupted=watch.interrupted_after is not None)

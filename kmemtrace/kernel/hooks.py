@@ -28,6 +28,7 @@ class Event(StrEnum):
     RECLAIM_END = "reclaim stall end"
     CGROUP_RMDIR = "cgroup rmdir"
     CGROUP_ATTACH = "cgroup attach"
+    TASK_BORN = "task born"
 
 
 class Mechanism(StrEnum):
@@ -238,6 +239,7 @@ HOOKS: tuple[Hook, ...] = (
         "4.19: gives the path",
         since=(4, 18),
     ),
+    _tracepoint(Event.TASK_BORN, "sched_process_fork", (TASK, TASK), "parent child", "4.8"),
 )
 # fmt: on
 

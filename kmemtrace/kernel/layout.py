@@ -142,6 +142,9 @@ _OPTIONAL = {
     "OFF_MEMCG_MEMSW": ("mem_cgroup", "memsw"),
     "OFF_MEMCG_KMEM": ("mem_cgroup", "kmem"),
     "OFF_TASK_ACTIVE_MEMCG": ("task_struct", "active_memcg"),  # 4.19: remote charges
+    "OFF_TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "OFF_TASK_GROUP_LEADER": ("task_struct", "group_leader"),
+    "OFF_TASK_COMM": ("task_struct", "comm"),
     "OFF_TASK_OBJCG": ("task_struct", "objcg"),  # 6.7: 1aacbd354313
     "OFF_BATCH_NR": ("folio_batch", "nr"),  # 5.16
     "OFF_BATCH_FOLIOS": ("folio_batch", "folios"),

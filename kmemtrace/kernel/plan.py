@@ -15,6 +15,8 @@ from kmemtrace.model.enums import MismatchClass, Tier
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
 _ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
 
+_FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_COMM")
+
 COSTS: Mapping[Event, str] = {
     Event.ALLOC: "nothing can be traced",
     Event.FREE: "nothing can be traced",
@@ -28,6 +30,7 @@ COSTS: Mapping[Event, str] = {
     Event.RECLAIM_END: "reclaim stalls are not measured",
     Event.CGROUP_RMDIR: "a cgroup that is removed between two snapshots may stay without a name",
     Event.CGROUP_ATTACH: "an allocation that is not charged while its task changes cgroups may be suspected",
+    Event.TASK_BORN: "`verify` does not notice that a process of its command was born into another cgroup",
 }
 """What it costs to have no hook for an event."""
 
@@ -61,6 +64,7 @@ class Probe:
 _TRACEPOINTS = {
     Event.CGROUP_RMDIR: "cgroup_rmdir",
     Event.CGROUP_ATTACH: "cgroup_attach",
+    Event.TASK_BORN: "task_born",
     Event.KERNEL_TOTAL: "memcg_state",
     Event.RECLAIM_END: "reclaim_end",
     Event.RECLAIM_BEGIN: "reclaim_begin",
@@ -115,10 +119,15 @@ class Plan:
 
 
 def make_plan(
-    facts: Facts, forced: Tier | None = None, *, alloc_latency: bool = False, page_frames: int = 1
+    facts: Facts,
+    forced: Tier | None = None,
+    *,
+    alloc_latency: bool = False,
+    departures: bool = False,
+    page_frames: int = 1,
 ) -> Plan:
     """The best tier that this kernel allows, or the `forced` one. `page_frames`: one more than the
-    highest of the machine.
+    highest of the machine. With `departures` it is also seen where the processes go that we started.
 
     Raises CannotError when the forced tier is not to be had.
     """
@@ -138,12 +147,16 @@ def make_plan(
     if not alloc_latency and isinstance(alloc, Hook):
         alloc = NoHook(NOT_ASKED)
     programs = _programs(hooks, alloc, tier, facts)
+    if not departures:
+        programs.pop(_TRACEPOINTS[Event.TASK_BORN], None)
     refusal, why = _refusal(hooks), unjudged(facts, tier, hooks, page_frames)
     constants: Defines = {}
     if refusal is None:
         try:
             constants = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
             constants |= judged_defines(why) | page_map(facts, page_frames)
+            if departures and all(name in constants for name in _FOR_DEPARTURES):
+                constants["WITH_DEPARTURES"] = 1
         except CannotError as error:
             refusal = str(error)
     tier_or_none = None if refusal else tier

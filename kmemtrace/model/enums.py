@@ -52,6 +52,7 @@ class Loss(IntEnum):
     BATCH_FULL = 10
     UNPAIRED = 11
     PAGES_BUSY = 12
+    DEPARTURES_FULL = 13
 
 
 class MismatchClass(IntEnum):

@@ -24,6 +24,20 @@ class CounterReading:
 
 
 @dataclass(frozen=True, slots=True)
+class Departure:
+    """A cgroup that processes of the command went to, out of its own."""
+
+    cgroup: int
+    """Its id."""
+    path: str
+    processes: int
+    """How often one came there; one that comes twice counts twice."""
+    comm: str
+    """Of the last one."""
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     command: tuple[str, ...]
     """Empty: the whole machine was watched for a time."""
@@ -46,6 +60,9 @@ class Verification:
     not come to its end."""
     interrupted: bool = False
     """By a signal to us, before the command had ended, or the time that was to be watched."""
+    departures: tuple[Departure, ...] = ()
+    followed: bool = False
+    """Whether what was charged in those cgroups was judged too."""
     killed: int = 0
     """Processes that the command left behind: they did not end by themselves."""
 
@@ -73,6 +90,10 @@ class Verification:
         if self.unsearched:
             doubts.append(
                 f"of {self.unsearched:,} uncharges it is not known whether their pages had been charged"
+            )
+        if self.departures and not self.followed:
+            doubts.append(
+                "the command's processes went to other cgroups, where they were not followed (--follow does)"
             )
         if self.killed:
             doubts.append(

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from kmemtrace.model.enums import Confidence, MismatchClass
 from kmemtrace.model.verification import Verification
 from kmemtrace.report import mismatch
-from kmemtrace.report.verification import how_it_ended, left_behind
+from kmemtrace.report.verification import how_it_ended, left_behind, went
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write, not even escaped; ElementTree lets it through."""
@@ -47,6 +47,8 @@ def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
     ]
     if found.interrupted:
         cases.append(("not interrupted", [("error", f"interrupted after {found.seconds:.1f} s")]))
+    if found.command:
+        cases.append(("no process went where it was not followed", _unfollowed(found)))
     if found.command_status is None:
         return cases
     failed = f"{found.command[0]}: {how_it_ended(found.command_status)}"
@@ -55,6 +57,12 @@ def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
         ("the command succeeded", [("failure", failed)] if found.command_failed else []),
         ("no process left behind", [("error", left_behind(found))] if found.killed else []),
     ]
+
+
+def _unfollowed(found: Verification) -> _Results:
+    if found.followed or not found.departures:
+        return []
+    return [("error", "\n".join(map(went, found.departures)))]
 
 
 def _case(suite: ET.Element, found: Verification, title: str, results: _Results) -> None:

@@ -1,12 +1,13 @@
 """The report of `kmemtrace verify`, as text and as JSON."""
 
+import dataclasses
 import signal
 from collections import defaultdict
 from typing import Any
 
 from kmemtrace.model.document import losses_document, mismatch_document
 from kmemtrace.model.snapshot import SCHEMA_VERSION
-from kmemtrace.model.verification import Verdict, Verification
+from kmemtrace.model.verification import Departure, Verdict, Verification
 from kmemtrace.report import mismatch
 from kmemtrace.report.printable import printable
 
@@ -57,9 +58,19 @@ def left_behind(found: Verification) -> str:
     """Of processes that were killed; empty without any."""
     if not found.killed:
         return ""
-    which = "1 process" if found.killed == 1 else f"{found.killed} processes"
     were = "it was" if found.killed == 1 else "they were"
-    return f"the command left {which} behind that did not end in time: {were} killed"
+    return f"the command left {_processes(found.killed)} behind that did not end in time: {were} killed"
+
+
+def went(to: Departure) -> str:
+    """A line of where processes of the command went."""
+    last = f"the last {to.comm} ({to.pid})"
+    charged = ": nobody is charged there" if to.path == "/" else ""
+    return f"  {to.path}{charged}: {_processes(to.processes)}, {last}"
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count:,} processes"
 
 
 def _held(found: Verification) -> list[str]:
@@ -107,8 +118,11 @@ def _unjudged(found: Verification) -> list[str]:
 def _ends(found: Verification) -> list[str]:
     """Of the command and of its processes."""
     status = found.command_status
+    how = "were followed to" if found.followed else "went to other cgroups, where nothing was followed"
     return [
         *([f"interrupted after {found.seconds:.1f} s"] if found.interrupted else []),
+        *([f"the command's processes {how}:"] if found.departures else []),
+        *map(went, found.departures),
         *([f"the command failed: {how_it_ended(status)}"] if status else []),
         *([left_behind(found)] if found.killed else []),
     ]
@@ -123,7 +137,16 @@ def _verdict(found: Verification) -> str:
         case Verdict.BALANCED:
             how_far = " as far as this tier can see" if found.unjudged else ""
             but = ", though the command failed" if found.command_failed else ""
-            return f"BALANCED{how_far}{but}: each page charged was uncharged as it was charged, or is held."
+            return (
+                f"BALANCED{how_far}{but}: each page charged{_where(found)} was uncharged as it was charged, "
+                "or is held."
+            )
+
+
+def _where(found: Verification) -> str:
+    if not found.command:
+        return ""
+    return " where the command's processes were" if found.followed else " in the command's cgroup"
 
 
 def verification_document(found: Verification) -> dict[str, Any]:
@@ -152,6 +175,8 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "waited_seconds": found.waited_seconds,
         "missed_events": found.missed_events,
         "losses": losses_document(snapshot.losses),
+        "departures": [dataclasses.asdict(one) for one in found.departures],
+        "followed": found.followed,
         "killed_processes": found.killed,
         "interrupted": found.interrupted,
     }

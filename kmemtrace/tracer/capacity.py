@@ -12,6 +12,8 @@ INSPECT_BATCH = 512
 ADOPT_BATCH = 512
 FINDINGS_PAGES = 64
 """Of the ring buffer: room for some 3,000 findings between two snapshots."""
+MAX_DEPARTURES = 1 << 10
+"""Cgroups that the processes of a verified command go to."""
 MAX_ORDER = 10
 """Of the page allocator, in every kernel's default configuration."""
 
@@ -72,6 +74,7 @@ class Capacity:
             "MAX_STALLED": self.stalled,
             "MAX_FAILURES": self.failures,
             "MAX_MOVES": self.moves,
+            "MAX_DEPARTURES": MAX_DEPARTURES,
             "STACK_DEPTH": STACK_DEPTH,
             "MAX_ORDER": MAX_ORDER,
             "LIFE_PATH": LIFE_PATH,

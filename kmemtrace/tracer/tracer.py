@@ -24,9 +24,11 @@ from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
-from kmemtrace.tracer import maps
+from kmemtrace.model.verification import Departure
+from kmemtrace.tracer import departures, maps
 from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
+from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -124,6 +126,9 @@ class Tracer:
         self._dropped = 0
         """Findings that were counted, and that the ring had no room for."""
         self._adoption = self._make_adoption()
+        self._departures = None
+        if "WITH_DEPARTURES" in plan.defines:
+            self._departures = Departures(self._programs.fd, self._programs.map_fd("departures"), paths)
         self._sweeper = self._make_sweeper() if sweeps else None
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._began = kernel_seconds()
@@ -136,6 +141,8 @@ class Tracer:
         # takes tenths of a second, in which what is attached already would count.
         for name in (*self.plan.programs, *self._on_request()):
             self._programs.fd(name)
+        if self._departures is not None:
+            self._departures.begin()
         self._began = self._programs.attach()
         self._skips_uncounted = any(self._programs.skipped(name) is None for name in self.plan.programs)
         if self._skips_uncounted:
@@ -146,6 +153,8 @@ class Tracer:
         names = [] if self._sweeper is None else [*SWEEP_PROGRAMS]
         if MismatchClass.STRAY_UNCHARGE not in self.plan.unjudged:
             names += ADOPTION_PROGRAMS
+        if self._departures is not None:
+            names += departures.PROGRAMS
         return names
 
     def close(self) -> None:
@@ -164,6 +173,11 @@ class Tracer:
         `unseen` of a Snapshot tells then."""
         if self._adoption is not None:
             self._adoption.wait()
+
+    def departures(self) -> tuple[Departure, ...]:
+        """The cgroups that processes which this one started, or those started, went to: out of the subtree
+        that is traced; without one, all. Nothing where that was not asked for."""
+        return () if self._departures is None else self._departures.read()
 
     def set_preexisting(self, pages: int | None) -> None:
         """Tells how many pages looked charged just after the start, once that has been counted; None where
@@ -381,6 +395,7 @@ class Tracer:
                 "stalled": lost[Loss.STALLED_FULL],
                 "failures": lost[Loss.FAILURES_FULL],
                 "batches": lost[Loss.BATCH_FULL],
+                "departures": lost[Loss.DEPARTURES_FULL],
             },
             unpaired=lost[Loss.UNPAIRED],
             pages_busy=lost[Loss.PAGES_BUSY],

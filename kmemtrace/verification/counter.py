@@ -3,35 +3,32 @@
 import time
 
 from kmemtrace.cgroups.drift import Counter, read_counter
+from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup
 from kmemtrace.model.enums import Confidence, MismatchClass
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.model.verification import CounterReading
-from kmemtrace.tracer.tracer import Tracer
+from kmemtrace.verification.scope import Own
 
 
 def reconcile(
-    tracer: Tracer, cgroup: WorkloadCgroup, lag_seconds: float
+    hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, scope: Own, lag_seconds: float
 ) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
     """What the counter says once all has drained, and the drift if there is one twice, `lag_seconds`
     apart; (None, ()) where this kernel does not tell what its counter counts.
 
     :param lag_seconds: longer than the kernel's statistics lag behind.
     """
-    first = _read(tracer, cgroup)
+    first = read_counter(hierarchy, cgroup.folder, scope.own_held_pages())
     if first is None:
         return None, ()
     if first.drifted:
         time.sleep(lag_seconds)
-    counter = _read(tracer, cgroup)
+    counter = read_counter(hierarchy, cgroup.folder, scope.own_held_pages())
     if counter is None:
         return None, ()
     reading = CounterReading(counter.charged, counter.parts, counter.slack)
     return reading, ((_mismatch(counter, cgroup.path),) if first.drifted and counter.drifted else ())
-
-
-def _read(tracer: Tracer, cgroup: WorkloadCgroup) -> Counter | None:
-    return read_counter(tracer.hierarchy, cgroup.folder, tracer.snapshot().held_pages)
 
 
 def _mismatch(counter: Counter, path: str) -> Mismatch:

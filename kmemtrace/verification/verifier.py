@@ -4,23 +4,30 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.model.enums import Exemption, MismatchClass
 from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
 from kmemtrace.model.verification import CounterReading, Verification
 from kmemtrace.tracer.tracer import Tracer, page_events_missed
 from kmemtrace.verification.counter import reconcile
+from kmemtrace.verification.scope import Followed, Own
 
 _QUIET_SECONDS = 2.5
 """How long nothing must change before all is taken for drained; longer than statistics lag."""
 _JUDGED_SECONDS = 1.1
 """An uncharged allocation is judged so much later, when it is known whether its process was on a move."""
 
-OpenTracer = Callable[[str | None], AbstractContextManager[Tracer]]
-"""Makes an attached Tracer of the subtree of the cgroup with this path; of the machine, of None."""
+
+class OpenTracer(Protocol):
+    """Makes an attached Tracer."""
+
+    def __call__(self, *, subtree: str | None, departures: bool) -> AbstractContextManager[Tracer]:
+        """Of the subtree of the cgroup with this path, or of the machine; with `departures` it tells where
+        the processes go that we start."""
+
 
 Progress = Callable[[str], AbstractContextManager[None]]
 """Says what is waited for as long as it is entered."""
@@ -35,44 +42,45 @@ class Verifier:
         """:param drain_seconds: how long to wait, at most, for what is freed late."""
         self._open_tracer, self._drain_seconds, self._progress = open_tracer, drain_seconds, progress
 
-    def of_command(self, command: Sequence[str], stdout: IO[str] | None = None) -> Verification:
+    def of_command(
+        self, command: Sequence[str], stdout: IO[str] | None = None, *, follow: bool = False
+    ) -> Verification:
         """Runs it to its end in a cgroup of its own, and judges what was charged there.
 
         :param stdout: where its output goes; to ours if None.
+        :param follow: judge also what was charged in the cgroups that its processes went to meanwhile.
 
         Raises CannotError where no cgroup can be made, UsageError where it cannot be started.
         """
-        with workload_cgroup(memory_hierarchy()) as cgroup, self._open_tracer(cgroup.path) as tracer:
+        hierarchy = memory_hierarchy()
+        with (
+            workload_cgroup(hierarchy) as cgroup,
+            self._open_tracer(subtree=None if follow else cgroup.path, departures=True) as tracer,
+        ):
+            scope = Followed(tracer, cgroup.path) if follow else Own(tracer)
             account = self._account(tracer)
-            end = self._run(cgroup, command, stdout)
+            end = self._run(cgroup, command, stdout, follow=follow)
             with self._progress("waiting for what is freed late"):
-                counter, drift = (None, ()) if end.interrupted else self._reconciled(tracer, cgroup)
+                counter, drift = (None, ()) if end.interrupted else self._reconciled(hierarchy, cgroup, scope)
                 cgroup.remove()
                 # What a removed cgroup still holds is let go of when it is released, a moment later.
-                snapshot = self._drain(tracer)
-            unjudged = _unjudged(snapshot)
-            if counter is not None:
-                unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
-            else:
-                unjudged[MismatchClass.COUNTER_DRIFT.label] = (
-                    "it was interrupted"
-                    if end.interrupted
-                    else "this kernel does not tell what its counter counts"
-                )
+                snapshot = self._drain(scope)
             return account.close(
                 snapshot,
                 command=tuple(command),
                 command_status=end.status,
                 interrupted=end.interrupted,
-                unjudged=unjudged,
+                unjudged=_unjudged_of_command(snapshot, counter, interrupted=end.interrupted),
                 counter=counter,
                 mismatches=(*drift, *snapshot.mismatches),
                 killed=end.killed,
+                departures=tuple(d for d in tracer.departures() if not cgroup.has(d.path)),
+                followed=follow,
             )
 
     def of_machine(self, ticks: Iterable[object]) -> Verification:
         """Watches the whole machine, reading at each of these ticks, until they end."""
-        with self._open_tracer(None) as tracer:
+        with self._open_tracer(subtree=None, departures=False) as tracer:
             account = self._account(tracer)
             for _ in ticks:
                 tracer.snapshot()
@@ -87,13 +95,15 @@ class Verifier:
                 mismatches=snapshot.mismatches,
             )
 
-    def _run(self, cgroup: WorkloadCgroup, command: Sequence[str], stdout: IO[str] | None) -> "_End":
+    def _run(
+        self, cgroup: WorkloadCgroup, command: Sequence[str], stdout: IO[str] | None, *, follow: bool
+    ) -> "_End":
         """To its end, and that of the processes that it left, or of our patience. Who interrupts it ends it,
         and what was charged by then is told all the same."""
         try:
             status = cgroup.run(command, stdout)
             with self._progress("waiting for processes that the command left"):
-                cgroup.wait_until_empty(self._drain_seconds)
+                cgroup.wait_until_ended(self._drain_seconds, everywhere=follow)
         except KeyboardInterrupt:
             cgroup.kill()
             return _End(None, interrupted=True)
@@ -102,10 +112,10 @@ class Verifier:
         return _End(status, killed)
 
     def _reconciled(
-        self, tracer: Tracer, cgroup: WorkloadCgroup
+        self, hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, scope: Own
     ) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
-        self._drain(tracer)
-        return reconcile(tracer, cgroup, _QUIET_SECONDS)
+        self._drain(scope)
+        return reconcile(hierarchy, cgroup, scope, _QUIET_SECONDS)
 
     def _account(self, tracer: Tracer) -> "_Account":
         """Once all is judged that can be: what was done before would be judged by less."""
@@ -114,13 +124,13 @@ class Verifier:
             tracer.wait_until_judging()
         return _Account(tracer, time.monotonic() - begin)
 
-    def _drain(self, tracer: Tracer) -> Snapshot:
+    def _drain(self, scope: Own) -> Snapshot:
         """The first Snapshot after what is held has not changed for a while, or that time is up."""
-        snapshot = tracer.snapshot()
+        snapshot = scope.snapshot()
         quiet_since, deadline = time.monotonic(), time.monotonic() + self._drain_seconds
         while (now := time.monotonic()) < deadline and now < quiet_since + _QUIET_SECONDS:
             time.sleep(0.25)
-            before, snapshot = snapshot, tracer.snapshot()
+            before, snapshot = snapshot, scope.snapshot()
             if snapshot.held_pages != before.held_pages:
                 quiet_since = time.monotonic()
         return snapshot
@@ -157,7 +167,7 @@ class _Account:
 
 def _missed(losses: Losses) -> int:
     """Events of pages that were not seen, and pages and findings that no map had room for."""
-    full = losses.map_full["pages"] + losses.map_full["cgroups"]
+    full = sum(losses.map_full[name] for name in ("pages", "cgroups", "departures"))
     return page_events_missed(losses) + full + losses.ring_drops
 
 
@@ -169,3 +179,15 @@ def _unjudged(snapshot: Snapshot) -> dict[str, str]:
     """Why not, by class."""
     labels = [c.label for c in MismatchClass]
     return {label: snapshot.unseen[label] for label in labels if label in snapshot.unseen}
+
+
+def _unjudged_of_command(
+    snapshot: Snapshot, counter: CounterReading | None, *, interrupted: bool
+) -> dict[str, str]:
+    """The same, where a counter was to be reconciled."""
+    unjudged = _unjudged(snapshot)
+    unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
+    if counter is None:
+        unknown = "it was interrupted" if interrupted else "this kernel does not tell what its counter counts"
+        unjudged[MismatchClass.COUNTER_DRIFT.label] = unknown
+    return unjudged

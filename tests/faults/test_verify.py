@@ -82,6 +82,7 @@ def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
         *(c.label for c in MismatchClass),
         "no event missed",
         "the command succeeded",
+        "no process went where it was not followed",
         "no process left behind",
     }
     assert "charged to" in (cases["wrong_cgroup"].findtext("failure") or "")

@@ -19,6 +19,7 @@ _TRACEPOINTS: Mapping[str, tuple[str, ...]] = {
     "mm_vmscan_memcg_reclaim_end": ("long unsigned int",),
     "cgroup_rmdir": (CGROUP, "char *"),
     "cgroup_attach_task": (CGROUP, "char *", "struct task_struct *", "bool"),
+    "sched_process_fork": ("struct task_struct *", "struct task_struct *"),
 }
 
 _KMEM: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,9 @@ _FIELDS: Mapping[tuple[str, str], int] = {
     ("task_struct", "mm"): 66,
     ("task_struct", "tgid"): 70,
     ("task_struct", "stack"): 67,
+    ("task_struct", "real_parent"): 73,
+    ("task_struct", "group_leader"): 74,
+    ("task_struct", "comm"): 75,
     ("mm_struct", "owner"): 68,
     ("mem_cgroup", "css.flags"): 69,
     ("page", "flags"): 0,

@@ -56,6 +56,14 @@ def test_alloc_latency_only_on_request() -> None:
     assert "alloc latency" not in plan.unseen
 
 
+def test_where_processes_go_is_seen_on_request_alone() -> None:
+    """To see each fork costs each fork."""
+    assert "task_born" not in make_plan(KERNELS["6.18"]).programs
+    plan = make_plan(KERNELS["6.18"], departures=True)
+    assert "task_born" in plan.programs
+    assert plan.defines["WITH_DEPARTURES"] == 1
+
+
 def test_what_opens_a_record_is_attached_last() -> None:
     for tier in Tier:
         names = list(make_plan(KERNELS["6.18"], tier).programs)

@@ -7,7 +7,7 @@ import pytest
 
 from kmemtrace.commands.verify import exit_status
 from kmemtrace.model.snapshot import Mismatch
-from kmemtrace.model.verification import CounterReading, Verdict, Verification
+from kmemtrace.model.verification import CounterReading, Departure, Verdict, Verification
 from kmemtrace.report import mismatch
 from kmemtrace.report.junit import junit
 from kmemtrace.report.verification import report, verification_document
@@ -15,6 +15,9 @@ from tests import sample
 
 CERTAIN = sample.mismatch()
 SUSPECT = sample.mismatch(mismatch_class="lost_uncharge", confidence="suspect", missed_events=17)
+
+
+WENT = Departure(7, "/system.slice/db.service", 2, "post\x1bgres", 4321)
 
 
 def verification(*mismatches: Mismatch, **changes: object) -> Verification:
@@ -43,6 +46,8 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         (verification(interrupted=True), Verdict.INCONCLUSIVE),
         (verification(CERTAIN, interrupted=True), Verdict.MISMATCH),
         (verification(unsearched=5), Verdict.INCONCLUSIVE),
+        (verification(departures=(WENT,)), Verdict.INCONCLUSIVE),
+        (verification(departures=(WENT,), followed=True), Verdict.BALANCED),
     ],
 )
 def test_verdict(found: Verification, verdict: Verdict) -> None:
@@ -101,6 +106,20 @@ def test_an_interruption_is_told() -> None:
     assert ET.fromstring(junit(found)).find("testcase[@name='not interrupted']/error") is not None
 
 
+def test_where_the_commands_processes_went_is_told() -> None:
+    found = verification(departures=(WENT, dataclasses.replace(WENT, path="/", processes=1)))
+    told = report(found).splitlines()
+    at = told.index("the command's processes went to other cgroups, where nothing was followed:")
+    assert told[at + 1] == "  /system.slice/db.service: 2 processes, the last post?gres (4321)"
+    assert told[at + 2].startswith("  /: nobody is charged there: 1 process")
+    assert "--follow" in told[-1]
+    (error,) = ET.fromstring(junit(found)).findall("testcase/error")
+    assert str(error.text).count("\n") == 1
+    document = verification_document(found)
+    assert document["departures"][0]["processes"] == 2
+    assert "were followed to:" in report(dataclasses.replace(found, followed=True))
+
+
 def test_each_doubt_is_told() -> None:
     """What was left behind is not told as what was missed."""
     left = verification(killed=2)
@@ -140,10 +159,11 @@ def test_junit() -> None:
         "counter_drift": [],
         "no event missed": ["error"],
         "the command succeeded": [],
+        "no process went where it was not followed": [],
         "no process left behind": [],
     }
     assert {k: suite.attrib[k] for k in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "9",
+        "tests": "10",
         "failures": "1",
         "errors": "2",
         "skipped": "2",
