@@ -1,10 +1,9 @@
 """The evidence of mismatches, printed to stderr, which a unit's journal or a pod's log keeps: the metrics
 count them only, and the tracer's own copy ends with the process."""
 
-import contextlib
-import sys
 from collections import defaultdict
 
+from kmemtrace.exporter.log import Level, Log
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.mismatch import lines
 
@@ -15,7 +14,8 @@ MOST_KINDS = 100
 class Journal:
     """Prints each kind of mismatch once, when it is first seen, and of so many kinds only."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._seen: dict[str, set[tuple[object, ...]]] = defaultdict(set)
         """By confidence; what is over the limit is not kept, but for one that says that it was reached."""
 
@@ -25,7 +25,8 @@ class Journal:
             if mismatch.kind in seen or len(seen) > MOST_KINDS:
                 continue
             seen.add(mismatch.kind)
-            _print("\n".join(lines(mismatch)) if len(seen) <= MOST_KINDS else _enough(mismatch.confidence))
+            words = "\n".join(lines(mismatch)) if len(seen) <= MOST_KINDS else _enough(mismatch.confidence)
+            self._log.tell(Level.WARN, f"mismatch: {words}")
 
 
 def _enough(confidence: str) -> str:
@@ -33,9 +34,3 @@ def _enough(confidence: str) -> str:
         f"{MOST_KINDS} kinds that are {confidence} have been printed, and no more are until the exporter "
         "starts anew; the metrics go on counting."
     )
-
-
-def _print(words: str) -> None:
-    """A log that cannot be written to must not end the scrape that found it."""
-    with contextlib.suppress(OSError):
-        print(f"kmemtrace: mismatch: {words}", file=sys.stderr, flush=True)

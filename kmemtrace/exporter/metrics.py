@@ -5,19 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from kmemtrace import __version__
 from kmemtrace.cgroups.labels import Names, names
-from kmemtrace.exporter.series import OTHER, Counted, Series
+from kmemtrace.exporter.label import label_of
+from kmemtrace.exporter.latencies import latencies
+from kmemtrace.exporter.series import OTHER, Counted, Series, bytes_of
 from kmemtrace.kernel.hooks import Event
 from kmemtrace.model.enums import CgroupState, Confidence, MismatchClass
-from kmemtrace.model.histogram import BUCKETS, Histogram, upper_bound_seconds
 from kmemtrace.model.snapshot import Snapshot
-
-_EVERY, _FIRST, _LAST = 2, 0, 30
-"""Every second of the tracer's buckets is told, up to 18 minutes: factors of four, enough for a heat map
-and half of the series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,8 @@ class Told:
     runs: tuple[ProgramRuns, ...] | None
     """None where the kernel does not count them (kernel.bpf_stats_enabled)."""
     most_cgroups: int
-    """How many cgroups may have series of their own."""
+    most_bytes: int
+    """How many cgroups may have series of their own, and how many bytes these may take; so of mismatches."""
     readings: int
     reading_seconds: float
     """Time that all readings of the maps took together."""
@@ -53,7 +51,7 @@ class Told:
 def families(told: Told) -> Iterator[Metric]:
     yield from _of_cgroups(told)
     yield from _mismatches(told)
-    yield from _latencies(told)
+    yield from latencies(told.counted.latency, told.snapshot.allocations)
     yield from _of_machine(told.snapshot)
     yield from _of_losses(told.snapshot)
     yield from _of_itself(told)
@@ -99,7 +97,7 @@ def _of_cgroups(told: Told) -> Iterator[Metric]:
     for one in series:
         for state, pages in sorted(one.held_pages.items()):
             held.add_metric((one.cgroup, state.value), pages * told.snapshot.page_size)
-        who = names(one.cgroup)
+        who = names(one.path)
         if who != Names():
             info.add_metric((one.cgroup, who.pod, who.runtime, who.container, who.unit), 1)
     yield from (held, info)
@@ -124,14 +122,16 @@ def _mismatches(told: Told) -> Iterator[Metric]:
         if one.label not in snapshot.unseen
         for confidence in Confidence
     }
-    paths: set[str] = set()
+    labels: set[str] = set()
+    room = told.most_bytes
     for found in sorted(snapshot.mismatches, key=lambda m: m.first_time):
         path = found.charged_to or found.uncharged_from or OTHER
-        if path not in paths and len(paths) >= told.most_cgroups:
-            path = OTHER
-        elif path != OTHER:
-            paths.add(path)
-        key = (path, found.mismatch_class, found.confidence)
+        label = label_of(path)
+        if path != OTHER and label not in labels:
+            room -= bytes_of(label, path)
+            if len(labels) < told.most_cgroups and room >= 0:
+                labels.add(label)
+        key = (label if label in labels else OTHER, found.mismatch_class, found.confidence)
         counts[key] = counts.get(key, 0) + found.count
     family = CounterMetricFamily(
         "kmemtrace_mismatches",
@@ -141,43 +141,6 @@ def _mismatches(told: Told) -> Iterator[Metric]:
     for key, count in counts.items():
         family.add_metric(key, count)
     yield family
-
-
-def _latencies(told: Told) -> Iterator[Metric]:
-    for name, metric, text in (
-        ("charge", "charge_latency", "Time that a charge took."),
-        ("lifetime", "page_lifetime", "Time from the charge of a block of pages to its end."),
-    ):
-        if name in told.counted.latency:
-            family = HistogramMetricFamily(f"kmemtrace_{metric}_seconds", text)
-            _add(family, (), told.counted.latency[name])
-            yield family
-    if told.snapshot.allocations is not None:
-        family = HistogramMetricFamily(
-            "kmemtrace_alloc_latency_seconds",
-            "Time inside the page allocator, of allocations with __GFP_ACCOUNT and of others.",
-            labels=("accounted",),
-        )
-        sums: dict[bool, Histogram] = defaultdict(Histogram.empty)
-        for one in told.snapshot.allocations:
-            sums[one.accounted] = sums[one.accounted] + one.latency
-        for accounted, histogram in sorted(sums.items()):
-            _add(family, (str(accounted).lower(),), histogram)
-        yield family
-
-
-def _add(family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram) -> None:
-    family.add_metric(labels, buckets(histogram), histogram.sum_ns / 1e9)
-
-
-def buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """(upper bound in seconds, count up to it), cumulative, ending with +Inf."""
-    told, seen = [], 0
-    for at in range(BUCKETS):
-        seen += histogram.counts[at]
-        if _FIRST <= at <= _LAST and (at - _FIRST) % _EVERY == 0:
-            told.append((repr(upper_bound_seconds(at)), float(seen)))
-    return [*told, ("+Inf", float(seen))]
 
 
 def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:

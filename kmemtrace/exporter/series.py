@@ -1,15 +1,25 @@
 """Which cgroups have series of their own, and sums that never go backwards whoever comes and goes."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
+from kmemtrace.cgroups.labels import names
+from kmemtrace.exporter.choice import by_turns
+from kmemtrace.exporter.label import label_of, size
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 
 OTHER = "(other)"
+MOST_CGROUPS = 1000
+MOST_BYTES = 16 << 20
+_LINES, _LINE_BYTES = 12, 100
+"""What one cgroup's series take at most, beside the value of the label: as many metrics as have it, with
+their names, states and figures."""
 _STAYS = 2
 """A cgroup that has series keeps them until another one is so many times more worth showing: series
 that come and go at each scrape would cost the server more than they tell."""
@@ -45,6 +55,9 @@ class Series:
     """One cgroup's, or those of all the others."""
 
     cgroup: str
+    """The value of its label."""
+    path: str
+    """Of one of those that have this label; "" of the others'."""
     sums: Sums
     held_pages: Mapping[CgroupState, int]
 
@@ -74,9 +87,12 @@ class Selection:
     It has to see every Snapshot of its tracer: a removed cgroup is in one last of them.
     """
 
-    def __init__(self, most: int) -> None:
-        """At most so many cgroups have series of their own."""
-        self._most = most
+    def __init__(self, most: int, most_bytes: int = MOST_BYTES) -> None:
+        """At most so many cgroups have series of their own, and these take at most so many bytes of a
+        scrape."""
+        self._most, self._most_bytes = most, most_bytes
+        self._labels: dict[str, str] = {}
+        """By path, of those in the Snapshot before."""
         self._before: dict[CgroupKey, _Known] = {}
         self._shown: dict[str, Sums] = {}
         self._other: Sums | None = None
@@ -85,22 +101,26 @@ class Selection:
     def update(self, snapshot: Snapshot) -> Counted:
         """A removed cgroup and one made anew under its name share series, but for the state of what they
         hold."""
-        by_path: dict[str, list[Cgroup]] = defaultdict(list)
+        self._labels = {c.path: self._labels.get(c.path) or label_of(c.path) for c in snapshot.cgroups}
+        by_label: dict[str, list[Cgroup]] = defaultdict(list)
         for cgroup in snapshot.cgroups:
-            by_path[cgroup.path].append(cgroup)
+            by_label[self._labels[cgroup.path]].append(cgroup)
         known = {cgroup.key: _Known(sums_of(cgroup), cgroup.latency) for cgroup in snapshot.cgroups}
-        grown = {path: self._grown(cgroups, known) for path, cgroups in by_path.items()}
-        chosen = self._choose(by_path, grown)
-        self._shown = {path: self._shown.get(path, NOTHING).plus(grown[path]) for path in chosen}
-        others = [path for path in by_path if path not in self._shown]
-        for path in others:
-            self._other = (self._other or NOTHING).plus(grown[path])
+        grown = {label: self._grown(cgroups, known) for label, cgroups in by_label.items()}
+        chosen = self._choose(by_label, snapshot.page_size)
+        self._shown = {label: self._shown.get(label, NOTHING).plus(grown[label]) for label in chosen}
+        others = [label for label in by_label if label not in self._shown]
+        for label in others:
+            self._other = (self._other or NOTHING).plus(grown[label])
         # One that has ended is out of the maps: under its key the kernel would count from nothing.
         self._before = {c.key: known[c.key] for c in snapshot.cgroups if c.state is not CgroupState.GONE}
-        series = [Series(path, self._shown[path], _held(by_path[path])) for path in sorted(chosen)]
+        series = [
+            Series(label, by_label[label][0].path, self._shown[label], _held(by_label[label]))
+            for label in sorted(chosen)
+        ]
         if self._other is not None:
-            rest = [cgroup for path in others for cgroup in by_path[path]]
-            series.append(Series(OTHER, self._other, _held(rest)))
+            rest = [cgroup for label in others for cgroup in by_label[label]]
+            series.append(Series(OTHER, "", self._other, _held(rest)))
         return Counted(tuple(series), dict(self._latency))
 
     def _grown(self, cgroups: Iterable[Cgroup], known: Mapping[CgroupKey, _Known]) -> Sums:
@@ -116,19 +136,28 @@ class Selection:
                 self._latency[name] = self._latency.get(name, Histogram.empty()) + more
         return grown
 
-    def _choose(self, by_path: Mapping[str, list[Cgroup]], grown: Mapping[str, Sums]) -> list[str]:
-        """The paths that hold most or were charged most. One that has ended is told for the last time if
-        it had series, and gets none if it had not."""
+    def _choose(self, by_label: Mapping[str, list[Cgroup]], page_size: int) -> list[str]:
+        """The labels of those that hold most. What was charged does not count: to charge and uncharge for
+        ever takes but one page. One that is gone is told for the last time if it had series, and gets none
+        if it had not."""
+        worth, path_of = dict[str, float](), dict[str, str]()
+        for label, cgroups in by_label.items():
+            if label in self._shown or any(cgroup.state is not CgroupState.GONE for cgroup in cgroups):
+                held = 1 + page_size * sum(cgroup.held_pages for cgroup in cgroups)
+                path_of[cgroups[0].path] = label
+                worth[cgroups[0].path] = held * (_STAYS if label in self._shown else 1)
+        cost = {path: bytes_of(label, path) for path, label in path_of.items()}
+        fits = len(worth) <= self._most and sum(cost.values()) <= self._most_bytes
+        order = list(worth) if fits else by_turns(worth)[: self._most]
+        ends = takewhile(lambda end: end <= self._most_bytes, accumulate(cost[path] for path in order))
+        return [path_of[path] for path, _ in zip(order, ends, strict=False)]
 
-        def worth(path: str) -> float:
-            held = sum(cgroup.held_pages for cgroup in by_path[path])
-            return (1 + held + grown[path].charged_pages) * (_STAYS if path in self._shown else 1)
 
-        def is_gone(path: str) -> bool:
-            return all(cgroup.state is CgroupState.GONE for cgroup in by_path[path])
-
-        eligible = [path for path in by_path if path in self._shown or not is_gone(path)]
-        return sorted(eligible, key=lambda path: (-worth(path), path))[: self._most]
+@functools.lru_cache(maxsize=1 << 14)
+def bytes_of(label: str, path: str) -> int:
+    """What the series of one cgroup take at most in the text formats."""
+    who = names(path)
+    return _LINES * (_LINE_BYTES + size(label)) + sum(map(size, (who.pod, who.container, who.unit)))
 
 
 def sums_of(cgroup: Cgroup) -> Sums:

@@ -13,8 +13,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from kmemtrace.exporter.journal import Journal
+from kmemtrace.exporter.log import Log
 from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
-from kmemtrace.exporter.series import Selection
+from kmemtrace.exporter.series import MOST_BYTES, Selection
 from kmemtrace.model.snapshot import Snapshot
 
 FRESH_SECONDS = 1.0
@@ -58,15 +59,20 @@ class Source:
         hooks: tuple[HookInfo, ...],
         runs: Callable[[], tuple[ProgramRuns, ...] | None],
         most_cgroups: int,
+        most_bytes: int = MOST_BYTES,
+        log: Log | None = None,
     ) -> None:
         """`read`: makes a Snapshot; never called twice at a time."""
         self._read, self._hooks, self._runs = read, hooks, runs
-        self._most, self._selection = most_cgroups, Selection(most_cgroups)
-        self._journal = Journal()
+        self._most, self._most_bytes = most_cgroups, most_bytes
+        self._selection = Selection(most_cgroups, most_bytes)
+        self._journal = Journal(log or Log())
         self._lock = threading.Lock()
         self._told: Told | None = None
         self._read_at = 0.0
         self._readings, self._seconds = 0, 0.0
+        self.failing = False
+        """Whether the last reading failed."""
         self._pages: dict[tuple[str, bool], Page] = {}
 
     def told(self) -> Told:
@@ -78,7 +84,7 @@ class Source:
         """The metrics in the format that the header Accept asks for."""
         with self._lock, _without_collector():
             told = self._current()
-            encode, content_type = choose_encoder(accept)
+            encode, content_type = choose_encoder(_known_formats(accept))
             if (content_type, zipped) not in self._pages:
                 registry = CollectorRegistry()
                 registry.register(Fixed(families(told)))
@@ -97,14 +103,38 @@ class Source:
     def _current(self) -> Told:
         if self._told is None or self.age_seconds >= FRESH_SECONDS:
             begin = time.monotonic()
-            snapshot = self._read()
+            try:
+                snapshot = self._read()
+            except Exception:
+                self.failing = True
+                raise
             counted = self._selection.update(snapshot)
             self._read_at = time.monotonic()
             self._readings += 1
+            self.failing = False
             self._seconds += self._read_at - begin
             self._journal.tell(snapshot)
             self._told = Told(
-                snapshot, counted, self._hooks, self._runs(), self._most, self._readings, self._seconds
+                snapshot,
+                counted,
+                self._hooks,
+                self._runs(),
+                self._most,
+                self._most_bytes,
+                self._readings,
+                self._seconds,
             )
             self._pages = {}
         return self._told
+
+
+def _known_formats(accept: str) -> str:
+    """Of what a header Accept asks for, the one format in which the metrics are told: prometheus-client
+    takes any version and repeats it, and whoever asks for ever new ones would have ever new pages made."""
+    for one in accept.split(","):
+        kind = one.partition(";")[0].strip()
+        if kind == "application/openmetrics-text":
+            return f"{kind}; version=1.0.0"
+        if kind == "text/plain":
+            break
+    return ""

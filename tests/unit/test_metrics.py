@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, buckets, families
-from kmemtrace.exporter.series import OTHER, Selection
+from kmemtrace.exporter.latencies import buckets
+from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
+from kmemtrace.exporter.series import MOST_BYTES, OTHER, Selection
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Snapshot
 from kmemtrace.tui.summary import lost_words
@@ -20,7 +21,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 def told(snapshot: Snapshot, most: int = 10, runs: tuple[ProgramRuns, ...] | None = None) -> Told:
     hooks = (HookInfo("alloc", "mm_page_alloc", "raw tracepoint"),)
-    return Told(snapshot, Selection(most).update(snapshot), hooks, runs, most, 3, 0.5)
+    return Told(snapshot, Selection(most).update(snapshot), hooks, runs, most, MOST_BYTES, 3, 0.5)
 
 
 def everything() -> Told:

@@ -4,8 +4,13 @@ import dataclasses
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from kmemtrace.exporter.series import OTHER, Counted, Selection
+from kmemtrace.exporter.label import label_of
+from kmemtrace.exporter.metrics import Told, families
+from kmemtrace.exporter.series import OTHER, Counted, Selection, bytes_of
+from kmemtrace.exporter.source import Fixed
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Cgroup
@@ -21,10 +26,10 @@ def of(path: str, pages: int, freed: int = 0, *, dead: bool = False, number: int
     return cgroup(path, (site(pages, freed),), id=number, dead=dead, lifetime=lifetime)
 
 
-def test_most_of_what_is_held_and_charged_has_series() -> None:
+def test_most_of_what_is_held_has_series() -> None:
     selection = Selection(2)
-    counted = selection.update(snapshot(of("/a", 100), of("/b", 300), of("/c", 200, 199)))
-    assert charged(counted) == {"/b": 300, "/c": 200, OTHER: 100}
+    counted = selection.update(snapshot(of("/a", 100), of("/b", 300), of("/c", 900, 899)))
+    assert charged(counted) == {"/a": 100, "/b": 300, OTHER: 900}
     assert counted.series[-1].cgroup == OTHER
 
 
@@ -119,3 +124,44 @@ def test_what_was_counted_is_there_once_and_only_grows(
 def test_what_the_tier_cannot_see_has_no_latency() -> None:
     blind = dataclasses.replace(of("/a", 100), latency={})
     assert Selection(5).update(snapshot(blind)).latency == {}
+
+
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\n\0"), min_size=1, max_size=255)
+LONG = st.lists(PARTS, min_size=1, max_size=14).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.dictionaries(LONG, st.integers(0, 99), max_size=12), st.integers(1 << 12, 1 << 16))
+def test_what_series_take_is_bounded_in_bytes(held: dict[str, int], most_bytes: int) -> None:
+    """As they are written, in either format, with every metric that there is."""
+    rows = [dataclasses.replace(of(path, pages), latency={}) for path, pages in held.items()]
+    now = dataclasses.replace(snapshot(*rows), unseen={})
+    counted = Selection(1000, most_bytes).update(now)
+    own = [one for one in counted.series if one.cgroup != OTHER]
+    told = Told(now, Counted(tuple(own), {}), (), None, 1000, most_bytes, 1, 0.1)
+    for encode in (generate_latest, openmetrics):
+        registry = CollectorRegistry()
+        registry.register(Fixed(families(told)))
+        lines = [line for line in encode(registry).splitlines() if b'cgroup="/' in line]
+        assert sum(len(line) + 1 for line in lines) <= most_bytes
+    cost = sum(bytes_of(label_of(path), path) for path in held)
+    assert len(own) == len(held) or cost > most_bytes, "nobody is left out who has room"
+
+
+def test_long_paths_in_great_number_leave_the_others_their_series() -> None:
+    """1,100 cgroups with paths of 4 KB that hold a page each, and are charged for ever."""
+    mine = [of(f"/system.slice/{i}.service", 500) for i in range(50)]
+    selection = Selection(1000)
+    for turn in range(3):
+        crowd = [of(f"/user.slice/{'x' * 4000}/{i}", 5000 * turn + 1, 5000 * turn) for i in range(1100)]
+        shown = charged(selection.update(snapshot(*crowd, *mine)))
+    assert len(shown) == 1001
+    assert {row.path for row in mine} <= shown.keys()
+    assert sum(map(len, shown)) < 300_000
+
+
+def test_one_path_is_one_series_from_one_snapshot_to_the_next() -> None:
+    path = "/" + "x" * 4000
+    selection = Selection(5)
+    selection.update(snapshot(of(path, 3)))
+    (one,) = selection.update(snapshot(of(path, 7))).series
+    assert (one.cgroup, one.path, one.sums.charged_pages) == (label_of(path), path, 7)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from kmemtrace.exporter.journal import MOST_KINDS, Journal
+from kmemtrace.exporter.log import Log
 from kmemtrace.model.snapshot import Mismatch, Snapshot
 from kmemtrace.report.mismatch import lines
 from tests.sample import busy, mismatch
@@ -24,7 +25,7 @@ def test_a_scrape_prints_what_it_counts(export: Export, capfd: pytest.CaptureFix
 
 
 def test_each_kind_once(capsys: pytest.CaptureFixture[str]) -> None:
-    journal = Journal()
+    journal = Journal(Log())
     journal.tell(found(mismatch()))
     assert capsys.readouterr().err
     journal.tell(found(mismatch(count=4, time=1_780_000_000.0, page=0xFFFFEA0004002200)))
@@ -36,7 +37,7 @@ def test_each_kind_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_of_so_many_kinds_only(capsys: pytest.CaptureFixture[str]) -> None:
-    journal = Journal()
+    journal = Journal(Log())
     kinds = [mismatch(charged_to=f"/{i}", confidence="suspect", first_time=i) for i in range(MOST_KINDS + 7)]
     journal.tell(found(*reversed(kinds)))
     heads = [line for line in capsys.readouterr().err.splitlines() if line.startswith("kmemtrace:")]
@@ -51,7 +52,7 @@ def test_of_so_many_kinds_only(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_process_cannot_write_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    Journal().tell(found(mismatch(comm="a\nkmemtrace: \x1b[2J")))
+    Journal(Log()).tell(found(mismatch(comm="a\nkmemtrace: \x1b[2J")))
     said = capsys.readouterr().err
     assert said.count("\nkmemtrace:") == 0
     assert "\x1b" not in said
@@ -66,4 +67,4 @@ def test_a_log_that_is_gone_ends_no_scrape(monkeypatch: pytest.MonkeyPatch) -> N
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Closed())
-    Journal().tell(found(mismatch()))
+    Journal(Log()).tell(found(mismatch()))
