@@ -74,7 +74,7 @@ def cgroup(name: str, work: Callable[[], None]) -> Iterator[None]:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    export = [sys.executable, "-m", "kmemtrace", "export", f"--listen-address={EXPORTER}"]
+    export = [sys.executable, "-m", "kmemtrace", "export", f"--web.listen-address={EXPORTER}"]
     try:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kmemtrace-demo-")))

@@ -3,17 +3,21 @@
 import argparse
 import asyncio
 import contextlib
+import re
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
+from kmemtrace.exporter.listener import BACKLOG
+from kmemtrace.exporter.log import Level, Log
 from kmemtrace.exporter.metrics import HookInfo, ProgramRuns
-from kmemtrace.exporter.server import Server
+from kmemtrace.exporter.series import MOST_BYTES, MOST_CGROUPS
+from kmemtrace.exporter.server import HEALTH, METRICS, READY, Server
 from kmemtrace.exporter.source import Source
 from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.kernel.capabilities import keep_only
@@ -23,10 +27,8 @@ from kmemtrace.kernel.run_time import counted, counting
 from kmemtrace.tracer.tracer import Tracer
 
 DEFAULT_ADDRESS = "127.0.0.1:9796"
-_DEFAULT_CGROUPS = 1000
 _KEPT = ("CAP_BPF", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH")
 """To read the maps; the same before 5.8; to learn the name of a cgroup from its id."""
-_BACKLOG = 128
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,37 +38,67 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
         "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
         "again.",
-        epilog="example:\n  sudo kmemtrace export --listen-address :9796 --web.config.file web.yml",
+        epilog="example:\n  sudo kmemtrace export --web.listen-address :9796 --web.config.file web.yml",
     )
-    parser.add_argument(
-        "--listen-address",
-        action="append",
-        type=address,
-        metavar="HOST:PORT",
-        help=f"may be repeated; :PORT is every address of this host (default: {DEFAULT_ADDRESS})",
-    )
-    parser.add_argument(
-        "--web.config.file",
-        dest="web_config",
-        type=Path,
-        metavar="FILE",
-        help="TLS and basic authentication, in the format of Prometheus's exporter toolkit",
-    )
+    _add_web_arguments(parser)
     parser.add_argument(
         "--max-cgroups",
         type=_count,
-        default=_DEFAULT_CGROUPS,
+        default=MOST_CGROUPS,
         metavar="N",
-        help="cgroups with series of their own, those that hold or are charged most; the others are added "
-        "up in (other) (default: %(default)s)",
+        help="cgroups with series of their own, those that hold most; the others are added up in (other) "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=_bytes,
+        default=MOST_BYTES,
+        metavar="N",
+        help="of a scrape, that these series may take (default: %(default)s)",
     )
     parser.add_argument(
         "--program-stats",
         action="store_true",
         help="have the kernel count how often and how long the BPF programs run: 20 ns more per event",
     )
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        type=str.lower,
+        choices=[level.name.lower() for level in Level],
+        default=Level.INFO.name.lower(),
+        help="of what is said on stderr; the evidence of mismatches is a warning (default: %(default)s)",
+    )
     add_tracer_arguments(parser)
     parser.set_defaults(run=run)
+
+
+def _add_web_arguments(parser: argparse.ArgumentParser) -> None:
+    """Under the names that Prometheus's exporters have for them."""
+    listen: dict[str, Any] = {"dest": "listen_address", "action": "append", "type": address}
+    parser.add_argument(
+        "--web.listen-address",
+        **listen,
+        metavar="HOST:PORT",
+        help=f"may be repeated; :PORT is every address of this host (default: {DEFAULT_ADDRESS})",
+    )
+    # Its name of before, which goes on being taken.
+    parser.add_argument("--listen-address", **listen, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        type=_path,
+        default=METRICS,
+        metavar="PATH",
+        help="where the metrics are (default: %(default)s)",
+    )
+    parser.add_argument(
+        web_config.OPTION,
+        dest="web_config",
+        type=Path,
+        metavar="FILE",
+        help="TLS and basic authentication, in the format of Prometheus's exporter toolkit",
+    )
 
 
 def address(text: str) -> tuple[str, int]:
@@ -85,8 +117,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _bytes(text: str) -> int:
+    if not text.isdigit() or not 1 << 16 <= int(text) <= 1 << 30:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {1 << 16} to {1 << 30}")
+    return int(text)
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)+|/", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no path: write it as {METRICS}")
+    if text in (*HEALTH, READY):
+        raise argparse.ArgumentTypeError(f"{text} is taken")
+    return text
+
+
 def run(options: argparse.Namespace) -> ExitStatus:
     config = web_config.load(options.web_config)
+    log = Log(Level[options.log_level.upper()])
     # Who ends it, at the start too, asks for nothing more.
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         sockets = [
@@ -103,15 +150,18 @@ def run(options: argparse.Namespace) -> ExitStatus:
             hook_infos(tracer),
             lambda: program_runs(tracer) if counted(asked=options.program_stats) else None,
             options.max_cgroups,
+            options.max_bytes,
+            log,
         )
         source.told()  # so that whoever waits for readiness finds something
         for one in sockets:
-            print(f"kmemtrace: serving {_url(one, config)}", file=sys.stderr)
-        asyncio.run(_serve(Server(source, config), sockets, options.web_config))
+            log.tell(Level.INFO, f"serving {_url(one, config, options.telemetry_path)}")
+        server = Server(source, config, log, options.telemetry_path)
+        asyncio.run(_serve(server, log, sockets, options.web_config))
     return ExitStatus.OK
 
 
-async def _serve(server: Server, sockets: list[socket.socket], file: Path | None) -> None:
+async def _serve(server: Server, log: Log, sockets: list[socket.socket], file: Path | None) -> None:
     """Until SIGTERM or SIGINT."""
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     hang_up = asyncio.Event()
@@ -120,29 +170,34 @@ async def _serve(server: Server, sockets: list[socket.socket], file: Path | None
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
     await server.start(sockets)
     systemd.notify("READY=1")
-    reloading = asyncio.create_task(_reload(server, file, hang_up))
+    reloading = asyncio.create_task(_reload(server, log, file, hang_up))
     await end.wait()
     systemd.notify("STOPPING=1")
     reloading.cancel()
     await server.stop()
 
 
-def _url(listening_on: socket.socket, config: WebConfig) -> str:
+def _url(listening_on: socket.socket, config: WebConfig, path: str) -> str:
     host, port = listening_on.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    return f"{'http' if config.tls is None else 'https'}://{shown}:{port}/metrics"
+    return f"{'http' if config.tls is None else 'https'}://{shown}:{port}{path}"
 
 
-async def _reload(server: Server, file: Path | None, hang_up: asyncio.Event) -> None:
+async def _reload(server: Server, log: Log, file: Path | None, hang_up: asyncio.Event) -> None:
     """Reads the configuration anew each time; one that is wrong leaves that of before."""
     while True:
         await hang_up.wait()
         hang_up.clear()
         systemd.notify_reloading()
-        try:
-            await server.reconfigure(web_config.load(file))
-        except UsageError as error:
-            print(f"kmemtrace: {error} The configuration stays as it was.", file=sys.stderr)
+        if file is None:
+            log.tell(Level.INFO, f"there is nothing to read again: {web_config.OPTION} was not given")
+        else:
+            try:
+                server.reconfigure(await asyncio.to_thread(web_config.load_anew, file, server.config))
+                log.tell(Level.INFO, f"{web_config.OPTION} {file} was read again; now hold: {server.config}")
+            except UsageError as error:
+                held = f"The configuration stays as it was: {server.config}."
+                log.tell(Level.ERROR, f"{error} {held}")
         systemd.notify("READY=1")
 
 
@@ -154,16 +209,16 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         if not host and socket.has_dualstack_ipv6():
             yield socket.create_server(
-                ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+                ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
             )
             return
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, where in dict.fromkeys(found):
-            yield socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+            yield socket.create_server(where[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise CannotError(
             f"Nothing can be served on {host or '*'}:{port}: {error.strerror or error}. Name another "
-            "--listen-address."
+            "--web.listen-address."
         ) from None
 
 

@@ -24,7 +24,7 @@ th {{ font-weight: 600; white-space: nowrap; }}
 <body>
 <h1>kmemtrace</h1>
 <p>Whose kernel memory is it, and does every charge come back? This host's answer, for Prometheus.</p>
-<p><a href="metrics">/metrics</a> · <a href="healthz">/healthz</a></p>
+<p><a href="{metrics}">/{metrics}</a> · <a href="healthz">/healthz</a></p>
 <table>
 {rows}
 </table>
@@ -37,7 +37,7 @@ th {{ font-weight: 600; white-space: nowrap; }}
 """
 
 
-def landing_page(told: Told) -> str:
+def landing_page(told: Told, metrics_path: str) -> str:
     snapshot = told.snapshot
     certain = sum(m.count for m in snapshot.mismatches if m.confidence == Confidence.CERTAIN)
     suspect = sum(m.count for m in snapshot.mismatches) - certain
@@ -56,7 +56,10 @@ def landing_page(told: Told) -> str:
         "Mended": f"{losses.healed + losses.swept:,} pages whose end was noticed late",
     }
     return _PAGE.format(
-        host=escape(snapshot.host), rows=_rows(rows), unseen=_rows(snapshot.unseen) or "<tr><td>Nothing."
+        host=escape(snapshot.host),
+        metrics=escape(metrics_path.removeprefix("/")),
+        rows=_rows(rows),
+        unseen=_rows(snapshot.unseen) or "<tr><td>Nothing.",
     )
 
 

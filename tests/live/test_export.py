@@ -36,11 +36,11 @@ DASHBOARDS = RULES.parent / "grafana"
 class Exporter:
     def __init__(self, *options: str, notify: str | None = None) -> None:
         self.port = free_port()
-        command = [*COMMAND, "export", f"--listen-address=127.0.0.1:{self.port}", *options]
+        command = [*COMMAND, "export", f"--web.listen-address=127.0.0.1:{self.port}", *options]
         prefix = [] if notify is None else ["env", f"NOTIFY_SOCKET={notify}"]
         self.process = subprocess.Popen([*prefix, *command], stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
-        self.said = self.process.stderr.readline()
+        self.said = "" if "--log.level=error" in options else self.process.stderr.readline()
 
     def scrape(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
@@ -240,12 +240,17 @@ def test_hang_up_reads_the_configuration_anew(export: Export, tmp_path: Path) ->
     assert "kmemtrace_build_info" in exporter.scrape()
     file.write_text(f"basic_auth_users: {{ann: {bcrypt.hashpw(b'sesame', bcrypt.gensalt(4)).decode()}}}")
     exporter.process.send_signal(signal.SIGHUP)
-    until(lambda: refused(exporter), 10)
-    file.write_text("basic_auth: {}")
-    exporter.process.send_signal(signal.SIGHUP)
     assert exporter.process.stderr is not None
-    assert "no key 'basic_auth'" in exporter.process.stderr.readline()
-    assert refused(exporter), "the configuration of before holds"
+    said = exporter.process.stderr.readline()
+    assert said.endswith(" was read again; now hold: no TLS; passwords of 1 name; no headers\n")
+    assert refused(exporter)
+    for text, says in (("basic_auth: {}", "no key 'basic_auth'"), ("", "is without passwords")):
+        file.write_text(text)
+        exporter.process.send_signal(signal.SIGHUP)
+        said = exporter.process.stderr.readline()
+        assert says in said
+        assert "The configuration stays as it was: no TLS; passwords of 1 name; no headers." in said
+        assert refused(exporter), "the configuration of before holds"
     assert exporter.end() == ""
 
 
@@ -255,6 +260,21 @@ def refused(exporter: Exporter) -> bool:
     except urllib.error.HTTPError as error:
         return error.code == 401
     return False
+
+
+def test_the_options_of_other_exporters(export: Export) -> None:
+    exporter = export("--web.telemetry-path=/probe", "--log.level=error", "--listen-address=127.0.0.1:0")
+    until(lambda: answers(exporter, "/probe"), 120)
+    assert not answers(exporter, "/metrics")
+    assert exporter.end() == "", "not where it serves: that is no error"
+
+
+def answers(exporter: Exporter, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=20):
+            return True
+    except OSError:
+        return False
 
 
 def test_it_ends_and_leaves_nothing(export: Export) -> None:
@@ -285,7 +305,11 @@ def test_run_time_of_the_programs_on_request(export: Export) -> None:
     [
         (["--listen-address=nowhere"], 2, "no HOST:PORT"),
         (["--listen-address=::1:9796"], 2, "in brackets"),
-        (["--listen-address=192.0.2.1:9796"], 4, "Name another --listen-address"),
+        (["--web.listen-address=192.0.2.1:9796"], 4, "Name another --web.listen-address"),
+        (["--web.telemetry-path=metrics"], 2, "no path"),
+        (["--web.telemetry-path=/-/ready"], 2, "is taken"),
+        (["--log.level=loud"], 2, "invalid choice"),
+        (["--max-bytes=1k"], 2, "not a number from"),
         (["--web.config.file=/no/such/file"], 2, "cannot be read"),
         (["--max-cgroups=0"], 2, "not a number from 1"),
     ],

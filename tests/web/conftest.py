@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from kmemtrace.exporter.listener import BACKLOG
+from kmemtrace.exporter.log import Log
 from kmemtrace.exporter.metrics import HookInfo
-from kmemtrace.exporter.server import Server
+from kmemtrace.exporter.server import METRICS, Server
 from kmemtrace.exporter.source import Source
 from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.model.snapshot import Snapshot
@@ -39,13 +41,16 @@ def export() -> Iterator[Export]:
     """Starts one: export(config, read)."""
     running: list[tuple[Exporter, threading.Thread, socket.socket]] = []
 
-    def start(config: WebConfig | None = None, read: Callable[[], Snapshot] = busy) -> Exporter:
+    def start(
+        config: WebConfig | None = None, read: Callable[[], Snapshot] = busy, path: str = METRICS
+    ) -> Exporter:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
         hooks = (HookInfo("alloc", "mm_page_alloc", "raw tracepoint"),)
-        server = Server(Source(read, hooks, lambda: None, 10), config or WebConfig())
-        listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        log = Log()
+        server = Server(Source(read, hooks, lambda: None, 10, log=log), config or WebConfig(), log, path)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         exporter = Exporter(server, listening.getsockname()[1], loop)
         exporter.run(server.start([listening]))
         running.append((exporter, thread, listening))

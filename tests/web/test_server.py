@@ -15,7 +15,6 @@ import trustme
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from kmemtrace.exporter import server as server_module
 from kmemtrace.exporter import web_config
 from kmemtrace.model.snapshot import Snapshot
 from tests.sample import busy
@@ -136,20 +135,6 @@ def still_answers(exporter: Exporter) -> None:
     assert time.monotonic() - begin < 5
 
 
-def test_readers_that_do_not_read(export: Export) -> None:
-    """A byte a second, or nothing at all."""
-    exporter = export()
-    slow = [exporter.connect() for _ in range(30)]
-    for connection in slow:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-    for _ in range(2):
-        for connection in slow[:15]:
-            assert len(connection.recv(1)) == 1
-        still_answers(exporter)
-    for connection in slow:
-        connection.close()
-
-
 def test_those_who_hang_up(export: Export) -> None:
     exporter = export()
     for asked in (b"", b"GET /met", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") * 20:
@@ -184,19 +169,61 @@ def test_what_nobody_should_ask(export: Export, asked: bytes) -> None:
     still_answers(exporter)
 
 
-def test_more_connections_than_there_is_room_for(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One too many is refused; those that say nothing are ended, and there is room again."""
-    monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 20)
-    monkeypatch.setattr(server_module, "_PATIENCE_SECONDS", 1.0)
+def test_what_is_no_http_floods_neither_the_log_nor_the_answer(
+    export: Export, capfd: pytest.CaptureFixture[str]
+) -> None:
     exporter = export()
-    silent = [exporter.connect() for _ in range(25)]
-    time.sleep(0.3)
-    with pytest.raises((ConnectionError, http.client.HTTPException)):
-        ask(exporter)
-    time.sleep(1.5)
-    still_answers(exporter)
-    for connection in silent:
-        connection.close()
+    for number in range(300):
+        with exporter.connect() as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nA b\x1b[2J: %s%d\r\n\r\n" % (b"quoted" * 1000, number))
+            answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+        assert answer.endswith(b"\r\n\r\nBad Request\n")
+        assert len(answer) < 250
+    exporter.run(exporter.server.stop())
+    (first, rest) = capfd.readouterr().err.splitlines()
+    assert first.startswith("kmemtrace: A connection from 127.0.0.1 got status 400")
+    assert rest == f"{first} (299 more of this kind since the line before)"
+
+
+def test_formats_are_few_whatever_is_asked_for(export: Export) -> None:
+    """Each is a page that is made and kept."""
+    exporter = export()
+    for version in ("1.0.0", "1.0.1", "7.9", "x", ""):
+        for kind in ("application/openmetrics-text", "text/plain"):
+            response, _ = ask(exporter, headers={"Accept": f"{kind}; version={version}"})
+            assert response.status == 200
+            assert response.headers["Content-Type"].startswith(
+                f"{kind}; version={'0.0.4' if kind == 'text/plain' else '1.0.0'}"
+            )
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/-/healthy", "/-/ready"])
+def test_health(export: Export, path: str) -> None:
+    broken = False
+
+    def read() -> Snapshot:
+        if broken:
+            raise OSError("no more files")
+        return busy()
+
+    exporter = export(read=read)
+    assert ask(exporter, path)[0].status == 503, "before the first reading"
+    ask(exporter)
+    assert ask(exporter, path)[1] == b"ok\n"
+    broken = True
+    while ask(exporter)[0].status == 200:
+        time.sleep(0.1)
+    assert ask(exporter, path)[0].status == (503 if path == "/-/ready" else 200)
+
+
+@pytest.mark.parametrize("path", ["/m", "/probe/kmem.metrics", "/"])
+def test_metrics_elsewhere(export: Export, path: str) -> None:
+    exporter = export(path=path)
+    assert b"kmemtrace_build_info" in ask(exporter, path)[1]
+    assert ask(exporter, "/metrics")[0].status == 404
+    if path != "/":
+        assert f'href="{path[1:]}"'.encode() in ask(exporter, "/")[1]
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -224,7 +251,7 @@ def test_basic_authentication(export: Export, load: Load, path: str) -> None:
     exporter = export(load(USERS))
     response, body = ask(exporter, path)
     assert (response.status, body) == (401, b"Unauthorized\n")
-    assert response.headers["WWW-Authenticate"] == "Basic"
+    assert response.headers["WWW-Authenticate"].startswith('Basic realm="kmemtrace"')
     for wrong in (
         basic("ann", "open"),
         basic("eve", "sesame"),
@@ -296,14 +323,14 @@ def test_a_new_configuration_holds_from_the_next_connection_on(
     open_before = http.client.HTTPConnection("localhost", exporter.port, timeout=10)
     open_before.request("GET", "/healthz")
     open_before.getresponse().read()
-    exporter.run(exporter.server.reconfigure(load(TLS % "")))
+    exporter.server.reconfigure(load(TLS % ""))
     assert ask(exporter, tls=trusting(authority))[0].status == 200
     open_before.request("GET", "/metrics")
     assert open_before.getresponse().status == 200
     open_before.close()
     newer = trustme.CA()
     issue(newer, tmp_path)
-    exporter.run(exporter.server.reconfigure(load(TLS % "")))
+    exporter.server.reconfigure(load(TLS % ""))
     assert ask(exporter, tls=trusting(newer))[0].status == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         ask(exporter, tls=trusting(authority))
