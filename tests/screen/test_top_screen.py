@@ -452,7 +452,14 @@ def test_help_and_back(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
         main = screen.lines()
         await screen.press("question_mark")
-        for words in ("freeze the table", "HELD", "quit; nothing stays", "healed", "map full"):
+        for words in (
+            "freeze the table",
+            "HELD",
+            "quit; nothing stays",
+            "healed",
+            "map full",
+            "objects of the slab",
+        ):
             assert words in screen.text()
         await screen.press("escape")
         assert screen.lines() == main

@@ -1,6 +1,7 @@
 """From Snapshots to rows: sorting, grouping, filtering, rates."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,10 @@ def test_each_sort_is_by_a_column_of_its_own_with_a_key_of_its_own(by: GroupBy, 
     assert {"P99", "OLDEST"} & {c.heading for c in columns_of(by, fleet=fleet)} == (
         {"P99", "OLDEST"} if by in (GroupBy.CGROUP, GroupBy.CONTAINER) and not fleet else set()
     )
+
+
+def test_the_readme_tells_each_column_and_its_key() -> None:
+    told = (Path(__file__).parents[2] / "README.md").read_text()
+    for column in COLUMNS:
+        assert column.heading in told
+        assert not column.key or f"`{column.key}`" in told

@@ -93,6 +93,19 @@ def test_an_empty_table_says_why(view: View, says: str) -> None:
     assert says in frame(now, None, view, 140, None)
 
 
+@pytest.mark.parametrize("name", ["/日本語/コンテナ", "/🐳", "/e\u0301te\u0301", "/" + "日本" * 40])
+def test_a_name_of_any_width_leaves_the_columns_of_a_frame_where_they_are(name: str) -> None:
+    shown = frame(snapshot(cgroup(name, (site(5),)), cgroup("/plain", (site(4),))), None, View(), 100, None)
+    begins = {
+        cell_len(line.partition(word)[0])
+        for line in shown.splitlines()
+        for word in (" STATE ", " online ")
+        if word in line
+    }
+    assert len(begins) == 1
+    assert all(cell_len(line) <= 100 for line in shown.splitlines())
+
+
 def test_an_unknown_site_says_so_once() -> None:
     unknown = cgroup("/a", (site(3, kind=SiteKind.UNKNOWN, symbol="(unknown)", stack=()),))
     shown = frame(snapshot(unknown), None, View(), 200, None)
