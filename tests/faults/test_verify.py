@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.model.enums import MismatchClass
 from tests.faults.broken import DRIFT
 from tests.faults.conftest import FOLDER
@@ -47,6 +48,43 @@ def test_a_clean_command_is_balanced() -> None:
     assert report["charged_pages"] >= PAGES
     assert report["charged_pages"] == report["uncharged_pages"] + report["held_pages"]
     assert "counter" in report
+
+
+@pytest.mark.usefixtures("_able")
+def test_all_was_judged_from_the_commands_begin_on() -> None:
+    status, report = verify(command=["true"])
+    assert "unsearched" not in report["exempt"]
+    assert report["unjudged_uncharges"] == 0
+    stray = MismatchClass.STRAY_UNCHARGE.label
+    assert (stray in report["unjudged"]) != (stray in report["unjudged_seconds"])
+    assert report["waited_seconds"] >= 0
+    assert (status, report["departures"]) == (0, [])
+
+
+@pytest.mark.usefixtures("_able")
+def test_what_leaves_the_cgroup_is_named_and_followed() -> None:
+    """Moved, and, where there is cgroup v2, born elsewhere."""
+    moved, born = new_cgroup("verify-moved"), new_cgroup("verify-born")
+    births = [born] if memory_hierarchy().version == 2 else []
+    work = (
+        "import sys; from pathlib import Path; from tests.live import workloads as w;"
+        "w.join(Path(sys.argv[1])); [w.born_in(Path(f), lambda: None) for f in sys.argv[2:]];"
+        f"w.drain_pipes(w.fill_pipes({PAGES}))"
+    )
+    command = [sys.executable, "-c", work, str(moved), *map(str, births)]
+    told = {f"/{folder.name}" for folder in (moved, *births)}
+    status, report = verify(command=command)
+    assert (status, report["verdict"]) == (3, "inconclusive")
+    assert {one["path"] for one in report["departures"]} == told
+    status, report = verify("--follow", command=command)
+    assert {one["path"] for one in report["departures"]} == told
+    assert report["charged_pages"] >= PAGES
+    assert report["mismatches"] == []
+    assert (status, report["verdict"]) == (
+        (3, "inconclusive") if report["missed_events"] else (0, "balanced")
+    )
+    for folder in (moved, born):
+        folder.rmdir()
 
 
 @pytest.mark.usefixtures("_able")
