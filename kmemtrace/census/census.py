@@ -8,18 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.census.holdings import PAGE_BYTES, Holdings, KernelCount, Sums
-from kmemtrace.census.layouts import (
-    OwnerLayout,
-    PageLayout,
-    SlabLayout,
-    TreeLayout,
-    UnknownLayoutError,
-    owner_layout,
-    page_layout,
-    pin_layout,
-    slab_layout,
-    tree_layout,
-)
+from kmemtrace.census.layout.find import UnknownLayoutError
+from kmemtrace.census.layout.memcg import OwnerLayout, TreeLayout, owner_layout, tree_layout
+from kmemtrace.census.layout.page import PageLayout, page_layout
+from kmemtrace.census.layout.pin import pin_layout
+from kmemtrace.census.layout.slab import SlabLayout, slab_layout
 from kmemtrace.census.memcgs import Memcgs, kernel_pages, read_memcgs
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.owners import Owners, objcgs_of, read_owners

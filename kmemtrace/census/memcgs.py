@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kmemtrace.census.layouts import OwnerLayout, StatisticLayout, TreeLayout
+from kmemtrace.census.layout.memcg import OwnerLayout, StatisticLayout, TreeLayout
 from kmemtrace.census.memory import KernelMemory, Words
 
 _MOST = 1 << 20

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kmemtrace.census.layouts import OwnerLayout
+from kmemtrace.census.layout.memcg import OwnerLayout
 from kmemtrace.census.memory import KernelMemory, Words
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.census.layouts import PageLayout
+from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.memory import COPY, KernelMemory, Words
 
 TABLE = "page_table"

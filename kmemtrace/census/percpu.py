@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.census.layouts import PercpuLayout, UnknownLayoutError, percpu_layout
+from kmemtrace.census.layout.find import UnknownLayoutError
+from kmemtrace.census.layout.percpu import PercpuLayout, percpu_layout
 from kmemtrace.census.memory import COPY, KernelMemory, Words
 from kmemtrace.kernel.facts import Facts
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.census.layouts import PageLayout, PinLayout
+from kmemtrace.census.layout.page import PageLayout
+from kmemtrace.census.layout.pin import PinLayout
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pages import head_orders, is_charged, is_slab, page_maps, word_at
 from kmemtrace.model.account import Pin, PinKind

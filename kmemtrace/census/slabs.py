@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.census.layouts import PageLayout, SlabLayout
+from kmemtrace.census.layout.page import PageLayout
+from kmemtrace.census.layout.slab import SlabLayout
 from kmemtrace.census.memory import GATHERED, KernelMemory, Words
 from kmemtrace.census.pages import Slabs
 

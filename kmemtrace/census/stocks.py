@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kmemtrace.census.layouts import StockLayout, UnknownLayoutError, stock_layout
+from kmemtrace.census.layout.find import UnknownLayoutError
+from kmemtrace.census.layout.percpu import StockLayout, stock_layout
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.tracer.maps import possible_cpus

@@ -1,0 +1,74 @@
+"""struct page."""
+
+from dataclasses import dataclass
+
+from kmemtrace.census.layout.find import UnknownLayoutError, at, value
+from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.layout import page_mark
+
+
+@dataclass(frozen=True, slots=True)
+class PageLayout:
+    """struct page. Offsets in bytes."""
+
+    size: int
+    flags: int
+    head_bit: int
+    """Of `flags`: the first page of a compound one."""
+    order: int
+    """Of the byte that holds a compound page's order, from its head."""
+    mark: int
+    mark_size: int
+    mark_mask: int
+    mark_value: int
+    owner: int
+    owner_is_objcg: bool
+    vector: int
+    """Of the word that names a slab's vector of owners, with flags in its low bits."""
+    type: int
+    slab_type: int | None
+    """Value of the page type's upper byte (6.11+: 4ffca5a96678); None where `slab_bit` tells."""
+    slab_bit: int | None
+    """Of `flags`, before 6.10 (46df8e73a4a3)."""
+    table_type: int | None
+    """Value of the type's upper byte of page tables; None where it is not so told."""
+    references: int
+    """Of the 32 bits that count them: 0 of a block's further pages, and of free ones."""
+
+
+def page_layout(facts: Facts) -> PageLayout:
+    """Raises UnknownLayoutError."""
+    mark = page_mark(facts)
+    size = facts.size("page") or 0
+    vector = "memcg_data" if mark.owner_field == "memcg_data" else "obj_cgroups"
+    type_ = facts.enumerator("PGTY_slab", "pagetype")
+    bit = None if type_ is not None else facts.enumerator("PG_slab", "pageflags")
+    if type_ is None and bit is None:
+        raise UnknownLayoutError("which pages are slabs is not told")
+    return PageLayout(
+        size=size,
+        flags=at(facts, "page", "flags"),
+        head_bit=value(facts, "PG_head", "pageflags"),
+        order=_order(facts, size),
+        mark=at(facts, "page", mark.mark_field),
+        mark_size=mark.mark_size,
+        mark_mask=mark.mark_mask,
+        mark_value=mark.mark_value,
+        owner=at(facts, "page", mark.owner_field),
+        owner_is_objcg=mark.owner_is_objcg,
+        vector=at(facts, "page", vector),
+        type=at(facts, "page", "page_type"),
+        slab_type=type_,
+        slab_bit=bit,
+        table_type=facts.enumerator("PGTY_table", "pagetype"),
+        references=at(facts, "page", "_refcount"),
+    )
+
+
+def _order(facts: Facts, page: int) -> int:
+    """In the page after the head: a byte of its own up to 6.5, then its flags' lowest (ebc1baf5c9b4)."""
+    byte = facts.offset("page", "compound_order")
+    if byte is None:
+        byte = facts.offset("folio", "_folio_order")
+        byte = None if byte is None else byte - page
+    return page + (at(facts, "page", "flags") if byte is None else byte)
