@@ -6,23 +6,23 @@ from pathlib import Path
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.workload import NAME, WorkloadCgroup, locked
+from kmemtrace.errors import CannotError
 
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """A cgroup that was removed."""
+    """A cgroup whose maker is dead."""
 
     path: str
     processes: tuple[str, ...]
     """Those that were still in it, and were ended: "name (pid)"."""
+    stays: str | None
+    """Why it could not be removed; None where it was."""
 
 
 def clear_left_behind(hierarchy: MemoryHierarchy) -> list[LeftBehind]:
     """Ends and removes what is left of each verification whose process is dead: of one that lives, its
-    cgroup is locked, in whatever namespaces it may be.
-
-    Raises CannotError where one cannot be removed.
-    """
+    cgroup is locked, in whatever namespaces it may be."""
     folders = [folder for folder in hierarchy.mount.iterdir() if NAME.fullmatch(folder.name)]
     return [left for folder in folders if (left := _clear(folder)) is not None]
 
@@ -32,10 +32,16 @@ def _clear(folder: Path) -> LeftBehind | None:
         if not ours:
             return None
         cgroup = WorkloadCgroup(folder, f"/{folder.name}")
-        processes = tuple(f"{_name(pid)} ({pid})" for pid in cgroup.processes())
-        cgroup.kill()
-        cgroup.remove()
-        return LeftBehind(cgroup.path, processes)
+        pids = cgroup.processes()
+        if 0 in pids:  # so the kernel calls those of namespaces that we cannot see into
+            return LeftBehind(cgroup.path, (), "its processes are in another pid namespace: end them there")
+        processes = tuple(f"{_name(pid)} ({pid})" for pid in pids)
+        try:
+            cgroup.kill()
+            cgroup.remove()
+        except CannotError as error:
+            return LeftBehind(cgroup.path, processes, str(error))
+        return LeftBehind(cgroup.path, processes, None)
 
 
 def _name(pid: int) -> str:

@@ -53,7 +53,8 @@ class WorkloadCgroup:
             raise
 
     def processes(self) -> list[int]:
-        """Those that are still in it, or below."""
+        """Those that are still in it, or below; of those in a pid namespace that is not
+        ours v2 has 0, v1 nothing."""
         found: list[int] = []
         for file in self.folder.rglob("cgroup.procs"):
             with suppress(OSError):
@@ -77,7 +78,7 @@ class WorkloadCgroup:
         """Ends what is left of the command's processes."""
         deadline = time.monotonic() + _REMOVAL_SECONDS
         while (left := self.processes()) and time.monotonic() < deadline:
-            for pid in left:
+            for pid in filter(None, left):  # 0 would be our own process group
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(_POLL_SECONDS)

@@ -106,10 +106,9 @@ def exit_status(found: Verification, *, pass_status: bool) -> int:
 def _tell(left: LeftBehind) -> None:
     """On stderr, what was found of a run that could not clear up after itself."""
     ended = f" with {', '.join(left.processes)}, now ended" if left.processes else ""
-    print(
-        printable(f"kmemtrace: A verify that was killed had left the cgroup {left.path} behind{ended}."),
-        file=sys.stderr,
-    )
+    stays = f" It stays: {left.stays.removesuffix('.')}." if left.stays else ""
+    told = f"kmemtrace: A verify that was killed had left the cgroup {left.path} behind{ended}.{stays}"
+    print(printable(told), file=sys.stderr)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@ and what a `verify` that was killed leaves."""
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -224,6 +225,33 @@ def test_what_a_killed_one_left_the_next_one_clears_up() -> None:
         alive.send_signal(signal.SIGINT)
         assert alive.wait(timeout=60) == 3
         assert not living.exists()
+
+
+def test_what_lies_in_another_pid_namespace_is_left_alone() -> None:
+    """The kernel shows its processes as 0, which to kill(2) is whoever asks, or, in v1, not at all."""
+    hierarchy = memory_hierarchy()
+    folder = hierarchy.mount / f"kmemtrace-verify-{os.getpid()}-0000"
+    folder.mkdir()
+    clear = (
+        "from kmemtrace.cgroups.left_behind import clear_left_behind as clear;"
+        "from kmemtrace.cgroups.mounts import memory_hierarchy;"
+        f"print(*[left.stays for left in clear(memory_hierarchy()) if left.path == '/{folder.name}'])"
+    )
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        (folder / "cgroup.procs").write_text(str(process.pid))
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", clear],
+            check=False,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
+        assert (done.returncode, process.poll()) == (0, None)
+        why = "cannot be removed" if hierarchy.version == 1 else "in another pid namespace"
+        assert why in done.stdout
+        process.kill()
+    assert f"/{folder.name}" in [left.path for left in clear_left_behind(hierarchy)]
+    assert not folder.exists()
 
 
 def test_a_cgroup_is_cleared_up_only_when_its_maker_is_dead(tmp_path: Path) -> None:
