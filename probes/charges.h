@@ -28,6 +28,7 @@ enum {
 	CHARGE_FREEING = 4, /* mm_page_free saw it with its mark; its uncharge comes next */
 	CHARGE_REMOTE = 8, /* to another memcg than the task's own (set_active_memcg) */
 	CHARGE_FREED_BEFORE = 16, /* mm_page_free saw it with a mark once more */
+	CHARGE_ELSEWHERE = 32, /* its batch uncharged it from another, which was reported there */
 };
 
 enum {
@@ -44,6 +45,7 @@ struct latency {
 struct totals {
 	u64 charged; /* base pages, as everywhere */
 	u64 uncharged;
+	u64 lost; /* ended, and on the counter for good: of findings, certain or not */
 	u64 failed; /* charges, not pages */
 	u64 explicit; /* of those charged, outside the page allocator */
 	s64 kernel; /* change of the kernel's own total, in pages */
@@ -67,6 +69,7 @@ struct site_key {
 struct site {
 	u64 charged;
 	u64 uncharged;
+	u64 lost;
 };
 
 struct stack {
@@ -213,6 +216,8 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 	}
 	track(page, order, true);
 	end_unfollowed(page);
+	if (order) /* what became of its pages when they were another's */
+		set_unfollowed_block(page, order, false);
 	__sync_fetch_and_add(&totals->charged, count);
 	if (flags & CHARGE_EXPLICIT)
 		__sync_fetch_and_add(&totals->explicit, count);

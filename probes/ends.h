@@ -63,35 +63,93 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 	return dropped;
 }
 
-static __always_inline void count_end(struct charge *charge, u64 count)
+static __always_inline void count_end(struct charge *charge, u64 count, u64 lost)
 {
 	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
 	struct site *site = site_at_end(charge);
 
-	if (site)
-		__sync_fetch_and_add(&site->uncharged, count);
+	if (site) {
+		__sync_fetch_and_add(&site->uncharged, count - lost);
+		if (lost)
+			__sync_fetch_and_add(&site->lost, lost);
+	}
 	if (!totals)
 		return;
-	__sync_fetch_and_add(&totals->uncharged, count);
+	__sync_fetch_and_add(&totals->uncharged, count - lost);
+	if (lost)
+		__sync_fetch_and_add(&totals->lost, lost);
 	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
+}
+
+/* Which pages a finding is the end of. Of a block that was not split the head alone bears the mark:
+ * when a part without it goes, or the head is uncharged for less, no other page of it can be
+ * uncharged any more. A part that bears a mark shows that the block was split, unseen: its others
+ * go their own way. */
+static __always_inline bool ends_block(u32 what, struct charge *charge, struct ending *ending,
+				       bool uncharged)
+{
+	if (charge->flags & CHARGE_SPLIT || ending->order >= charge->order)
+		return false;
+	if (what == MISMATCH_SIZE_MISMATCH && ending->page != ending->head && uncharged) {
+		charge->flags |= CHARGE_SPLIT;
+		return false;
+	}
+	return what == MISMATCH_SIZE_MISMATCH ||
+	       (what == MISMATCH_LOST_UNCHARGE && ending->end == END_HEALED);
+}
+
+/* What a finding costs that ends so many pages of a record. */
+static __always_inline void weigh(struct charge *charge, struct ending *ending, u32 count,
+				  bool marked, bool uncharged)
+{
+	u32 off = uncharged ? 1U << ending->order : 0, own = off < count ? off : count;
+
+	if (marked && owner_word(ending->page) != charge->owner.objcg)
+		own = 0;
+	ending->lost = count - own;
+	ending->taken = off - own;
+}
+
+/* One finding tells of the whole block: what becomes of its other pages is no news. But its head,
+ * which bears the mark still, can be uncharged yet. Answers how many pages end with it. */
+static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps_head)
+{
+	u32 order = charge->order, count = 1U << order;
+	bool kept;
+
+	track(head, order, false);
+	set_unfollowed_block(head, order, true);
+	if (!keeps_head)
+		return count;
+	charge->order = 0;
+	kept = !pages.update(&head, charge);
+	charge->order = order;
+	if (!kept) {
+		lose(LOSS_PAGES_FULL, 1);
+		return count;
+	}
+	track(head, 0, true);
+	end_unfollowed(head);
+	return count - 1;
 }
 
 /* Ends the record that covers a page, and judges how it ended. */
 static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end end)
 {
 	struct charge charge = {};
-	u64 head = record_of(page, &charge);
-	bool marked = is_charged(page);
+	struct ending ending = {.page = page, .order = order, .end = end};
+	bool marked = is_charged(page), uncharged, block;
+	u32 what, count;
 	u64 dropped = 0;
-	u32 what;
 	int error;
 
-	if (!head) {
+	ending.head = record_of(page, &charge);
+	if (!ending.head) {
 		lose(LOSS_UNMATCHED_FREE, 1);
 		track(page, order, false);
 		return;
 	}
-	error = pages.delete(&head);
+	error = pages.delete(&ending.head);
 	if (error) {
 		/* No entry: another CPU ended it first, and counts it. Else the map was locked by
 		 * what we interrupt (EBUSY from 5.11 on, mostly mended by 6.7's d35381aa73f7): the
@@ -102,29 +160,33 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 		}
 		return;
 	}
-	what = verdict(&charge, page, order, end, marked);
+	uncharged = is_uncharged(page, end, marked);
+	what = verdict(&charge, &ending, marked, uncharged);
+	block = ends_block(what, &charge, &ending, uncharged);
+	if (block) {
+		count = end_block(ending.head, &charge,
+				  page != ending.head && is_charged(ending.head));
+	} else {
+		if (order > charge.order)
+			order = charge.order;
+		count = 1U << order;
+		track(page, order, false);
+	}
 	if (what != NR_MISMATCHES) {
 		if (is_covered(page, charge.order))
 			charge.flags |= CHARGE_FREED_BEFORE;
-		report(ctx, what, page, order, &charge, end);
+		weigh(&charge, &ending, count, marked, uncharged);
+		report(ctx, what, &charge, &ending);
+	} else if (charge.flags & CHARGE_ELSEWHERE) {
+		ending.lost = count;
 	}
-	if (what == MISMATCH_SIZE_MISMATCH) {
-		/* One finding tells of the whole block: what becomes of its other pages is no news.
-		 */
-		set_unfollowed_block(head, charge.order);
-		page = head;
-		order = charge.order;
-	}
-	if (order > charge.order)
-		order = charge.order;
-	track(page, order, false);
-	if (order < charge.order)
+	if (!block && order < charge.order)
 		dropped = keep_rest(page, order, &charge);
 	if (end == END_HEALED)
-		lose(LOSS_HEALED, 1ULL << order);
+		lose(LOSS_HEALED, count);
 	if (end == END_SWEPT)
-		lose(LOSS_SWEPT, 1ULL << order);
-	count_end(&charge, (1ULL << order) + dropped);
+		lose(LOSS_SWEPT, count);
+	count_end(&charge, count + dropped, ending.lost);
 }
 
 #endif

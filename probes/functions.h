@@ -212,7 +212,12 @@ static __always_inline u64 note_put(u64 page)
 		return 0;
 	set_unfollowed(page, true);
 	charge = pages.lookup(&page);
-	return !charge || owner_word(page) == charge->owner.objcg ? 0 : page;
+	if (!charge || owner_word(page) == charge->owner.objcg)
+		return 0;
+#ifdef JUDGE_WRONG_CGROUP
+	charge->flags |= CHARGE_ELSEWHERE;
+#endif
+	return page;
 }
 
 #ifdef ARG_PUT_UNCHARGE_BATCH_LIST
@@ -280,8 +285,17 @@ int put_uncharge_batch(void *ctx)
 	struct charge copy = {};
 
 	if (charge) {
+		struct ending ending = {
+			.head = wrong,
+			.page = wrong,
+			.order = charge->order,
+			.end = END_PUT,
+			.lost = 1U << charge->order,
+			.taken = 1U << charge->order,
+		};
+
 		copy = *charge;
-		report(ctx, MISMATCH_WRONG_CGROUP, wrong, copy.order, &copy, END_PUT);
+		report(ctx, MISMATCH_WRONG_CGROUP, &copy, &ending);
 	}
 #endif
 	return 0;

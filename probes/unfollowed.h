@@ -60,8 +60,8 @@ static __always_inline u32 end_unfollowed(u64 page)
 	return was_refused ? EXEMPT_UNFOLLOWED : was_before ? EXEMPT_PREEXISTING : NR_EXEMPTIONS;
 }
 
-/* All pages of a block whose record ended before they did. */
-static __always_inline void set_unfollowed_block(u64 head, u32 order)
+/* All pages of a block whose record ends before they do; or, at their next charge, not any more. */
+static __always_inline void set_unfollowed_block(u64 head, u32 order, bool on)
 {
 	UNROLL
 	for (u32 i = 0; i < 1 << (MAX_ORDER > WORD_ORDER ? MAX_ORDER - WORD_ORDER : 0); i++) {
@@ -74,7 +74,7 @@ static __always_inline void set_unfollowed_block(u64 head, u32 order)
 		if (order < WORD_ORDER)
 			bits = ((1ULL << (1U << order)) - 1) << (page_index(head) & 63);
 		if (word)
-			__sync_fetch_and_add(word, bits & ~*word);
+			__sync_fetch_and_add(word, on ? bits & ~*word : -(bits & *word));
 	}
 }
 
@@ -86,7 +86,7 @@ static __always_inline void split_unfollowed(u64 head, u32 order)
 	if (order > MAX_ORDER)
 		return;
 	if (has_bit(unfollowed.lookup(&at), head) || has_bit(preexisting.lookup(&at), head))
-		set_unfollowed_block(head, order);
+		set_unfollowed_block(head, order, true);
 }
 
 #endif

@@ -20,8 +20,19 @@ enum end {
 	END_NONE, /* the finding is no end of a record */
 };
 
-struct finding {
+/* What ends a charge, or is found without one, and what that costs in pages. */
+struct ending {
+	u64 head; /* of the record */
 	u64 page;
+	u32 order; /* as the event says */
+	enum end end;
+	u32 lost; /* on the counter of whom they were charged to, for good */
+	u32 taken; /* off a counter that they were never charged to */
+};
+
+struct finding {
+	u64 head; /* first page charged; where there is no record, `page` */
+	u64 page; /* first page of what the event is about */
 	u64 time; /* CLOCK_MONOTONIC, ns */
 	u64 charge_time; /* 0: no record */
 	u64 charged_to; /* kernfs ids; 0: nobody, or not known */
@@ -29,6 +40,8 @@ struct finding {
 	u32 tgid;
 	s32 alloc_stack;
 	s32 free_stack;
+	u32 lost; /* as in struct ending */
+	u32 taken;
 	u16 order; /* as charged; where there is no record, as the event says */
 	u16 end_order; /* as the event that ended it says */
 	u16 flags; /* CHARGE_* */
@@ -46,10 +59,9 @@ BPF_RINGBUF_OUTPUT(findings, FINDINGS_PAGES);
 /* Whether the scan for preexisting pages is through; before, nothing is stray. */
 BPF_ARRAY(scanned, u64, 1);
 
-/* Pages beyond the order that was uncharged, or that nothing uncharged, stay on the cgroup's
- * counter for good. NO_WAKEUP: user space looks at each snapshot; this runs in the allocator. */
-static __always_inline void report(void *ctx, u32 what, u64 page, u32 order, struct charge *charge,
-				   enum end end)
+/* NO_WAKEUP: user space looks at each snapshot; this runs in the allocator. */
+static __always_inline void report(void *ctx, u32 what, struct charge *charge,
+				   struct ending *ending)
 {
 	u64 *seen = findings_seen.lookup(&what);
 	struct finding *finding;
@@ -62,19 +74,23 @@ static __always_inline void report(void *ctx, u32 what, u64 page, u32 order, str
 	if (!finding)
 		return;
 	here = stack_of(ctx);
-	finding->page = page;
+	finding->head = ending->head;
+	finding->page = ending->page;
 	finding->time = bpf_ktime_get_ns();
 	finding->charge_time = charge->time;
 	finding->charged_to = charge->owner.cgroup;
-	finding->uncharged_from = is_charged(page) && owner_of(page, &owner) ? owner.cgroup : 0;
+	finding->uncharged_from =
+		is_charged(ending->page) && owner_of(ending->page, &owner) ? owner.cgroup : 0;
 	finding->tgid = bpf_get_current_pid_tgid() >> 32;
 	finding->alloc_stack = what == MISMATCH_UNCHARGED_ALLOC ? here : charge->stack;
 	finding->free_stack = what == MISMATCH_UNCHARGED_ALLOC ? STACK_UNKNOWN : here;
 	finding->order = charge->order;
-	finding->end_order = order;
+	finding->end_order = ending->order;
+	finding->lost = ending->lost;
+	finding->taken = ending->taken;
 	finding->flags = charge->flags;
 	finding->what = what;
-	finding->end = end;
+	finding->end = ending->end;
 	finding->interrupt = in_interrupt(ctx);
 	bpf_get_current_comm(finding->comm, sizeof(finding->comm));
 	findings.ringbuf_submit(finding, BPF_RB_NO_WAKEUP);
@@ -88,6 +104,7 @@ static __always_inline void report(void *ctx, u32 what, u64 page, u32 order, str
 static __always_inline void judge_unmarked(void *ctx, u64 page, u32 order)
 {
 	struct charge charge = {.order = order, .stack = STACK_UNKNOWN};
+	struct ending ending = {.head = page, .page = page, .order = order, .end = END_NONE};
 	u32 why = why_uncharged(ctx);
 	u64 memcg = current_memcg();
 
@@ -98,7 +115,7 @@ static __always_inline void judge_unmarked(void *ctx, u64 page, u32 order)
 	if (!in_subtree(memcg))
 		return;
 	charge.owner.cgroup = kernfs_id(cgroup_of(memcg));
-	report(ctx, MISMATCH_UNCHARGED_ALLOC, page, order, &charge, END_NONE);
+	report(ctx, MISMATCH_UNCHARGED_ALLOC, &charge, &ending);
 }
 #endif
 
@@ -107,6 +124,13 @@ static __always_inline void judge_unmarked(void *ctx, u64 page, u32 order)
 static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 {
 	struct charge charge = {.order = order, .stack = STACK_UNKNOWN};
+	struct ending ending = {
+		.head = page,
+		.page = page,
+		.order = order,
+		.end = END_UNCHARGE,
+		.taken = 1U << order,
+	};
 	struct owner owner = {};
 	u32 first = 0, why = end_unfollowed(page);
 	u64 *through = scanned.lookup(&first);
@@ -119,7 +143,7 @@ static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 		exempt(why);
 		return;
 	}
-	report(ctx, MISMATCH_STRAY_UNCHARGE, page, order, &charge, END_UNCHARGE);
+	report(ctx, MISMATCH_STRAY_UNCHARGE, &charge, &ending);
 }
 #endif
 
@@ -133,12 +157,26 @@ static __always_inline bool is_reparented(struct charge *charge)
 #endif
 }
 
-/* The class that the end of a record belongs to; NR_MISMATCHES where it is as it should be. `order`
- * is that of the event, `marked` whether the page still bore its mark. */
-static __always_inline u32 verdict(struct charge *charge, u64 page, u32 order, enum end end,
-				   bool marked)
+/* Whether an event takes its page off a counter: a page that bears the mark is uncharged, and one
+ * that is freed without it may have been before, in a batch (note_put()). */
+static __always_inline bool is_uncharged(u64 page, enum end end, bool marked)
 {
-	bool whole = order == charge->order;
+	if (end == END_HEALED || end == END_SWEPT)
+		return false;
+#ifdef JUDGE_LOST_UNCHARGE
+	return marked || end_unfollowed(page) == EXEMPT_UNFOLLOWED;
+#else
+	return true; /* as far as can be told */
+#endif
+}
+
+/* The class that the end of a record belongs to; NR_MISMATCHES where it is as it should be.
+ * `marked`: whether the page still bore its mark. */
+static __always_inline u32 verdict(struct charge *charge, struct ending *ending, bool marked,
+				   bool uncharged)
+{
+	bool whole = ending->order == charge->order;
+	enum end end = ending->end;
 
 	if (end == END_SWEPT)
 		return NR_MISMATCHES;
@@ -154,11 +192,11 @@ static __always_inline u32 verdict(struct charge *charge, u64 page, u32 order, e
 		return MISMATCH_SIZE_MISMATCH;
 #endif
 #ifdef JUDGE_LOST_UNCHARGE
-	if (!marked && end_unfollowed(page) != EXEMPT_UNFOLLOWED) /* see note_put() */
+	if (!uncharged)
 		return MISMATCH_LOST_UNCHARGE;
 #endif
 #ifdef JUDGE_WRONG_CGROUP
-	if (marked && owner_word(page) != charge->owner.objcg)
+	if (marked && owner_word(ending->page) != charge->owner.objcg)
 		return MISMATCH_WRONG_CGROUP;
 #endif
 	if (!whole)

@@ -144,6 +144,11 @@ def mismatch(**changes: object) -> Mismatch:
         time=1_779_999_997.0,
         first_time=1_779_999_900.0,
         count=3,
+        charged_pages=1,
+        ended_page=0xFFFFEA0004002180,
+        ended_pages=1,
+        lost_pages=3,
+        taken_pages=3,
         events=("charged by its allocation, order 0", "freed, order 0, its mark naming another owner"),
     )
     return dataclasses.replace(found, **changes)  # type: ignore[arg-type]

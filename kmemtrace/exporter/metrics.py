@@ -86,7 +86,7 @@ def _of_cgroups(told: Told) -> Iterator[Metric]:
         )
     held = GaugeMetricFamily(
         "kmemtrace_held_bytes",
-        "Kernel memory charged since the start and not yet uncharged.",
+        "Kernel memory charged since the start, neither uncharged nor lost.",
         labels=("cgroup", "state"),
     )
     info = GaugeMetricFamily(
@@ -116,8 +116,8 @@ def _mismatches(told: Told) -> Iterator[Metric]:
     snapshot = told.snapshot
     if "mismatches" in snapshot.unseen:
         return
-    counts: dict[tuple[str, str, str], int] = {
-        (OTHER, one.label, confidence.value): 0
+    counts: dict[tuple[str, str, str], tuple[int, int]] = {
+        (OTHER, one.label, confidence.value): (0, 0)
         for one in MismatchClass
         if one.label not in snapshot.unseen
         for confidence in Confidence
@@ -132,15 +132,15 @@ def _mismatches(told: Told) -> Iterator[Metric]:
             if len(labels) < told.most_cgroups and room >= 0:
                 labels.add(label)
         key = (label if label in labels else OTHER, found.mismatch_class, found.confidence)
-        counts[key] = counts.get(key, 0) + found.count
-    family = CounterMetricFamily(
-        "kmemtrace_mismatches",
-        "Charges and uncharges that broke the promise, by the cgroup that was charged.",
-        labels=("cgroup", "class", "confidence"),
-    )
-    for key, count in counts.items():
-        family.add_metric(key, count)
-    yield family
+        count, pages = counts.get(key, (0, 0))
+        counts[key] = (count + found.count, pages + found.lost_pages)
+    broken = "Charges and uncharges that broke the promise, by the cgroup that was charged."
+    lost = "Base pages that they left on that cgroup's counter for good."
+    for at, (name, text) in enumerate((("mismatches", broken), ("lost_pages", lost))):
+        family = CounterMetricFamily(f"kmemtrace_{name}", text, labels=("cgroup", "class", "confidence"))
+        for key, values in counts.items():
+            family.add_metric(key, values[at])
+        yield family
 
 
 def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:

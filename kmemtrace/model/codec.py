@@ -62,7 +62,7 @@ class Codec:
             field = getattr(value, name)
             if name in shape.merged:
                 told |= self.encode(field)
-            elif name in shape.hexadecimal:
+            elif name in shape.hexadecimal and field is not None:
                 told[shape.names.get(name, name)] = hex(field)
             elif field is not None or name in shape.null:
                 # Most are plain; to ask encode() about each took half as long again.

@@ -54,8 +54,8 @@ COLUMNS = (
            "dead: the cgroup was removed and still holds pages; gone: it holds none, and is shown "
            "once for its last counts"),
     Column("HELD", Unit.BYTES, 6, 99, lambda r: r.held_bytes,
-           "kernel memory charged since the start and not yet uncharged, by the cgroup that "
-           "it was charged to", SortKey.HELD, "H"),
+           "kernel memory charged since the start, not yet uncharged and not LOST, by the cgroup "
+           "that it was charged to", SortKey.HELD, "H"),
     Column("GROWTH", Unit.CHANGE, 7, 83, lambda r: r.growth_bytes,
            "how HELD changed since the frame before, or since c", SortKey.GROWTH, "G"),
     Column("CHARGE/s", Unit.RATE, 8, 95, lambda r: r.charge_rate,

@@ -68,7 +68,7 @@ _CODEC = Codec(
         Mismatch: Shape(
             {"mismatch_class": "class"},
             null=frozenset({"charged_to", "uncharged_from"}),
-            hexadecimal=frozenset({"page"}),
+            hexadecimal=frozenset({"page", "ended_page"}),
         ),
     }
 )

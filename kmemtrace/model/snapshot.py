@@ -32,10 +32,12 @@ class Site:
     """Frames as `function+0xoffset`, innermost first; empty when not recorded."""
     charged_pages: int
     uncharged_pages: int
+    lost_pages: int | None = None
+    """As a cgroup's."""
 
     @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages
+        return self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,17 @@ class Cgroup:
     """Change of the kernel's own MEMCG_KMEM total (whole pages, slab, per-CPU, stacks) since
     the start, in pages, this cgroup's own without its children's; None where the kernel has no
     hook for it."""
+    lost_pages: int | None = None
+    """Given back without having been uncharged, for certain: the kernel counts them for good. They are
+    neither held nor uncharged. None where lost uncharges or size mismatches are not judged, and none was
+    found otherwise."""
     mismatches: Mapping[str, int] = field(default_factory=dict)
     host: str | None = None
     """Where it is, if there are several (Snapshot.hosts)."""
 
     @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages
+        return self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ class Gone:
     charged_pages: int = 0
     uncharged_pages: int = 0
     failed_charges: int = 0
+    lost_pages: int | None = None
+    """As a cgroup's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,8 @@ class Mismatch:
     mismatch_class: str
     confidence: str
     page: int
-    """Address of its struct page; 0 where it is no page's (counter_drift)."""
+    """Address of the first struct page charged, or of that which should have been, or was uncharged without
+    a charge; 0 where it is no page's (counter_drift)."""
     order: int
     """As charged."""
     charged_to: str | None
@@ -143,6 +152,17 @@ class Mismatch:
     """Events missed at the time, which could explain it: 0 when it is certain."""
     events: tuple[str, ...] = ()
     """What was seen of the page, in its order."""
+    charged_pages: int = 0
+    """From `page` on, that were charged; 0 where no charge was seen."""
+    ended_page: int | None = None
+    """Address of the first struct page of what was uncharged, freed or charged anew; None where there was no
+    such event."""
+    ended_pages: int | None = None
+    """From there on, by that event."""
+    lost_pages: int = 0
+    """What all of them cost: pages that stay on the counter of `charged_to` for good."""
+    taken_pages: int = 0
+    """And pages that went off the counter of `uncharged_from` without having been charged to it."""
     host: str | None = None
     """As a cgroup's."""
 
@@ -260,5 +280,10 @@ class Snapshot:
         return self.gone.uncharged_pages + sum(c.uncharged_pages for c in self.cgroups)
 
     @property
+    def lost_pages(self) -> int:
+        """Those that are known of."""
+        return (self.gone.lost_pages or 0) + sum(c.lost_pages or 0 for c in self.cgroups)
+
+    @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages
+        return self.charged_pages - self.uncharged_pages - self.lost_pages

@@ -28,6 +28,7 @@ class Sums:
     """Of the liveliest of what it adds up; None of nothing."""
     charged: int = 0
     uncharged: int = 0
+    lost: int = 0
     failed: int = 0
     mismatches: int = 0
     oldest: float | None = None
@@ -36,7 +37,7 @@ class Sums:
 
     @property
     def held(self) -> int:
-        return self.charged - self.uncharged
+        return self.charged - self.uncharged - self.lost
 
     @property
     def has_cgroups(self) -> bool:
@@ -53,6 +54,7 @@ class Sums:
         self._add_state(cgroup.state)
         self.charged += cgroup.charged_pages
         self.uncharged += cgroup.uncharged_pages
+        self.lost += cgroup.lost_pages or 0
         self.failed += cgroup.failed_charges
         if cgroup.mismatches:
             self.mismatches += sum(cgroup.mismatches.values())
@@ -64,6 +66,7 @@ class Sums:
         self._add_state(cgroup.state)
         self.charged += site.charged_pages
         self.uncharged += site.uncharged_pages
+        self.lost += site.lost_pages or 0
 
     def add_below(self, child: "Sums") -> None:
         """All of a child, with what is below it."""
@@ -73,6 +76,7 @@ class Sums:
             self._live(child.state)
         self.charged += child.charged
         self.uncharged += child.uncharged
+        self.lost += child.lost
         self.failed += child.failed
         self.mismatches += child.mismatches
         self._add_age(child.oldest)

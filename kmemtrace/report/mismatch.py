@@ -13,6 +13,7 @@ def lines(mismatch: Mismatch) -> list[str]:
         _head(mismatch),
         *_cgroups(mismatch),
         *_where(mismatch),
+        *_cost(mismatch),
         *(f"  seen: {event}" for event in mismatch.events),
         *_stack("charged at" if mismatch.charged_to else "asked for at", mismatch.alloc_stack),
         *_stack("ended at", mismatch.free_stack),
@@ -44,7 +45,30 @@ def _where(mismatch: Mismatch) -> list[str]:
         return []
     last = "the last: " if mismatch.count > 1 else ""
     by = f" by {mismatch.comm} ({mismatch.pid})" if mismatch.comm else ""
-    return [f"  {last}page {mismatch.page:#x}, order {mismatch.order}{by}"]
+    charged, ended = (mismatch.page, mismatch.charged_pages), (mismatch.ended_page, mismatch.ended_pages)
+    if not mismatch.charged_pages or mismatch.ended_page is None or charged == ended:
+        return [f"  {last}page {mismatch.page:#x}, order {mismatch.order}{by}"]
+    return [
+        f"  {last}charged: {mismatch.charged_pages:,} from page {mismatch.page:#x} on",
+        f"  {last}ended: {mismatch.ended_pages:,} from page {mismatch.ended_page:#x} on{by}",
+    ]
+
+
+def _cost(mismatch: Mismatch) -> list[str]:
+    """Of all of them."""
+    lost, taken = _pages(mismatch.lost_pages), _pages(mismatch.taken_pages)
+    if not (mismatch.lost_pages or mismatch.taken_pages):
+        return []
+    would = "would cost" if mismatch.missed_events else "cost"
+    if not mismatch.taken_pages:
+        return [f"  {would}: {lost} for good on the counter that was charged"]
+    if not mismatch.lost_pages:
+        return [f"  {would}: {taken} off a counter that was never charged for it"]
+    return [f"  {would}: {lost} for good on the counter that was charged, {taken} off the other"]
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count:,} pages"
 
 
 def _elsewhere(mismatch: Mismatch) -> list[str]:

@@ -42,6 +42,8 @@ class Sees:
     kernel_total: bool
     reclaim: bool
     charge: bool
+    losses: bool
+    """Pages that stay charged after their end."""
     latencies: tuple[str, ...]
     """Of struct totals, in its order."""
 
@@ -63,8 +65,8 @@ class View:
     """Removed, and holding nothing."""
 
 
-_SiteRead = tuple[int, int, int]
-"""Stack, pages charged, pages uncharged."""
+_SiteRead = tuple[int, int, int, int]
+"""Stack, pages charged, uncharged and lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class Ledger:
         path = found.path or f"(id {cgroup_id})"
         dead = removed or not found.alive
         heir = self._heirs.get(cgroup_id) if dead else None
-        held = fields["charged_pages"] - fields["uncharged_pages"]
+        held = fields["charged_pages"] - fields["uncharged_pages"] - (fields["lost_pages"] or 0)
         after = CgroupState.DEAD if held > 0 else CgroupState.GONE
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
@@ -198,6 +200,7 @@ class Ledger:
         return self._seen(totals, errors) | {
             "charged_pages": int(totals["charged"]),
             "uncharged_pages": int(totals["uncharged"]),
+            "lost_pages": self._lost(int(totals["lost"])),
             "failed_charges": int(totals["failed"]),
             "sites": tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
             "latency": {name: histogram(totals[name]) for name in self._sees.latencies},
@@ -217,7 +220,7 @@ class Ledger:
         return fields
 
     def _site(self, read: _SiteRead) -> Site:
-        stack_id, charged, uncharged = read
+        stack_id, charged, uncharged, lost = read
         stack = self._stacks[stack_id]
         return Site(
             kind=stack.kind,
@@ -225,7 +228,11 @@ class Ledger:
             stack=stack.frames,
             charged_pages=charged,
             uncharged_pages=uncharged,
+            lost_pages=self._lost(lost),
         )
+
+    def _lost(self, pages: int) -> int | None:
+        return pages if pages or self._sees.losses else None
 
 
 def histogram(latency: Records) -> Histogram:
@@ -235,10 +242,10 @@ def histogram(latency: Records) -> Histogram:
 
 def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[_SiteRead]]:
     keys, values = sites
-    columns = (keys["cgroup"], keys["stack"], values["charged"], values["uncharged"])
+    columns = (keys["cgroup"], keys["stack"], values["charged"], values["uncharged"], values["lost"])
     mine: dict[int, list[_SiteRead]] = defaultdict(list)
     for cgroup_id, *read in zip(*(column.tolist() for column in columns), strict=True):
-        mine[cgroup_id].append((read[0], read[1], read[2]))
+        mine[cgroup_id].append((read[0], read[1], read[2], read[3]))
     return mine
 
 
@@ -267,4 +274,5 @@ def _add(gone: Gone, cgroup: Cgroup) -> Gone:
         gone.charged_pages + cgroup.charged_pages,
         gone.uncharged_pages + cgroup.uncharged_pages,
         gone.failed_charges + cgroup.failed_charges,
+        gone.lost_pages if cgroup.lost_pages is None else (gone.lost_pages or 0) + cgroup.lost_pages,
     )

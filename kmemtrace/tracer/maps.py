@@ -30,7 +30,7 @@ CHARGE = np.dtype(
 )
 LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
 SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
-SITE = np.dtype([("charged", "u8"), ("uncharged", "u8")])
+SITE = np.dtype([(name, "u8") for name in ("charged", "uncharged", "lost")])
 INSPECTION = np.dtype([(name, "u8") for name in ("page", "time", "cgroup", "unmarked", "counted_to")])
 ID = np.dtype("u8")
 
@@ -40,7 +40,7 @@ FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
 
 def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
     """struct totals: which latencies it ends with depends on what is compiled."""
-    counts = ("charged", "uncharged", "failed", "explicit")
+    counts = ("charged", "uncharged", "lost", "failed", "explicit")
     fields: list[tuple[str, Any]] = [(name, "u8") for name in counts]
     fields += [("kernel", "i8"), ("stalls", "u8"), ("stall_ns", "u8")]
     return np.dtype(fields + [(name, LATENCY) for name in latencies])

@@ -29,6 +29,7 @@ from kmemtrace.tracer import departures, maps
 from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
+from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -217,6 +218,7 @@ class Tracer:
         found = self._take_findings()
         losses = self._losses()
         self._judge(found, losses)
+        count_as_uncharged(self._verdicts.doubtful, reading.sites, reading.cgroups)
         view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup)
         for ended in view.ended:
             self._forget(ended)
@@ -382,6 +384,7 @@ class Tracer:
             self._maps.failures.delete((ended.cgroup, error, 0))
         self._maps.cgroups.delete(ended.cgroup)
         self._maps.lives.delete(ended.cgroup)
+        self._verdicts.forget(ended.cgroup)
 
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}
@@ -433,7 +436,8 @@ def _sees(plan: Plan) -> Sees:
     latencies += ["charge"] if has(hooks.Event.CHARGE) else []
     latencies += ["alloc"] if isinstance(plan.alloc_function, Hook) else []
     reclaim = has(hooks.Event.RECLAIM_BEGIN) and has(hooks.Event.RECLAIM_END)
-    return Sees(has(hooks.Event.KERNEL_TOTAL), reclaim, has(hooks.Event.CHARGE), tuple(latencies))
+    loses = not {MismatchClass.LOST_UNCHARGE, MismatchClass.SIZE_MISMATCH} & plan.unjudged.keys()
+    return Sees(has(hooks.Event.KERNEL_TOTAL), reclaim, has(hooks.Event.CHARGE), loses, tuple(latencies))
 
 
 def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool) -> Defines:

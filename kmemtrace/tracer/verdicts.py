@@ -18,6 +18,7 @@ from kmemtrace.tracer.stacks import Stacks
 
 FINDING = np.dtype(
     [
+        ("head", "u8"),
         ("page", "u8"),
         ("time", "u8"),
         ("charge_time", "u8"),
@@ -26,6 +27,8 @@ FINDING = np.dtype(
         ("tgid", "u4"),
         ("alloc_stack", "i4"),
         ("free_stack", "i4"),
+        ("lost", "u4"),
+        ("taken", "u4"),
         ("order", "u2"),
         ("end_order", "u2"),
         ("flags", "u2"),
@@ -63,6 +66,10 @@ _INTERRUPT = re.compile(
 
 _MOVE_SECONDS = 1.0
 """How close to a change of cgroups an uncharged allocation is taken for one of before or after it."""
+
+
+Place = tuple[int, int]
+"""Id of a cgroup and of the stack that a page was charged at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,7 @@ class Verdicts:
         self._waiting: list[Records] = []
         self._found: dict[tuple[object, ...], Mismatch] = {}
         self._by_cgroup: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._doubtful: dict[Place, int] = defaultdict(int)
         self.received = 0
         self.unkept = 0
         """Findings of more kinds than are kept."""
@@ -137,6 +145,17 @@ class Verdicts:
         """Findings by the id of the cgroup that was charged, and class."""
         return self._by_cgroup
 
+    @property
+    def doubtful(self) -> Mapping[Place, int]:
+        """Pages that suspects cost: the programs count them as lost, but their uncharge may have been
+        missed."""
+        return self._doubtful
+
+    def forget(self, cgroup: int) -> None:
+        """Of a cgroup that is out of the maps there is nothing left to doubt."""
+        for place in [place for place in self._doubtful if place[0] == cgroup]:
+            del self._doubtful[place]
+
     def exempted(self) -> dict[Exemption, int]:
         """What was found to be legal only here."""
         return {Exemption.MOVED: self.moved, Exemption.INTERRUPT: self.interrupted}
@@ -153,13 +172,22 @@ class Verdicts:
                 return
         cgroup = int(finding["charged_to"]) or int(finding["uncharged_from"])
         self._by_cgroup[cgroup][MismatchClass(int(finding["what"])).label] += 1
-        self._fold(self._mismatch(finding, alloc, missed_events(finding, missed, sight)))
+        missing = missed_events(finding, missed, sight)
+        if missing and finding["lost"]:
+            self._doubtful[cgroup, int(finding["alloc_stack"])] += int(finding["lost"])
+        self._fold(self._mismatch(finding, alloc, missing))
 
     def _fold(self, found: Mismatch) -> None:
         key = found.kind
         known = self._found.get(key)
         if known is not None:
-            self._found[key] = replace(found, count=known.count + 1, first_time=known.first_time)
+            self._found[key] = replace(
+                found,
+                count=known.count + 1,
+                first_time=known.first_time,
+                lost_pages=known.lost_pages + found.lost_pages,
+                taken_pages=known.taken_pages + found.taken_pages,
+            )
         elif len(self._found) < MOST_KINDS:
             self._found[key] = found
         else:
@@ -168,11 +196,17 @@ class Verdicts:
     def _mismatch(self, finding: Records, alloc: tuple[str, ...], missed: int) -> Mismatch:
         at = time.time() - kernel_seconds() + int(finding["time"]) / 1e9
         charged, uncharged = int(finding["charged_to"]), int(finding["uncharged_from"])
+        was_charged, ended = bool(finding["charge_time"]), finding["end"] != End.NONE
         return Mismatch(
             mismatch_class=MismatchClass(int(finding["what"])).label,
             confidence=(Confidence.SUSPECT if missed else Confidence.CERTAIN).value,
-            page=int(finding["page"]),
+            page=int(finding["head"]),
             order=int(finding["order"]),
+            charged_pages=1 << int(finding["order"]) if was_charged else 0,
+            ended_page=int(finding["page"]) if ended else None,
+            ended_pages=1 << int(finding["end_order"]) if ended else None,
+            lost_pages=int(finding["lost"]),
+            taken_pages=int(finding["taken"]),
             charged_to=self._name(charged) if charged else None,
             uncharged_from=self._name(uncharged) if uncharged else None,
             alloc_stack=alloc,

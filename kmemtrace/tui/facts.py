@@ -16,8 +16,10 @@ def facts(cgroups: Sequence[Cgroup]) -> list[str]:
     stalls = sum(c.reclaim_stalls or 0 for c in cgroups)
     stalled = sum(c.reclaim_stall_seconds or 0.0 for c in cgroups)
     explicit = sum(c.explicit_pages or 0 for c in cgroups)
+    lost = sum(c.lost_pages or 0 for c in cgroups)
     heirs = {c.reparented_to for c in cgroups} - {None}
     return [
+        *([f"{lost:,} pages lost, on its counter for good"] if lost else []),
         *(f"{count:,} charges failed with {name}" for name, count in errors.most_common()),
         *([f"{stalls:,} reclaim stalls, {text.duration(stalled)} in all"] if stalls else []),
         *([f"{explicit:,} pages charged outside the allocator"] if explicit else []),

@@ -39,6 +39,8 @@ The columns, with the key that sorts by each. By CGROUP sorts N, by name.
 """
 _LOSSES = """
 
+  LOST         given back without an uncharge, for certain: it stays on its
+               cgroup's counter for good (m shows what did it)
   missed       events skipped since a program of ours was running on that CPU
   healed       pages whose free was missed, found when handed out again
   swept        pages found to have left kernel accounting without a free

@@ -43,6 +43,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     own = text.NOTHING if snapshot.own_bytes is None else text.size(snapshot.own_bytes)
     parts = [
         (95, mismatch_words(snapshot)),
+        (94, _lost(snapshot)),
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
         (90, f"charge/s {_rate(charged, seconds)}"),
         (80, f"uncharge/s {_rate(uncharged, seconds)}"),
@@ -50,6 +51,11 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
+
+
+def _lost(snapshot: Snapshot) -> str:
+    pages = snapshot.lost_pages
+    return f"LOST {text.size(pages * snapshot.page_size)}" if pages else ""
 
 
 def _rate(pages: int, seconds: float) -> str:

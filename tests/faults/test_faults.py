@@ -20,12 +20,8 @@ def findings(tracer: Tracer, scene: Scene) -> list[Mismatch]:
     """Those of the scene's cgroups, whose names are this test's alone."""
     tracer.snapshot()
     time.sleep(_SETTLED_SECONDS)
-    names = (scene.parent.name, scene.other.name)
-    return [
-        mismatch
-        for mismatch in tracer.snapshot().mismatches
-        if any(n in f"{mismatch.charged_to} {mismatch.uncharged_from}" for n in names)
-    ]
+    found = tracer.snapshot().mismatches
+    return [m for m in found if scene.is_of(m.charged_to) or scene.is_of(m.uncharged_from)]
 
 
 def count(found: list[Mismatch]) -> Counter[tuple[str, str]]:
@@ -60,8 +56,20 @@ def test_fault(
             break
     record_property("found", ", ".join(sorted(" ".join(key) for key in counts)))
     assert {confidence for _class, confidence in counts} <= {"certain"}
+    costs = (fault.lost, fault.taken) if found else (0, 0)
+    assert (sum(m.lost_pages for m in found), sum(m.taken_pages for m in found)) == costs
+    lost = [c.lost_pages for c in tracer.snapshot().cgroups if scene.is_of(c.path)]
+    assert sum(pages or 0 for pages in lost) == costs[0]
+    assert (0 if tracer.plan.tier is Tier.TRACEPOINT else None) not in lost, "what is not seen is not 0"
     for one in found:
         assert one.events
+        if one.mismatch_class == MismatchClass.SIZE_MISMATCH.label:
+            assert (one.charged_pages, one.order) == (8, 3)
+            assert one.ended_page is not None
+            assert one.ended_pages is not None
+            offset = (one.ended_page - one.page) // scene.kernel.page_size
+            assert 0 <= offset <= 8 - one.ended_pages
+            assert one.ended_pages < 8
         has_alloc = one.mismatch_class != MismatchClass.STRAY_UNCHARGE.label
         has_free = one.mismatch_class != MismatchClass.UNCHARGED_ALLOC.label
         assert bool(one.alloc_stack) == has_alloc, one

@@ -126,6 +126,7 @@ def _library() -> Path:
         " one = findings.all.front(); findings.all.erase(findings.all.begin()); return one.data(); }\n"
         "u64 exempted_count(u32 why) { return exempted.all[why]; }\n"
         "u64 uncharged_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->uncharged; }\n"
+        "u64 lost_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->lost; }\n"
         "void set_room(u64 records) { pages.room = records; }\n"
         "u64 lost_count(u32 what) { return losses.all[what]; }\n"
         "u64 held() { return pages.all.size(); }\n"
@@ -151,6 +152,7 @@ class Machine:
             ("exempted_count", ctypes.c_uint64),
             ("lost_count", ctypes.c_uint64),
             ("uncharged_pages", ctypes.c_uint64),
+            ("lost_pages", ctypes.c_uint64),
         ):
             getattr(self._lib, name).restype = result
         self._lib.held.restype = ctypes.c_uint64
@@ -233,6 +235,10 @@ class Machine:
     def uncharged(self, cgroup: int) -> int:
         """Pages, of those that the cgroup with that id was charged."""
         return int(self._lib.uncharged_pages(ctypes.c_uint64(cgroup)))
+
+    def never_uncharged(self, cgroup: int) -> int:
+        """Pages, of those that the cgroup with that id was charged, that ended without an uncharge."""
+        return int(self._lib.lost_pages(ctypes.c_uint64(cgroup)))
 
     def lost(self, what: Loss) -> int:
         return int(self._lib.lost_count(what.value))

@@ -157,6 +157,83 @@ def test_a_broken_promise_is_found_once(
     assert classes(bench) == [found]
 
 
+def charged_again_and_then_freed(bench: Bench) -> None:
+    charged_again_without_an_uncharge(bench)
+    bench.free(3)
+
+
+def charged_anew_in_part(bench: Bench) -> None:
+    """A block was freed with its mark and not uncharged; then one of its pages is handed out again."""
+    bench.charge(8, 3)
+    bench.event("page_free", bench.page(8), 3)
+    bench.mark(8, 0)
+    bench.charge(10)
+    bench.free(10)
+
+
+def split_without_being_seen(bench: Bench) -> None:
+    """All pages bear the mark, and end one by one, the last first: each is uncharged."""
+    bench.charge(8, 2)
+    for number in range(8, 12):
+        bench.mark(number, bench.objcg_a)
+    for number in range(11, 7, -1):
+        bench.free(number)
+
+
+def one_of_two_changed_owners(bench: Bench) -> None:
+    bench.charge(2)
+    owner_changed_before_a_batch(bench)
+    bench.mark(2, 0)
+    bench.free(2)
+
+
+@pytest.mark.parametrize(
+    ("broken", "extents", "lost", "taken", "uncharged"),
+    [
+        (freed_without_its_mark, ((3, 1), (3, 1)), 1, 0, 0),
+        (charged_again_and_then_freed, ((3, 1), (3, 1)), 1, 0, 1),
+        (owner_changed_before_a_free, ((3, 1), (3, 1)), 1, 1, 0),
+        (owner_changed_before_a_put, ((3, 1), (3, 1)), 1, 1, 0),
+        (one_of_two_changed_owners, ((3, 1), (3, 1)), 1, 1, 1),
+        (a_block_is_freed_in_parts, ((8, 8), (12, 4)), 7, 0, 1),
+        (one_page_of_a_block_is_uncharged, ((8, 8), (8, 1)), 7, 0, 1),
+        (charged_anew_in_part, ((8, 8), (10, 1)), 8, 0, 1),
+        (split_without_being_seen, ((8, 4), (11, 1)), 0, 0, 4),
+        (more_is_uncharged_than_was_charged, ((8, 1), (8, 8)), 0, 7, 1),
+        (uncharged_though_never_charged, ((3, 1), (3, 1)), 0, 1, 0),
+        (not_charged, ((3, 1), (3, 1)), 0, 0, 0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_a_broken_promise_costs(
+    bench: Bench,
+    broken: Callable[[Bench], None],
+    extents: tuple[tuple[int, int], tuple[int, int]],
+    lost: int,
+    taken: int,
+    uncharged: int,
+) -> None:
+    """`extents`: first page and number of those charged, and of those that the event ended; all that are
+    not uncharged at last stay on the counter."""
+    bench.charge(40)
+    bench.free(40)  # so that the cgroup has sums
+    broken(bench)
+    (found,) = bench.findings()
+    charged, ended = extents
+    told = {name: int(found[name]) for name in ("head", "order", "page", "end_order", "lost", "taken")}
+    assert (told["head"], 1 << told["order"]) == (bench.page(charged[0]), charged[1])
+    assert (told["page"], 1 << told["end_order"]) == (bench.page(ended[0]), ended[1])
+    assert (told["lost"], told["taken"]) == (lost, taken)
+    assert (bench.held, bench.never_uncharged(A), bench.uncharged(A) - 1) == (0, lost, uncharged)
+
+
+def test_a_block_that_was_freed_in_parts_is_followed_when_it_is_charged_again(bench: Bench) -> None:
+    for _ in range(3):
+        a_block_is_freed_in_parts(bench)
+    assert [int(found["lost"]) for found in bench.findings()] == [7, 7, 7]
+    assert (bench.held, bench.never_uncharged(A), bench.uncharged(A)) == (0, 21, 3)
+
+
 def in_the_root_cgroup(bench: Bench) -> None:
     bench.enter(bench.root, 0)
     not_charged(bench)

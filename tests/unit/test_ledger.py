@@ -11,10 +11,11 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.tracer import maps
+from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.ledger import Ledger, Reading, Sees
 from kmemtrace.tracer.stacks import NOT_RECORDED, Stack, Stacks
 
-SEES = Sees(kernel_total=True, reclaim=False, charge=True, latencies=("lifetime",))
+SEES = Sees(kernel_total=True, reclaim=False, charge=True, losses=True, latencies=("lifetime",))
 LIFE = maps.life_dtype(64)
 
 
@@ -139,3 +140,25 @@ def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
     third = {c.path: c for c in ledger.update(moved, {}, {}).cgroups}
     assert third["/b"].latency is after["/b"].latency
     assert after["/b"].latency is not before["/b"].latency
+
+
+def test_what_was_lost_is_neither_held_nor_uncharged(ledger: Ledger) -> None:
+    now = reading({999_999: {"charged": 20, "uncharged": 4, "lost": 16}}, removed={999_999: "/job"})
+    (row,) = ledger.update(now, {}, {}).cgroups
+    assert (row.uncharged_pages, row.lost_pages, row.held_pages) == (4, 16, 0)
+    assert row.state is CgroupState.GONE
+    assert ledger.update(reading({}), {}, {}).gone.lost_pages == 16
+
+
+def test_what_is_in_doubt_counts_as_uncharged() -> None:
+    """One cgroup with two call sites, of which one lost five pages, two of them certainly; and a suspect that
+    is newer than what was read."""
+    sites = np.zeros(2, maps.SITE_KEY), np.zeros(2, maps.SITE)
+    sites[0]["cgroup"], sites[0]["stack"] = A, (1, 2)
+    sites[1]["lost"], sites[1]["uncharged"] = (5, 4), (10, 10)
+    totals = np.zeros(1, maps.totals_dtype(SEES.latencies))
+    totals["lost"], totals["uncharged"] = 9, 20
+    count_as_uncharged({(A, 1): 3, (B, 1): 7, (A, 9): 100}, sites, (np.array([A], "u8"), totals))
+    assert sites[1]["lost"].tolist() == [2, 4]
+    assert sites[1]["uncharged"].tolist() == [13, 10]
+    assert (int(totals["lost"][0]), int(totals["uncharged"][0])) == (0, 29)

@@ -118,6 +118,8 @@ def test_mismatches_by_cgroup_are_bounded() -> None:
         return value(found, "mismatches_total", cgroup=cgroup, class_="wrong_cgroup", confidence=confidence)
 
     assert (of("/early"), of("/early", "suspect"), of(OTHER)) == (3, 1, 8)
+    lost = {"cgroup": OTHER, "class_": "wrong_cgroup", "confidence": "certain"}
+    assert value(found, "lost_pages_total", **lost) == 3 + 3
 
 
 def test_of_itself() -> None:

@@ -9,6 +9,8 @@ from kmemtrace.model.columns import COLUMNS, columns_of
 from kmemtrace.model.enums import CgroupState, SiteKind
 from kmemtrace.model.rows import rows, selected
 from kmemtrace.model.view import GroupBy, SortKey, View
+from kmemtrace.tui.facts import facts
+from kmemtrace.tui.summary import totals
 from tests.sample import CONTAINER, NGINX, TABLE_STACK, busy, cgroup, site, snapshot
 
 THREE = snapshot(
@@ -138,3 +140,16 @@ def test_the_readme_tells_each_column_and_its_key() -> None:
     for column in COLUMNS:
         assert column.heading in told
         assert not column.key or f"`{column.key}`" in told
+
+
+def test_what_is_lost_is_held_in_no_row() -> None:
+    """Of 20 pages 4 were uncharged and 9 lost; in a row of its own, of its kind, and of its parent."""
+    losing = dataclasses.replace(site(20, 4), lost_pages=9)
+    job = dataclasses.replace(cgroup("/a/job", (losing,)), lost_pages=9)
+    for by in GroupBy:
+        assert [row.held_pages for row in rows(snapshot(job), None, View(by=by))] == [7], by
+    (closed,) = rows(snapshot(cgroup("/a", (site(1),)), job), None, View(tree=True, opened=frozenset()))
+    assert closed.held_pages == 1 + 7
+    assert snapshot(job).held_pages == 7
+    assert "LOST 36K" in totals(snapshot(job), None, 140)
+    assert "9 pages lost, on its counter for good" in facts([job])

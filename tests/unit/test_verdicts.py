@@ -40,7 +40,7 @@ def finding(what: MismatchClass = MismatchClass.LOST_UNCHARGE, **fields: Any) ->
         "free_stack": 2,
         "comm": b"sh",
     }
-    for name, value in (known | fields).items():
+    for name, value in (known | {"head": fields.get("page", 64)} | fields).items():
         one[name] = value
     return one
 
@@ -130,6 +130,33 @@ def test_confidence_and_order() -> None:
     certain = finding(charge_time=21 * SECOND, time=22 * SECOND, alloc_stack=5)
     verdicts.take([suspect, certain], {}, counts, SURE)
     assert [(m.confidence, m.missed_events) for m in verdicts.mismatches] == [("certain", 0), ("suspect", 3)]
+
+
+def test_costs_add_up_and_what_suspects_cost_is_in_doubt() -> None:
+    counts = Missed()
+    for at, count in ((1.0, 0), (10.0, 0), (20.0, 3), (30.0, 3)):
+        counts.note(at, count)
+    verdicts = Verdicts(SomeStacks(), {7: "/a"}.get)
+    certain = finding(
+        charge_time=21 * SECOND, time=22 * SECOND, lost=7, order=3, head=8, page=12, end_order=2
+    )
+    suspect = finding(charge_time=9 * SECOND, time=25 * SECOND, lost=2, taken=1)
+    verdicts.take([certain, certain, suspect], {}, counts, SURE)
+    first, second = verdicts.mismatches
+    assert (first.lost_pages, first.taken_pages, second.lost_pages, second.taken_pages) == (14, 0, 2, 1)
+    assert (first.page, first.charged_pages, first.ended_page, first.ended_pages) == (8, 8, 12, 4)
+    assert verdicts.doubtful == {(7, TASK_STACK): 2}
+    verdicts.forget(7)
+    assert verdicts.doubtful == {}
+
+
+def test_an_uncharged_allocation_has_no_end_and_a_stray_uncharge_no_charge() -> None:
+    at = time.monotonic_ns() - 5 * SECOND
+    (unmarked,) = taken(finding(UNCHARGED, charge_time=0, time=at, end=End.NONE)).mismatches
+    assert (unmarked.charged_pages, unmarked.ended_page, unmarked.ended_pages) == (0, None, None)
+    stray = finding(MismatchClass.STRAY_UNCHARGE, charge_time=0, end=End.UNCHARGE, end_order=1, taken=2)
+    (found,) = taken(stray).mismatches
+    assert (found.charged_pages, found.ended_pages, found.taken_pages) == (0, 2, 2)
 
 
 def test_every_class_and_end_has_words() -> None:
