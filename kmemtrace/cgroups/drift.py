@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,40 @@ _STOCK_PAGES = 64
 """MEMCG_CHARGE_BATCH: what each CPU may have charged ahead (32 before 5.14)."""
 _BYTES_PAGES = 2
 """What each CPU may have charged ahead for objects smaller than a page, and rounding."""
+_KERNEL_PAGES = 8
+"""How far kernel memory and its parts may be apart for each CPU: that, and statistics on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a tracer says of the pages of a cgroup and those below it."""
+
+    held: int
+    lost: int
+    """Ended without an uncharge."""
+    taken: int
+    """Uncharged without a charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelMemory:
+    """A cgroup's kernel memory by the kernel's own count, and what of it is known, in base pages."""
+
+    charged: int
+    known: Mapping[str, int]
+    slack: int
+    told_apart: bool
+    """Whether the kernel says how much of it are slab objects: cgroup v1 does not."""
+
+    @property
+    def unexplained(self) -> int:
+        """Pages that are charged and that nothing explains. Negative: some are known twice, as an array too
+        large for a slab is, whose pages the kernel counts among its slabs."""
+        return self.charged - sum(self.known.values())
+
+    @property
+    def is_explained(self) -> bool:
+        return self.unexplained <= self.slack
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +57,8 @@ class Counter:
     parts: Mapping[str, int]
     slack: int
     """How far they may legally be apart."""
+    kernel: KernelMemory | None
+    """None where the kernel does not count it by itself: on cgroup v2 before 5.18."""
 
     @property
     def drift(self) -> int:
@@ -33,33 +70,54 @@ class Counter:
         return abs(self.drift) > self.slack
 
 
-def read_counter(hierarchy: MemoryHierarchy, folder: Path, held_pages: int) -> Counter | None:
-    """Of a cgroup and those below it. `held_pages`: what the tracer followed and is still charged, for
-    kernels that do not tell what their kernel memory adds up to. None where a part is not told.
+def read_counter(hierarchy: MemoryHierarchy, folder: Path, traced: Traced) -> Counter | None:
+    """Of a cgroup and those below it. None where a part is not told.
 
     Statistics lag by up to 2 s: read twice, that far apart, before believing in a drift.
     """
-    slack = (os.cpu_count() or 1) * (_STOCK_PAGES + _BYTES_PAGES)
+    cpus = os.cpu_count() or 1
     try:
         stat = _numbers(folder / "memory.stat")
         if hierarchy.version == 2:
             charged = int((folder / "memory.current").read_text(encoding="ascii"))
-            parts = {name: stat[name] for name in ("anon", "file", "sock")}
-            if "kernel" in stat:  # 5.18
-                parts["kernel"] = stat["kernel"]
-            else:
-                parts |= {name: stat[name] for name in ("slab", "percpu") if name in stat}
-                parts["kernel pages"] = held_pages * _PAGE
-        else:
-            charged = int((folder / "memory.usage_in_bytes").read_text(encoding="ascii"))
-            parts = {name: stat[f"total_{name}"] for name in ("rss", "cache")}
-            kmem = (folder / "memory.kmem.usage_in_bytes").read_text(encoding="ascii")
-            parts["kernel"] = int(kmem)
+            return _of_v2(charged // _PAGE, {n: v // _PAGE for n, v in stat.items()}, traced, cpus)
+        charged, kmem = (
+            int((folder / f"memory{which}.usage_in_bytes").read_text(encoding="ascii")) // _PAGE
+            for which in ("", ".kmem")
+        )
+        parts = {name: stat[f"total_{name}"] // _PAGE for name in ("rss", "cache")}
     except (OSError, KeyError):
         return None
-    return Counter(charged // _PAGE, {n: bytes_ // _PAGE for n, bytes_ in parts.items()}, slack)
+    slack = cpus * (_STOCK_PAGES + _BYTES_PAGES)
+    kernel = KernelMemory(kmem, _known(traced), slack, told_apart=False)
+    return Counter(charged, parts | {"kernel": kmem}, slack, kernel)
 
 
+def _of_v2(charged: int, stat: Mapping[str, int], traced: Traced, cpus: int) -> Counter:
+    parts = {name: stat[name] for name in ("anon", "file", "sock")}
+    known = _known(traced) | {name: stat[name] for name in _OF_KERNEL if name in stat}
+    slack = cpus * (_STOCK_PAGES + _BYTES_PAGES)
+    if "kernel" not in stat:
+        return Counter(charged, parts | known, slack, None)
+    kernel = KernelMemory(stat["kernel"], known, cpus * _KERNEL_PAGES, told_apart=True)
+    return Counter(charged, parts | {"kernel": kernel.charged}, slack, kernel)
+
+
+def _known(traced: Traced) -> dict[str, int]:
+    """The kernel counts pages that were lost for good, and others than it should where some were taken."""
+    known = {"held": traced.held, "lost": traced.lost, "taken": -traced.taken}
+    return {name: pages for name, pages in known.items() if pages or name == "held"}
+
+
+def reclaim_kernel_memory(folder: Path) -> None:
+    """Has the kernel free what it keeps for a cgroup of v1 that nobody is in any more: its caches, and with
+    them most of its slab objects."""
+    with suppress(OSError):
+        (folder / "memory.force_empty").write_text("0", encoding="ascii")
+
+
+_OF_KERNEL = ("slab", "percpu", "zswap")
+"""What the kernel counts as kernel memory (`kernel`, since 5.18) that are no whole pages of their own."""
 _PAGE = resource.getpagesize()
 
 

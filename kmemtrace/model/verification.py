@@ -21,6 +21,26 @@ class CounterReading:
     charged: int
     parts: Mapping[str, int]
     slack: int
+    kernel: "KernelReading | None" = None
+    """None where nothing can be said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReading:
+    """The part of that counter that is kernel memory, in base pages."""
+
+    charged: int
+    known: Mapping[str, int]
+    """What explains it: the pages that are held and those that were lost, and what the kernel itself tells of
+    slab objects and per-CPU areas; less those taken off it that were never charged."""
+    slack: int
+    """How many more may be charged."""
+    told_apart: bool
+    """Whether the kernel tells of slab objects."""
+
+    @property
+    def unexplained(self) -> int:
+        return self.charged - sum(self.known.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +115,25 @@ class Verification:
             doubts.append(
                 "the command's processes went to other cgroups, where they were not followed (--follow does)"
             )
+        if self.unexplained:
+            doubts.append(self.unexplained)
         if self.killed:
             doubts.append(
                 "the command left processes behind, so it was not seen whether they would have given back "
                 "what they held"
             )
         return doubts
+
+    @property
+    def unexplained(self) -> str:
+        """Of pages that the kernel counts and that nothing explains; empty without any."""
+        kernel = self.counter.kernel if self.counter else None
+        if kernel is None or kernel.unexplained <= kernel.slack:
+            return ""
+        told = f"{kernel.unexplained:,} pages stay on the cgroup's counter that nothing explains"
+        if kernel.told_apart:
+            return f"{told}: they may be lost"
+        return f"{told}: they may be lost, or be slab objects, of which cgroup v1 does not tell"
 
     @property
     def held(self) -> list[tuple[str, Site]]:

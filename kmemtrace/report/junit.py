@@ -49,6 +49,8 @@ def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
         cases.append(("not interrupted", [("error", f"interrupted after {found.seconds:.1f} s")]))
     if found.command:
         cases.append(("no process went where it was not followed", _unfollowed(found)))
+    if found.counter is not None and found.counter.kernel is not None:
+        cases.append(("no page unexplained", [("error", found.unexplained)] if found.unexplained else []))
     if found.command_status is None:
         return cases
     failed = f"{found.command[0]}: {how_it_ended(found.command_status)}"

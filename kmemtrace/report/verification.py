@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import Any
 
 from kmemtrace.model.document import losses_document, mismatch_document
-from kmemtrace.model.snapshot import SCHEMA_VERSION
-from kmemtrace.model.verification import Departure, Verdict, Verification
+from kmemtrace.model.snapshot import SCHEMA_VERSION, Snapshot
+from kmemtrace.model.verification import Departure, KernelReading, Verdict, Verification
 from kmemtrace.report import mismatch
 from kmemtrace.report.printable import printable
 
@@ -23,7 +23,7 @@ def report(found: Verification) -> str:
         "",
         (
             f"charged {snapshot.charged_pages:,} pages, uncharged {snapshot.uncharged_pages:,}, "
-            f"still held {snapshot.held_pages:,}"
+            f"{_lost(snapshot)}still held {snapshot.held_pages:,}"
         ),
         *_held(found),
         *_counter(found),
@@ -36,6 +36,10 @@ def report(found: Verification) -> str:
         _verdict(found),
     ]
     return "\n".join(map(printable, lines))
+
+
+def _lost(snapshot: Snapshot) -> str:
+    return f"lost {snapshot.lost_pages:,}, " if snapshot.lost_pages else ""
 
 
 def _what(found: Verification) -> str:
@@ -90,7 +94,16 @@ def _counter(found: Verification) -> list[str]:
     return [
         f"the cgroup's counter: {found.counter.charged:,} pages; its parts: {parts}",
         f"  apart by {drift:+,}; up to {found.counter.slack:,} may be charged ahead by its CPUs",
+        *_kernel(found.counter.kernel),
     ]
+
+
+def _kernel(kernel: KernelReading | None) -> list[str]:
+    if kernel is None:
+        return []
+    known = ", ".join(f"{name} {pages:,}" for name, pages in kernel.known.items())
+    more = max(0, kernel.unexplained)
+    return [f"  of it kernel memory: {kernel.charged:,}; known of that: {known}; unexplained: {more:,}"]
 
 
 def _exempt(found: Verification) -> list[str]:
@@ -161,6 +174,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "seconds": found.seconds,
         "charged_pages": snapshot.charged_pages,
         "uncharged_pages": snapshot.uncharged_pages,
+        "lost_pages": snapshot.lost_pages,
         "held_pages": snapshot.held_pages,
         "held": [
             {"path": path, "kind": site.kind.value, "symbol": site.symbol, "held_pages": site.held_pages}
@@ -190,4 +204,11 @@ def verification_document(found: Verification) -> dict[str, Any]:
             "parts": dict(counter.parts),
             "slack_pages": counter.slack,
         }
+        if counter.kernel is not None:
+            document["counter"]["kernel"] = {
+                "charged_pages": counter.kernel.charged,
+                "known": dict(counter.kernel.known),
+                "unexplained_pages": counter.kernel.unexplained,
+                "slack_pages": counter.kernel.slack,
+            }
     return document

@@ -2,12 +2,12 @@
 
 import time
 
-from kmemtrace.cgroups.drift import Counter, read_counter
+from kmemtrace.cgroups.drift import Counter, Traced, read_counter, reclaim_kernel_memory
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup
 from kmemtrace.model.enums import Confidence, MismatchClass
-from kmemtrace.model.snapshot import Mismatch
-from kmemtrace.model.verification import CounterReading
+from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.verification import CounterReading, KernelReading
 from kmemtrace.verification.scope import Own
 
 
@@ -19,16 +19,36 @@ def reconcile(
 
     :param lag_seconds: longer than the kernel's statistics lag behind.
     """
-    first = read_counter(hierarchy, cgroup.folder, scope.own_held_pages())
+    first = _read(hierarchy, cgroup, scope.own())
     if first is None:
         return None, ()
-    if first.drifted:
+    if first.kernel is not None and not (first.kernel.is_explained or first.kernel.told_apart):
+        reclaim_kernel_memory(cgroup.folder)
+    if first.drifted or (first.kernel is not None and not first.kernel.is_explained):
         time.sleep(lag_seconds)
-    counter = read_counter(hierarchy, cgroup.folder, scope.own_held_pages())
+    own = scope.own()
+    counter = _read(hierarchy, cgroup, own)
     if counter is None:
         return None, ()
-    reading = CounterReading(counter.charged, counter.parts, counter.slack)
+    reading = CounterReading(counter.charged, counter.parts, counter.slack, _kernel(counter, own))
     return reading, ((_mismatch(counter, cgroup.path),) if first.drifted and counter.drifted else ())
+
+
+def _read(hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, own: Snapshot) -> Counter | None:
+    taken = sum(m.taken_pages for m in own.mismatches if m.uncharged_from and cgroup.has(m.uncharged_from))
+    return read_counter(hierarchy, cgroup.folder, Traced(own.held_pages, own.lost_pages, taken))
+
+
+def _kernel(counter: Counter, own: Snapshot) -> KernelReading | None:
+    """Where slab objects are not told apart, what is not explained says something only if pages may have
+    been lost without being seen."""
+    kernel = counter.kernel
+    sees_losses = own.unseen.keys().isdisjoint(
+        c.label for c in (MismatchClass.LOST_UNCHARGE, MismatchClass.SIZE_MISMATCH)
+    )
+    if kernel is None or (sees_losses and not kernel.told_apart):
+        return None
+    return KernelReading(kernel.charged, kernel.known, kernel.slack, kernel.told_apart)
 
 
 def _mismatch(counter: Counter, path: str) -> Mismatch:
@@ -40,6 +60,8 @@ def _mismatch(counter: Counter, path: str) -> Mismatch:
         charged_to=path,
         time=now,
         first_time=now,
+        lost_pages=max(0, counter.drift),
+        taken_pages=max(0, -counter.drift),
         events=(
             (
                 f"the cgroup's counter says {counter.charged} pages, its parts add up to "

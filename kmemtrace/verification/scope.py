@@ -15,9 +15,9 @@ class Own:
     def snapshot(self) -> Snapshot:
         return self._tracer.snapshot()
 
-    def own_held_pages(self) -> int:
-        """Of the command's cgroup and those below it."""
-        return self._tracer.snapshot().held_pages
+    def own(self) -> Snapshot:
+        """Of the command's cgroup and those below it alone."""
+        return self.snapshot()
 
 
 class Followed(Own):
@@ -45,8 +45,9 @@ class Followed(Own):
         )
         return dataclasses.replace(snapshot, cgroups=rows, gone=Gone(), mismatches=mismatches)
 
-    def own_held_pages(self) -> int:
-        return sum(row.held_pages for row in self.snapshot().cgroups if self._is_own(row))
+    def own(self) -> Snapshot:
+        snapshot = self.snapshot()
+        return dataclasses.replace(snapshot, cgroups=tuple(filter(self._is_own, snapshot.cgroups)))
 
     def _is_own(self, row: Cgroup) -> bool:
         return row.path == self._path or row.path.startswith(f"{self._path}/")

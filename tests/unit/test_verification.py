@@ -7,7 +7,13 @@ import pytest
 
 from kmemtrace.commands.verify import exit_status
 from kmemtrace.model.snapshot import Mismatch
-from kmemtrace.model.verification import CounterReading, Departure, Verdict, Verification
+from kmemtrace.model.verification import (
+    CounterReading,
+    Departure,
+    KernelReading,
+    Verdict,
+    Verification,
+)
 from kmemtrace.report import mismatch
 from kmemtrace.report.junit import junit
 from kmemtrace.report.verification import report, verification_document
@@ -198,3 +204,46 @@ def test_junit_is_xml_whatever_the_names() -> None:
     assert suite.attrib["name"] == "kmemtrace verify echo a?[2J\n??"
     (skipped,) = suite.findall(".//skipped")
     assert (skipped.attrib["message"], skipped.text) == ("a?[2J", "a?[2J\n??")
+
+
+def kernel_memory(unexplained: int, *, told_apart: bool = True) -> CounterReading:
+    known = {"held": 11, "lost": 7, "slab": 300}
+    kernel = KernelReading(318 + unexplained, known, 16, told_apart=told_apart)
+    return CounterReading(500, {"anon": 100}, 132, kernel)
+
+
+def test_pages_that_nothing_explains_leave_no_verdict() -> None:
+    assert verification(counter=kernel_memory(16)).verdict is Verdict.BALANCED
+    lost = verification(counter=kernel_memory(3500))
+    assert lost.verdict is Verdict.INCONCLUSIVE
+    told = report(lost)
+    assert "of it kernel memory: 3,818; known of that: held 11, lost 7, slab 300; unexplained: 3,500" in told
+    assert told.endswith("3,500 pages stay on the cgroup's counter that nothing explains: they may be lost.")
+    document = verification_document(lost)
+    assert document["counter"]["kernel"]["unexplained_pages"] == 3500
+    assert document["doubts"] == [lost.unexplained]
+    cases = {case.attrib["name"]: case for case in ET.fromstring(junit(lost)).iter("testcase")}
+    assert "3,500 pages" in (cases["no page unexplained"].findtext("error") or "")
+    assert "cgroup v1 does not tell" in report(verification(counter=kernel_memory(133, told_apart=False)))
+    assert verification(CERTAIN, counter=kernel_memory(3500)).verdict is Verdict.MISMATCH
+
+
+def test_a_finding_tells_both_extents_and_its_cost() -> None:
+    found = sample.mismatch(
+        mismatch_class="size_mismatch",
+        order=3,
+        charged_pages=8,
+        ended_page=0xFFFFEA0004002280,
+        ended_pages=4,
+        lost_pages=21,
+        taken_pages=0,
+        charged_to="/a",
+    )
+    told = "\n".join(mismatch.lines(found))
+    assert "the last: charged: 8 from page 0xffffea0004002180 on" in told
+    assert "the last: ended: 4 from page 0xffffea0004002280 on by nginx (811)" in told
+    assert "  cost: 21 pages for good on the counter that was charged" in told
+    suspect = "\n".join(mismatch.lines(dataclasses.replace(found, missed_events=1, taken_pages=1)))
+    assert "would cost: 21 pages for good on the counter that was charged, 1 page off the other" in suspect
+    stray = "\n".join(mismatch.lines(dataclasses.replace(found, lost_pages=0, taken_pages=1)))
+    assert "  cost: 1 page off a counter that was never charged for it" in stray
