@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.tracer.tracer import Tracer
 from tests.live.workloads import drain_pipes, fill_pipes, run_in
@@ -16,10 +17,17 @@ SETTLED_SECONDS = 3.0
 """What a removed cgroup leaves behind moves to its parent within this time."""
 
 
+def parent_of_memory_cgroups(make_cgroup: MakeCgroup, name: str) -> Path:
+    parent = make_cgroup(name)
+    if memory_hierarchy().version == 2:
+        (parent / "cgroup.subtree_control").write_text("+memory")
+    return parent
+
+
 def test_cgroups_that_nobody_is_in_take_no_room(tracer: Tracer, make_cgroup: MakeCgroup) -> None:
     """More of them than a map has room for, between two snapshots: one among them that was charged keeps
     its name all the same."""
-    parent = make_cgroup("churn")
+    parent = parent_of_memory_cgroups(make_cgroup, "churn")
     used = parent / "used"
     refused = sum(tracer.snapshot().losses.map_full.values())
     for number in range(IDLE):
@@ -41,7 +49,7 @@ def test_cgroups_that_nobody_is_in_take_no_room(tracer: Tracer, make_cgroup: Mak
 def test_a_removed_cgroup_that_holds_nothing_is_told_once_more_as_gone(
     tracer: Tracer, make_cgroup: MakeCgroup
 ) -> None:
-    parent = make_cgroup("gone")
+    parent = parent_of_memory_cgroups(make_cgroup, "gone")
     before, jobs = tracer.snapshot().gone.cgroups, dict[int, str]()
     for number in range(BUSY):
         job = parent / f"job-{number}"
