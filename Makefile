@@ -113,6 +113,10 @@ bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier
 bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
 	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(VENV)/.project | bench-packages ## run the benchmark of the exporter amidst slow and hostile peers
+	@$(AS_ROOT) $(BIN)/python bench/peers.py $(ARGS)
+
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
 	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \

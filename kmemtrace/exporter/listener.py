@@ -26,8 +26,9 @@ _CLOSE_SECONDS = 2.0
 _MOST_BYTES = 32 << 10
 """Of a question, and of all that comes before its answer is made: nobody has anything to send."""
 _MOST_HEADERS = 64
-_AT_A_TIME = 64
-"""Accepted before those that are open have their turn."""
+_AT_A_TIME = 16
+"""Accepted before those that are open have their turn: it takes some turns until a question is read, and by
+then a newcomer must not be the one that was waited for longest."""
 _PAUSE_SECONDS = 0.1
 _NO_WORDS = struct.pack("ii", 1, 0)
 """SO_LINGER: closed with a reset, and the kernel keeps nothing of it."""

@@ -54,18 +54,15 @@ class Log:
         """Prints the first of a kind, and of those that come within a minute of it how many they were."""
         if level < self._level:
             return
-        line = printable(" ".join(words.split()))
-        if len(line) > _LONGEST:
-            line = f"{line[:_LONGEST]}..."
         with self._lock:
             if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
                 kind = _ANYTHING_ELSE
             known = self._kinds.get(kind)
             if known is None or (not known.more and self._clock() - known.told_at >= MINUTE):
                 self._kinds[kind] = _Kind(self._clock())
-                _print(line)
+                _print(_line(words))
             else:
-                known.more, known.last = known.more + 1, line
+                known.more, known.last = known.more + 1, words[:_LONGEST]
 
     def flush(self, *, now: bool = False) -> None:
         """Tells the counts whose minute is over, or all. To be called now and then, and at the end."""
@@ -73,7 +70,7 @@ class Log:
             for kind in self._kinds.values():
                 if kind.more and (now or self._clock() - kind.told_at >= MINUTE):
                     again = "once more" if kind.more == 1 else f"{kind.more:,} more of this kind"
-                    _print(f"{kind.last} ({again} since the line before)")
+                    _print(f"{_line(kind.last)} ({again} since the line before)")
                     kind.told_at, kind.more = self._clock(), 0
 
     @contextlib.contextmanager
@@ -104,6 +101,11 @@ class _Handler(logging.Handler):
         level = max((one for one in Level if one <= record.levelno), default=Level.DEBUG)
         # The message before anything is put into it.
         self._log.complain(level, f"{record.name} {record.msg}", f"{record.name}: {words}")
+
+
+def _line(words: str) -> str:
+    short = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+    return printable(" ".join(short.split()))
 
 
 def _print(words: str) -> None:

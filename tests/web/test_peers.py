@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from kmemtrace.exporter import listener, sending
-from kmemtrace.exporter.connections import MOST_CONNECTIONS
+from kmemtrace.exporter import connections, listener, sending
 from kmemtrace.exporter.source import Page, Source
 from tests.web.conftest import Export, Exporter
 from tests.web.test_server import CLIENTS, TLS, Load, ask, authority, load, still_answers, trusting
@@ -49,6 +48,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmemtrace.exporter.server.IDLE_SECONDS", FOR_EVER)
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far less room than is asked for."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 256)
+
+
 def hang_on(exporter: Exporter, stack: ExitStack, said: bytes) -> None:
     connection = stack.enter_context(exporter.connect())
     with contextlib.suppress(ConnectionError):  # it had to make room already
@@ -56,7 +61,7 @@ def hang_on(exporter: Exporter, stack: ExitStack, said: bytes) -> None:
 
 
 @pytest.mark.parametrize("kinds", [*([name] for name in SLOW), list(SLOW)], ids=", ".join)
-def test_a_thousand_that_hang_on(patient: None, export: Export, kinds: list[str]) -> None:
+def test_a_thousand_that_hang_on(patient: None, small: None, export: Export, kinds: list[str]) -> None:
     exporter = export()
     with ExitStack() as stack:
         for kind in islice(cycle(kinds), PEERS):
@@ -66,7 +71,7 @@ def test_a_thousand_that_hang_on(patient: None, export: Export, kinds: list[str]
 
 
 def test_a_thousand_amidst_a_handshake(
-    patient: None, export: Export, load: Load, authority: trustme.CA
+    patient: None, small: None, export: Export, load: Load, authority: trustme.CA
 ) -> None:
     exporter = export(load(TLS % CLIENTS))
     known = trusting(authority)
@@ -78,12 +83,12 @@ def test_a_thousand_amidst_a_handshake(
             assert ask(exporter, path, tls=known)[0].status == 200
 
 
-def test_so_many_stay(patient: None, export: Export) -> None:
+def test_so_many_stay(patient: None, small: None, export: Export) -> None:
     """The newest, of one address three quarters of all."""
     exporter = export()
     with ExitStack() as stack:
-        peers = [stack.enter_context(exporter.connect()) for _ in range(MOST_CONNECTIONS)]
-        for peer in peers[: MOST_CONNECTIONS // 4]:
+        peers = [stack.enter_context(exporter.connect()) for _ in range(256)]
+        for peer in peers[: 256 // 4]:
             assert peer.recv(1) == b"", "ended"
         ask(exporter)
         newest = peers[-1]

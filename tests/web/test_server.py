@@ -135,6 +135,25 @@ def still_answers(exporter: Exporter) -> None:
     assert time.monotonic() - begin < 5
 
 
+def test_nothing_is_left_of_a_scrape(export: Export, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a descriptor nor a line."""
+    exporter = export()
+
+    def descriptors() -> int:
+        while exporter.server.connections:
+            time.sleep(0.01)
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    ask(exporter)
+    before = descriptors()
+    for _ in range(200):
+        ask(exporter)
+    # One is not closed yet when it is not counted any more.
+    assert abs(descriptors() - before) <= 2
+    exporter.run(exporter.server.stop())
+    assert capfd.readouterr().err == ""
+
+
 def test_those_who_hang_up(export: Export) -> None:
     exporter = export()
     for asked in (b"", b"GET /met", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") * 20:
