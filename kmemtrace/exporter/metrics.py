@@ -185,7 +185,7 @@ def _of_losses(snapshot: Snapshot) -> Iterator[Metric]:
         "kmemtrace_missed_events",
         "Events that were not seen: the program was running on that CPU already (recursion), or there was "
         "no room for what it had to keep (full), or its map was locked (busy), or the begin of a charge was "
-        "missed, or before the start (unpaired).",
+        "missed (unpaired).",
         labels=("program", "reason"),
     )
     for program, count in (losses.recursion_misses or {}).items():

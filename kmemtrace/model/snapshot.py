@@ -207,7 +207,7 @@ class Losses:
     unknown_stacks: int
     """Stacks that were not recorded: no room for them, or none to be had."""
     unpaired: int = 0
-    """Ends of charges whose begin was not seen: missed, or under way at the start."""
+    """Ends of charges whose begin was missed."""
     pages_busy: int = 0
     """Ends of records that the kernel refused because the map was locked by what they interrupted."""
 

@@ -124,6 +124,8 @@ class Tracer:
         self._findings = self._programs.ring("findings") if self._judges else None
         self._verdicts = Verdicts(stacks, lambda cgroup_id: paths.resolve(cgroup_id).path)
         self._missed = Missed()
+        self._unpaired_at_start = 0
+        """Ends of charges that began before their begin was probed: nothing was missed of those."""
         self._dropped = 0
         """Findings that were counted, and that the ring had no room for."""
         self._adoption = self._make_adoption()
@@ -145,6 +147,7 @@ class Tracer:
         if self._departures is not None:
             self._departures.begin()
         self._began = self._programs.attach()
+        self._unpaired_at_start = int(self._maps.losses[Loss.UNPAIRED.value][0])
         self._skips_uncounted = any(self._programs.skipped(name) is None for name in self.plan.programs)
         if self._skips_uncounted:
             self._unseen["skipped probes"] = _SKIPPED_PROBES
@@ -400,7 +403,7 @@ class Tracer:
                 "batches": lost[Loss.BATCH_FULL],
                 "departures": lost[Loss.DEPARTURES_FULL],
             },
-            unpaired=lost[Loss.UNPAIRED],
+            unpaired=lost[Loss.UNPAIRED] - self._unpaired_at_start,
             pages_busy=lost[Loss.PAGES_BUSY],
             ring_drops=self._dropped + self._verdicts.unkept,
             healed=lost[Loss.HEALED],

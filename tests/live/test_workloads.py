@@ -208,13 +208,14 @@ def test_split_blocks(semaphores: int, tracer: Tracer, make_cgroup: MakeCgroup, 
     limits.write_text("200000 32000000 500 128")
     folder = make_cgroup("split")
     watched = watch(folder)
-    blocks = -(-semaphores * workloads.SEM_BYTES // (512 * workloads.PAGE))
+    size = semaphores * workloads.semaphore_bytes()
+    blocks = -(-size // (512 * workloads.PAGE))
     found: list[int] = []
     try:
         run_in(folder, lambda: _keep_semaphores(semaphores))
         found = _semaphore_sets(semaphores)
         held = at(watched.row(), ("newary",))
-        exact = -(-semaphores * workloads.SEM_BYTES // workloads.PAGE)
+        exact = -(-size // workloads.PAGE)
         if held.held_pages - exact <= 1:
             pytest.skip("this kernel had no blocks of 2 MB to take")
         assert held.held_pages == blocks * 512

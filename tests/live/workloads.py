@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.syscall import bpf
 
 PAGE = mmap.PAGESIZE
@@ -159,8 +160,12 @@ def run_threads(count: int) -> None:
         thread.join()
 
 
-SEM_BYTES = 64
-"""Of struct sem: one cache line."""
+def semaphore_bytes() -> int:
+    """Of struct sem: a cache line, and two where its lock is one that sleeps (PREEMPT_RT)."""
+    with Btf() as btf:
+        size = btf.size("sem")
+    assert size is not None
+    return size
 
 
 def make_semaphores(count: int) -> int:
