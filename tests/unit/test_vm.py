@@ -230,9 +230,9 @@ def test_processes(status: str, stderr: str, output: str, reason: str, tmp_path:
 def test_a_benchmark_that_failed_is_a_failure(
     status: str | None, told: str, expected: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "bench.txt").write_text(told)
+    (tmp_path / "bench-tiers.txt").write_text(told)
     if status is not None:
-        (tmp_path / "bench.status").write_text(status)
+        (tmp_path / "bench-tiers.status").write_text(status)
     found = matrix.results_of(boot("6.1", tmp_path))
     assert [(c.outcome, c.reason) for c in found if c.test == "bench tiers"] == expected
 

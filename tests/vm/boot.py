@@ -53,15 +53,20 @@ class Boot:
 
 
 def boot(
-    kernel: Kernel, setup: Setup, pytest_arguments: list[str], *, tests: Sequence[str], bench: bool
+    kernel: Kernel,
+    setup: Setup,
+    pytest_arguments: list[str],
+    *,
+    tests: Sequence[str],
+    benches: Sequence[str],
 ) -> Boot:
     """Boots, runs `tests`, folders or files of them, and powers off. Without hardware virtualisation a
-    guest takes minutes. With `bench` it also measures what each tier costs.
+    guest takes minutes. It also runs `benches`, programs of bench/.
 
     Once more, where it was the emulator that failed: a guest that did not come as far as its tests, or
     died of a flaw of an old QEMU. What its kernel did under the tests is never tried again."""
     for attempt in range(_ATTEMPTS):
-        found = _boot(kernel, setup, pytest_arguments, tests, bench)
+        found = _boot(kernel, setup, pytest_arguments, tests, benches)
         again = attempt + 1 < _ATTEMPTS and emulator_failed(found, sound=qemu().sound)
         if not again:
             break
@@ -77,13 +82,17 @@ def emulator_failed(found: Boot, *, sound: bool) -> bool:
 
 
 def _boot(
-    kernel: Kernel, setup: Setup, pytest_arguments: list[str], tests: Sequence[str], bench: bool
+    kernel: Kernel,
+    setup: Setup,
+    pytest_arguments: list[str],
+    tests: Sequence[str],
+    benches: Sequence[str],
 ) -> Boot:
     folder = CACHE / "runs" / f"{kernel.release}-{setup.name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), setup.cgroups, str(int(bench)), ",".join(tests)]
+    guest = [str(GUEST), str(ROOT), str(folder), setup.cgroups, ",".join(benches), ",".join(tests)]
     injector = Injector(folder)
     injector.start()
     in_time = _run(_command(kernel, setup, folder, [*guest, *pytest_arguments]), folder)

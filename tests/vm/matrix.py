@@ -15,7 +15,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,16 @@ def main() -> int:
         help="boot and set up the guests so, and run the tests of that alone; may be repeated",
     )
     parser.add_argument("--minutes", metavar="M", help="how long a kernel is loaded")
-    parser.add_argument("--bench", action="store_true", help="also measure there what each tier costs")
+    parser.add_argument(
+        "--bench", action="append_const", const="tiers", help="also measure there what each tier costs"
+    )
+    parser.add_argument(
+        "--bench-verdicts",
+        dest="bench",
+        action="append_const",
+        const="verdicts",
+        help="also count there how often verify comes to a verdict",
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
     try:
@@ -91,7 +100,7 @@ def main() -> int:
     arguments += ["-k", options.only] if options.only else []
     arguments += [f"--minutes={options.minutes}"] if options.minutes else []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w, arguments, options.bench), wanted))
+        boots = list(pool.map(lambda w: _boot(w, arguments, options.bench or ()), wanted))
     results = {b: results_of(b) for b in boots}
     text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(_bench, boots))
     print(text)
@@ -138,19 +147,19 @@ def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
     return list(kernels.values()), missing
 
 
-def _boot(guest: Guest, pytest_arguments: list[str], bench: bool) -> Boot:
-    found = boot(guest.kernel, guest.setup, pytest_arguments, tests=guest.tests, bench=bench)
+def _boot(guest: Guest, pytest_arguments: list[str], benches: Sequence[str]) -> Boot:
+    found = boot(guest.kernel, guest.setup, pytest_arguments, tests=guest.tests, benches=benches)
     words = found.failure or f"{len(results_of(found))} tests"
     print(f"{guest.kernel.release}, {guest.setup.name}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found
 
 
 def _bench(found: Boot) -> str:
-    """What bench/tiers.py printed there; nothing where it was not asked for."""
-    log = found.folder / "bench.txt"
-    if not log.exists():
+    """What the programs of bench/ printed there; nothing where none was asked for."""
+    told = [log.read_text() for log in sorted(found.folder.glob("bench-*.txt"))]
+    if not told:
         return ""
-    return f"\n{found.kernel.release}, {found.setup.name}, emulated:\n{log.read_text()}"
+    return "\n".join([f"\n{found.kernel.release}, {found.setup.name}, emulated:", *told])
 
 
 def results_of(found: Boot) -> list[Case]:
@@ -171,13 +180,14 @@ def processes(folder: Path) -> list[Case]:
 
 
 def _measured(folder: Path) -> list[Case]:
-    """Whether the benchmark came to its end; nothing where it was not asked for."""
-    status = folder / "bench.status"
-    if not status.exists():
-        return []
-    bad = status.read_text().strip() != "0"
-    why = (folder / "bench.txt").read_text().strip().rpartition("\n")[2] if bad else ""
-    return [Case("bench tiers", PROCESS, "failed" if bad else "passed", 0.0, why)]
+    """Whether each benchmark came to its end; nothing where none was asked for."""
+    found = []
+    for status in sorted(folder.glob("bench-*.status")):
+        bad = status.read_text().strip() != "0"
+        why = status.with_suffix(".txt").read_text().strip().rpartition("\n")[2] if bad else ""
+        name = status.stem.replace("-", " ")
+        found.append(Case(name, PROCESS, "failed" if bad else "passed", 0.0, why))
+    return found
 
 
 def _wrong_with(folder: Path, name: str) -> str:
