@@ -12,6 +12,7 @@ from pathlib import Path
 from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
+from kmemtrace.commands.audit import open_censor
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import make_tracer, require_privileges
 from kmemtrace.commands.watch import Watch, tell_interruption
@@ -126,6 +127,7 @@ def _check(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> Verification:
     verifier = Verifier(
         functools.partial(make_tracer, tier=_tier(options), max_pages=options.max_pages),
+        open_censor,
         options.drain,
         progress,
     )

@@ -42,6 +42,10 @@ class KernelReading:
     def unexplained(self) -> int:
         return self.charged - sum(self.known.values())
 
+    @property
+    def in_doubt(self) -> bool:
+        return self.unexplained > self.slack
+
 
 @dataclass(frozen=True, slots=True)
 class Departure:
@@ -55,6 +59,30 @@ class Departure:
     comm: str
     """Of the last one."""
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReading:
+    """What the kernel had charged to the verified cgroup, and those below it, as kernel memory, and what a
+    census found there, in bytes, after everything drained."""
+
+    charged_bytes: int | None
+    """None where it is not told; then `refusal` says why."""
+    explained_bytes: int
+    apart_bytes: int = 0
+    """By how much the two differ, added up cgroup by cgroup."""
+    doubtful_bytes: int = 0
+    """How much more it may be: blocks that are larger than was told, and what changed meanwhile."""
+    pages_bytes: int = 0
+    """Of what was found, the pages: what of the cgroup can still be uncharged page by page."""
+    refusal: str | None = None
+    time: float = 0.0
+    """When it was begun, in seconds since the epoch: it tells nothing of what came later."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether they agree to the byte: nothing is charged that is not there, nor the other way round."""
+        return self.charged_bytes is not None and not self.apart_bytes and not self.doubtful_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +111,29 @@ class Verification:
     departures: tuple[Departure, ...] = ()
     followed: bool = False
     """Whether what was charged in those cgroups was judged too."""
+    account: AccountReading | None = None
+    """Of a command's cgroup, where events were missed or the counter is not explained; else None."""
+    settled_events: int = 0
+    """Of those missed, the ones whose mismatch would have left the account off, which is exact."""
     killed: int = 0
     """Processes that the command left behind: they did not end by themselves."""
+
+    @property
+    def unsettled_events(self) -> int:
+        """Of those missed, the ones that may have hidden a mismatch."""
+        return self.missed_events - self.settled_events
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the account says that nothing of what was found is so: pages lost would have left the
+        kernel's count too high, pages taken too low. Where there are some of both they could even out."""
+        account = self.account
+        if account is None or not account.exact or any(m.time > account.time for m in self.mismatches):
+            return False
+        if any(m.confidence == Confidence.CERTAIN.value for m in self.mismatches):
+            return False
+        signs = {(m.lost_pages > 0, m.taken_pages > 0) for m in self.mismatches}
+        return signs in ({(True, False)}, {(False, True)})
 
     @property
     def command_failed(self) -> bool:
@@ -103,9 +152,9 @@ class Verification:
     def doubts(self) -> list[str]:
         """Each reason why nothing can be said without a certain mismatch."""
         doubts = ["it was interrupted"] if self.interrupted else []
-        if self.mismatches:
+        if self.mismatches and not self.refuted:
             doubts.append("what was found could be due to events that were missed")
-        elif self.missed_events:
+        elif self.unsettled_events:
             doubts.append("what was missed could have shown a mismatch")
         if self.unsearched:
             doubts.append(
@@ -128,7 +177,8 @@ class Verification:
     def unexplained(self) -> str:
         """Of pages that the kernel counts and that nothing explains; empty without any."""
         kernel = self.counter.kernel if self.counter else None
-        if kernel is None or kernel.unexplained <= kernel.slack:
+        exact = self.account is not None and self.account.exact
+        if kernel is None or not kernel.in_doubt or exact:
             return ""
         told = f"{kernel.unexplained:,} pages stay on the cgroup's counter that nothing explains"
         if kernel.told_apart:

@@ -18,7 +18,7 @@ def junit(found: Verification) -> str:
     name = f"kmemtrace verify {' '.join(found.command)}".strip()
     suite = ET.Element("testsuite", name=_legal(name), time=f"{found.seconds:.3f}")
     for one in MismatchClass:
-        told = [m for m in found.mismatches if m.mismatch_class == one.label]
+        told = [m for m in found.mismatches if m.mismatch_class == one.label and not found.refuted]
         results = [(_KINDS[m.confidence], "\n".join(mismatch.lines(m))) for m in told]
         if one is MismatchClass.STRAY_UNCHARGE and found.unsearched:
             results.append(("error", f"{found.unsearched} uncharges could not be judged"))
@@ -41,9 +41,9 @@ _Results = list[tuple[str, str]]
 
 def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
     """By title, the test cases that are of no class, each with what went wrong."""
-    missed = f"{found.missed_events} events were missed: the verdict is inconclusive"
+    missed = f"{found.unsettled_events} events were missed: the verdict is inconclusive"
     cases: list[tuple[str, _Results]] = [
-        ("no event missed", [("error", missed)] if found.missed_events else []),
+        ("no event missed", [("error", missed)] if found.unsettled_events else []),
     ]
     if found.interrupted:
         cases.append(("not interrupted", [("error", f"interrupted after {found.seconds:.1f} s")]))

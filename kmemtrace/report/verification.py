@@ -7,7 +7,13 @@ from typing import Any
 
 from kmemtrace.model.document import losses_document, mismatch_document
 from kmemtrace.model.snapshot import SCHEMA_VERSION, Snapshot
-from kmemtrace.model.verification import Departure, KernelReading, Verdict, Verification
+from kmemtrace.model.verification import (
+    AccountReading,
+    Departure,
+    KernelReading,
+    Verdict,
+    Verification,
+)
 from kmemtrace.report import mismatch
 from kmemtrace.report.printable import printable
 
@@ -29,6 +35,7 @@ def report(found: Verification) -> str:
         *_counter(found),
         *_exempt(found),
         *_losses(found),
+        *_account(found),
         *(line for one in found.mismatches for line in ["", *mismatch.lines(one)]),
         "",
         *_unjudged(found),
@@ -117,6 +124,27 @@ def _losses(found: Verification) -> list[str]:
     return [f"missed events: {found.missed_events:,}"] if found.missed_events else []
 
 
+def _account(found: Verification) -> list[str]:
+    """What the cgroup's account says, and of what was missed or found."""
+    account = found.account
+    if account is None:
+        return []
+    if account.charged_bytes is None:
+        return [f"no account of the cgroup: {account.refusal}"]
+    sums = f"charged {account.charged_bytes:,} bytes of kernel memory, found {account.explained_bytes:,}"
+    if not account.exact:
+        doubtful = f", or up to {account.doubtful_bytes:,} more" if account.doubtful_bytes else ""
+        return [f"the cgroup's account, which settles nothing: {sums}{doubtful}"]
+    left = found.unsettled_events
+    rest = f"; of the other {left:,} it tells nothing" if left else ""
+    settled = f"  settles {found.settled_events:,} of the missed events: a lost, stray or wrong uncharge"
+    return [
+        f"the cgroup's account: {sums}, to the byte",
+        *([f"{settled} would have left it off{rest}"] if found.missed_events else []),
+        *(["  refutes what is suspected below: it would have left it off, too"] if found.refuted else []),
+    ]
+
+
 def _unjudged(found: Verification) -> list[str]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, why in found.unjudged.items():
@@ -188,6 +216,8 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "unjudged_uncharges": found.unsearched,
         "waited_seconds": found.waited_seconds,
         "missed_events": found.missed_events,
+        "settled_events": found.settled_events,
+        "mismatches_refuted": found.refuted,
         "losses": losses_document(snapshot.losses),
         "departures": [dataclasses.asdict(one) for one in found.departures],
         "followed": found.followed,
@@ -197,6 +227,8 @@ def verification_document(found: Verification) -> dict[str, Any]:
     if found.command_status is not None:
         document["command_status"] = found.command_status
         document["command_failed"] = found.command_failed
+    if found.account is not None:
+        document["account"] = _account_document(found.account)
     if found.counter is not None:
         counter = found.counter
         document["counter"] = {
@@ -212,3 +244,14 @@ def verification_document(found: Verification) -> dict[str, Any]:
                 "slack_pages": counter.kernel.slack,
             }
     return document
+
+
+def _account_document(account: AccountReading) -> dict[str, Any]:
+    if account.charged_bytes is None:
+        return {"refusal": account.refusal}
+    return {
+        "charged_bytes": account.charged_bytes,
+        "explained_bytes": account.explained_bytes,
+        "doubtful_bytes": account.doubtful_bytes,
+        "exact": account.exact,
+    }

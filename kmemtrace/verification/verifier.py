@@ -10,8 +10,9 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.model.enums import Exemption, MismatchClass
 from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
-from kmemtrace.model.verification import CounterReading, Verification
+from kmemtrace.model.verification import AccountReading, CounterReading, Verification
 from kmemtrace.tracer.tracer import Tracer, page_events_missed
+from kmemtrace.verification.account import OpenCensor, take_account
 from kmemtrace.verification.counter import reconcile
 from kmemtrace.verification.scope import Followed, Own
 
@@ -37,10 +38,15 @@ class Verifier:
     """One verification; each method makes one."""
 
     def __init__(
-        self, open_tracer: OpenTracer, drain_seconds: float, progress: Progress = lambda _: nullcontext()
+        self,
+        open_tracer: OpenTracer,
+        open_censor: OpenCensor,
+        drain_seconds: float,
+        progress: Progress = lambda _: nullcontext(),
     ) -> None:
         """:param drain_seconds: how long to wait, at most, for what is freed late."""
-        self._open_tracer, self._drain_seconds, self._progress = open_tracer, drain_seconds, progress
+        self._open_tracer, self._open_censor = open_tracer, open_censor
+        self._drain_seconds, self._progress = drain_seconds, progress
 
     def of_command(
         self, command: Sequence[str], stdout: IO[str] | None = None, *, follow: bool = False
@@ -62,6 +68,9 @@ class Verifier:
             end = self._run(cgroup, command, stdout, follow=follow)
             with self._progress("waiting for what is freed late"):
                 counter, drift = (None, ()) if end.interrupted else self._reconciled(hierarchy, cgroup, scope)
+            if not end.interrupted and not follow:  # what is followed elsewhere, this account does not tell
+                self._settle(account, tracer, cgroup, counter)
+            with self._progress("waiting for what is freed late"):
                 cgroup.remove()
                 # What a removed cgroup still holds is let go of when it is released, a moment later.
                 snapshot = self._drain(scope)
@@ -124,6 +133,18 @@ class Verifier:
             tracer.wait_until_judging()
         return _Account(tracer, time.monotonic() - begin)
 
+    def _settle(
+        self, account: "_Account", tracer: Tracer, cgroup: WorkloadCgroup, counter: CounterReading | None
+    ) -> None:
+        """What was missed, and what the counter has beyond the pages, by what is there of the cgroup; while
+        it has its own count."""
+        losses = tracer.snapshot().losses
+        kernel = counter.kernel if counter is not None else None
+        if account.missed(losses) or (kernel is not None and kernel.in_doubt):
+            with self._progress("reading the kernel's memory, to settle what was missed"):
+                reading = take_account(self._open_censor, cgroup)
+            account.settle(losses, reading)
+
     def _drain(self, scope: Own) -> Snapshot:
         """The first Snapshot after what is held has not changed for a while, or that time is up."""
         snapshot = scope.snapshot()
@@ -152,14 +173,35 @@ class _Account:
     def __init__(self, tracer: Tracer, waited_seconds: float) -> None:
         before = tracer.snapshot()
         self._begin, self._waited = time.monotonic(), waited_seconds
-        self._missed, self._unsearched = _missed(before.losses), _unsearched(before)
+        self._before, self._unsearched = before.losses, _unsearched(before)
+        self._reading: AccountReading | None = None
+        self._read_at: Losses | None = None
+
+    def missed(self, losses: Losses) -> int:
+        return _missed(losses) - _missed(self._before)
+
+    def settle(self, losses: Losses, reading: AccountReading) -> None:
+        """`losses`: as read before the account was taken."""
+        self._read_at, self._reading = losses, reading
+
+    def _settled(self, snapshot: Snapshot) -> int:
+        """What is missed after the account was taken can be of pages that it still found, and is then not
+        settled."""
+        reading = self._reading
+        if reading is None or not reading.exact or self._read_at is None:
+            return 0
+        until = self._read_at if reading.pages_bytes else snapshot.losses
+        judged = MismatchClass.UNCHARGED_ALLOC.label not in snapshot.unseen
+        return _settleable(until, judged) - _settleable(self._before, judged)
 
     def close(self, snapshot: Snapshot, **found: Any) -> Verification:
         return Verification(
             seconds=time.monotonic() - self._begin,
             snapshot=snapshot,
             waited_seconds=self._waited,
-            missed_events=_missed(snapshot.losses) - self._missed,
+            missed_events=self.missed(snapshot.losses),
+            account=self._reading,
+            settled_events=self._settled(snapshot),
             unsearched=_unsearched(snapshot) - self._unsearched,
             **found,
         )
@@ -169,6 +211,13 @@ def _missed(losses: Losses) -> int:
     """Events of pages that were not seen, and pages and findings that no map had room for."""
     full = sum(losses.map_full[name] for name in ("pages", "cgroups", "departures"))
     return page_events_missed(losses) + full + losses.ring_drops
+
+
+def _settleable(losses: Losses, judges_allocations: bool) -> int:
+    """Of those, what an account tells of. Not allocations: one that nobody was charged for leaves nothing
+    behind. Nor what there was no room for: with --max-pages there is, and it is judged page by page."""
+    missed = page_events_missed(losses)
+    return missed - (losses.recursion_misses or {}).get("page_alloc", 0) if judges_allocations else missed
 
 
 def _unsearched(snapshot: Snapshot) -> int:

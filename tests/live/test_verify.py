@@ -21,6 +21,7 @@ import pytest
 from kmemtrace.cgroups.left_behind import clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import workload_cgroup
+from kmemtrace.commands.audit import open_censor
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.tracer.tracer import Tracer
@@ -116,7 +117,7 @@ def test_the_command_begins_when_all_is_judged_that_can_be(
         judging.wait()
 
     monkeypatch.setattr(Tracer, "wait_until_judging", waiting)
-    verifier = Verifier(make_tracer, drain_seconds=3)
+    verifier = Verifier(make_tracer, open_censor, drain_seconds=3)
     with ThreadPoolExecutor() as pool:
         verification = pool.submit(verifier.of_command, ["touch", str(ran)])
         asked.wait()

@@ -8,6 +8,7 @@ import pytest
 from kmemtrace.commands.verify import exit_status
 from kmemtrace.model.snapshot import Mismatch
 from kmemtrace.model.verification import (
+    AccountReading,
     CounterReading,
     Departure,
     KernelReading,
@@ -20,10 +21,16 @@ from kmemtrace.report.verification import report, verification_document
 from tests import sample
 
 CERTAIN = sample.mismatch()
-SUSPECT = sample.mismatch(mismatch_class="lost_uncharge", confidence="suspect", missed_events=17)
+SUSPECT = sample.mismatch(
+    mismatch_class="lost_uncharge", confidence="suspect", missed_events=17, lost_pages=3, taken_pages=0
+)
+STRAY = dataclasses.replace(SUSPECT, mismatch_class="stray_uncharge", lost_pages=0, taken_pages=3)
+WRONG = dataclasses.replace(SUSPECT, mismatch_class="wrong_cgroup", taken_pages=3)
 
 
 WENT = Departure(7, "/system.slice/db.service", 2, "post\x1bgres", 4321)
+EXACT = AccountReading(8192, 8192, time=SUSPECT.time)
+OFF, BEFORE = dataclasses.replace(EXACT, apart_bytes=4096), dataclasses.replace(EXACT, time=SUSPECT.time - 1)
 
 
 def verification(*mismatches: Mismatch, **changes: object) -> Verification:
@@ -48,6 +55,20 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         (verification(CERTAIN, SUSPECT, missed_events=9), Verdict.MISMATCH),
         (verification(SUSPECT), Verdict.INCONCLUSIVE),
         (verification(missed_events=1), Verdict.INCONCLUSIVE),
+        (verification(missed_events=9, account=OFF), Verdict.INCONCLUSIVE),
+        (verification(missed_events=9, account=EXACT, settled_events=8), Verdict.INCONCLUSIVE),
+        (verification(missed_events=9, account=EXACT, settled_events=9), Verdict.BALANCED),
+        (verification(SUSPECT, missed_events=9, account=EXACT, settled_events=9), Verdict.BALANCED),
+        (verification(SUSPECT, missed_events=9, account=BEFORE, settled_events=9), Verdict.INCONCLUSIVE),
+        (verification(SUSPECT, missed_events=9, account=OFF), Verdict.INCONCLUSIVE),
+        (verification(STRAY, missed_events=9, account=EXACT, settled_events=9), Verdict.BALANCED),
+        # What could even out is not refuted.
+        (
+            verification(SUSPECT, STRAY, missed_events=9, account=EXACT, settled_events=9),
+            Verdict.INCONCLUSIVE,
+        ),
+        (verification(WRONG, missed_events=9, account=EXACT, settled_events=9), Verdict.INCONCLUSIVE),
+        (verification(CERTAIN, SUSPECT, missed_events=9, account=EXACT, settled_events=9), Verdict.MISMATCH),
         (verification(killed=1), Verdict.INCONCLUSIVE),
         (verification(interrupted=True), Verdict.INCONCLUSIVE),
         (verification(CERTAIN, interrupted=True), Verdict.MISMATCH),
@@ -60,6 +81,31 @@ def test_verdict(found: Verification, verdict: Verdict) -> None:
     assert found.verdict is verdict
     assert verification_document(found)["verdict"] == verdict.value
     assert report(found).splitlines()[-1].startswith(verdict.name)
+
+
+@pytest.mark.parametrize(
+    ("account", "settled", "told"),
+    [
+        (
+            EXACT,
+            17,
+            "bytes of kernel memory, found 8,192, to the byte\n  settles 17 of the missed events: a lost",
+        ),
+        (EXACT, 14, "left it off; of the other 3 it tells nothing"),
+        (OFF, 0, "the cgroup's account, which settles nothing: charged 8,192 bytes of kernel"),
+        (AccountReading(8192, 8192, doubtful_bytes=4096), 0, "found 8,192, or up to 4,096 more"),
+        (AccountReading(None, 0, refusal="no BPF"), 0, "no account of the cgroup: no BPF"),
+    ],
+)
+def test_what_the_account_says_of_what_was_missed(account: AccountReading, settled: int, told: str) -> None:
+    found = verification(missed_events=17, account=account, settled_events=settled)
+    assert told in report(found)
+    document = verification_document(found)
+    assert (document["settled_events"], "account" in document) == (settled, True)
+    assert document["account"].get("exact", False) == account.exact
+    missed = ET.fromstring(junit(found)).find("testcase[@name='no event missed']")
+    assert missed is not None
+    assert (missed.find("error") is None) == (settled == 17)
 
 
 def test_report_tells_what_was_found_and_what_could_not_be() -> None:
@@ -214,7 +260,8 @@ def kernel_memory(unexplained: int, *, told_apart: bool = True) -> CounterReadin
 
 def test_pages_that_nothing_explains_leave_no_verdict() -> None:
     assert verification(counter=kernel_memory(16)).verdict is Verdict.BALANCED
-    lost = verification(counter=kernel_memory(3500))
+    assert verification(counter=kernel_memory(3500), account=EXACT).verdict is Verdict.BALANCED
+    lost = verification(counter=kernel_memory(3500), account=OFF)
     assert lost.verdict is Verdict.INCONCLUSIVE
     told = report(lost)
     assert "of it kernel memory: 3,818; known of that: held 11, lost 7, slab 300; unexplained: 3,500" in told

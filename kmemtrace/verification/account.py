@@ -1,0 +1,69 @@
+"""What was missed, settled by the account of the verified cgroup: a charge that was not taken back as it was
+made leaves the kernel's count of the cgroup off what is there, for good, whether or not it was seen."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+
+from kmemtrace.census.census import Censor
+from kmemtrace.cgroups.workload import WorkloadCgroup
+from kmemtrace.errors import CannotError
+from kmemtrace.model.account import Counted
+from kmemtrace.model.verification import AccountReading
+
+OpenCensor = Callable[[], AbstractContextManager[Censor]]
+
+_CENSUSES = 3
+_PAUSE_SECONDS = 2.5
+"""Between them: longer than the kernel's statistics lag (2 s)."""
+_DRAINS = ("memory.force_empty", "memory.high")
+"""Of v1 and of v2. To write 0 makes each CPU give back what it had charged ahead for the cgroup."""
+
+
+def take_account(open_censor: OpenCensor, cgroup: WorkloadCgroup) -> AccountReading:
+    """Of a cgroup without processes and of those below it. What the kernel charged may lag: it is read up to
+    three times until it agrees with what is there to the byte."""
+    try:
+        with open_censor() as censor:
+            return _read(censor, cgroup)
+    except (CannotError, OSError) as error:
+        return AccountReading(None, 0, refusal=str(error))
+
+
+def _read(censor: Censor, cgroup: WorkloadCgroup) -> AccountReading:
+    _drain(cgroup)
+    number = cgroup.folder.stat().st_ino
+    for left in reversed(range(_CENSUSES)):
+        begin = time.time()
+        reading = replace(account_of(censor.take().cgroups, number), time=begin)
+        if reading.exact or not left:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return reading
+
+
+def _drain(cgroup: WorkloadCgroup) -> None:
+    for name in _DRAINS:
+        with suppress(OSError):  # the other version's; or something of it is in use still
+            (cgroup.folder / name).write_text("0", encoding="ascii")
+
+
+def account_of(counted: Iterable[Counted], number: int) -> AccountReading:
+    """Of the cgroup with this id and of those below it, each held against its own count: what one of them
+    has too much another may have too little."""
+    counted = list(counted)
+    path = next((one.path for one in counted if one.key.id == number), None)
+    if path is None:
+        return AccountReading(None, 0, refusal="the census did not find the cgroup")
+    accounts = [c.account for c in counted if c.path == path or c.path.startswith(f"{path}/")]
+    explained = sum(account.explained_bytes for account in accounts)
+    if any(account.percpu_bytes is None or account.zswap_bytes is None for account in accounts):
+        return AccountReading(None, explained, refusal="not all of the cgroup's memory could be read")
+    charged = [account.kernel_bytes for account in accounts]
+    if None in charged:
+        return AccountReading(None, explained, refusal="this kernel does not tell what it charged")
+    apart = sum(abs(account.unexplained_bytes or 0) for account in accounts)
+    doubtful = sum(account.doubtful_bytes + account.moved_bytes for account in accounts)
+    pages = sum(account.pages_bytes for account in accounts)
+    return AccountReading(sum(n for n in charged if n is not None), explained, apart, doubtful, pages)
