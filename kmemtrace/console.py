@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from kmemtrace.errors import ExitStatus, KmemtraceError, OutputError
+from kmemtrace.limits import explanation
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -89,8 +90,12 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def _confess(error: BaseException | None) -> None:
-    """Tells of an error that nobody foresaw."""
+    """Tells of an error that nobody foresaw, unless a limit of this process explains it."""
     if error is None or isinstance(error, SystemExit):
+        return
+    explained = explanation(error)
+    if explained is not None:
+        print(f"kmemtrace: {explained}", file=sys.stderr)
         return
     words = " ".join(f"{type(error).__name__}: {error}".split())
     print(

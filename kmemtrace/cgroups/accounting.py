@@ -2,18 +2,27 @@
 
 from pathlib import Path
 
+from kmemtrace.cgroups.boot_options import CMDLINE, values
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 
 
-def obstacles(hierarchy: MemoryHierarchy, cmdline: Path = Path("/proc/cmdline")) -> list[str]:
-    """Reasons why little or nothing is charged, none where accounting is in full use."""
+def accounting_refusal(cmdline: Path = CMDLINE) -> str | None:
+    """Why no kernel memory is charged to anybody, with the remedy; None where it is.
+
+    With nokmem no cgroup gets a kernel side of its account (memcg_online_kmem() returns at once), on v1 and
+    on v2, from 4.5 to 7.3. User memory is charged all the same, so that the hierarchy looks as ever.
+    """
+    if "nokmem" not in values("cgroup.memory", cmdline):
+        return None
+    return (
+        "This kernel accounts no kernel memory (cgroup.memory=nokmem on its command line): no page is "
+        "charged to any cgroup, so there is nothing to trace or to judge. Boot without that option."
+    )
+
+
+def obstacles(hierarchy: MemoryHierarchy) -> list[str]:
+    """Reasons why less is charged than one might expect, none where accounting is in full use."""
     found = []
-    options = cmdline.read_text(encoding="utf-8", errors="replace").split()
-    if any(_turns_kmem_off(option) for option in options):
-        found.append(
-            "kernel memory accounting is off (cgroup.memory=nokmem on the kernel's command line): "
-            "no page is charged"
-        )
     if not any(child.is_dir() for child in hierarchy.mount.iterdir()):
         found.append(
             "there is no memory cgroup but the root, and the root is never charged: run the "
@@ -25,13 +34,13 @@ def obstacles(hierarchy: MemoryHierarchy, cmdline: Path = Path("/proc/cmdline"))
 def in_root_cgroup(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> bool:
     """Whether this process is in the root of the memory hierarchy, whose tasks are never charged. In
     a cgroup namespace its root passes for it."""
+    return own_path(hierarchy, status) in ("/", None)
+
+
+def own_path(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> str | None:
+    """Of this process's memory cgroup, as its cgroup namespace names it; None where it is not told."""
     for line in status.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(",") if hierarchy.version == 1 else controllers == "":
-            return path == "/"
-    return True
-
-
-def _turns_kmem_off(option: str) -> bool:
-    name, _, value = option.partition("=")
-    return name == "cgroup.memory" and "nokmem" in value.split(",")
+            return path
+    return None

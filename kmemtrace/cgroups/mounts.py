@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kmemtrace.cgroups.boot_options import values
 from kmemtrace.errors import CannotError
 
 
@@ -24,7 +25,8 @@ def memory_hierarchy(proc: Path = Path("/proc")) -> MemoryHierarchy:
     """Finds it. Raises CannotError, saying what is missing."""
     controllers = _controllers(proc / "cgroups")
     hierarchy_id, enabled = controllers.get("memory", (0, True))
-    if not enabled:
+    # The command line too: from 6.15 on the table has only controllers that can be on v1 (af000ce85293).
+    if not enabled or "memory" in values("cgroup_disable", proc / "cmdline"):
         raise CannotError(
             "The memory controller is switched off (cgroup_disable=memory on the kernel's command "
             "line), so nothing is charged. Boot without that option."

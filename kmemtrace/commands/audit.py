@@ -10,14 +10,14 @@ from pathlib import Path
 
 from kmemtrace.census.census import Censor
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.watch import Watch
 from kmemtrace.console import write
-from kmemtrace.errors import CannotError, ExitStatus, UsageError
+from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
-from kmemtrace.kernel.privileges import privileges, raise_memlock_if_needed
 from kmemtrace.model.account import Census
 from kmemtrace.model.audit import READINGS, Audit, Outcome, audit
 from kmemtrace.model.enums import Confidence
@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 @contextmanager
-def open_censor() -> Iterator[Censor]:
-    """Raises CannotError before anything is loaded."""
-    allowed = privileges()
-    if allowed.refusal is not None:
-        raise CannotError(allowed.refusal)
+def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
+    """Raises CannotError before anything is loaded.
+
+    :param kernel_memory: whether what is wanted is made of charged kernel memory alone.
+    """
+    require_able(kernel_memory=kernel_memory)
     hierarchy = memory_hierarchy()
-    raise_memlock_if_needed()
     with Btf() as btf, Censor(RunningKernel(btf), highest_page_frame(), hierarchy) as censor:
         yield censor
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
+from kmemtrace.commands import able
 from kmemtrace.console import write
 from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.kernel import btf
@@ -45,25 +46,25 @@ def run(options: argparse.Namespace) -> ExitStatus:
 def examine() -> Part:
     """Everything that `check` shows, as JSON types. `tier` is None where nothing works, and
     `problems` say why, each with its remedy."""
-    problems: list[str] = []
-    plan = _part(_plan, problems)
-    bcc = _part(_bcc, problems)
+    problems = able.problems()
+    # To look at what takes memory could be the end.
+    short = bool(able.shortages())
+    plan = None if short else _part(_plan, problems)
+    bcc = None if short else _part(_bcc, problems)
     hierarchy = _part(memory_hierarchy, problems)
     allowed = privileges()
-    if allowed.refusal is not None:
-        problems.append(allowed.refusal)
     if plan is not None and plan.refusal is not None:
         problems.append(plan.refusal)
-    works = not problems and plan is not None and plan.tier is not None
+    works = not problems and plan is not None
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "tier": plan.tier if works and plan is not None else None,
+        "tier": plan.tier if plan is not None and works else None,
         "problems": problems,
-        "events": [] if plan is None else _events(plan),
-        "verdicts": {} if plan is None else _verdicts(plan),
-        "functions": None if plan is None else plan.unprobed,
-        "symbols": kernel_symbols().hidden,
+        "events": [] if plan is None else _events(plan, works=works),
+        "verdicts": _verdicts(plan) if plan is not None and works else {},
+        "functions": plan.unprobed if plan is not None and works else None,
+        "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
         "cgroups": None if hierarchy is None else _cgroups(hierarchy),
@@ -96,16 +97,21 @@ def _bcc() -> Part:
     return {"version": bcc_version(), "path": str(import_bcc().__file__)}
 
 
-def _events(plan: Plan) -> list[Part]:
+def _events(plan: Plan, *, works: bool) -> list[Part]:
+    """By event its hook, how it is attached and why it is this one; or why there is none. Where nothing works
+    nothing is attached, and whether functions can be probed was not tried: `candidate` is then what there is
+    to attach to."""
     events: list[Part] = []
     for event, hook in plan.hooks.items():
-        row: Part
-        if isinstance(hook, Hook):
+        row: Part = {"event": event.value, "hook": None}
+        if not isinstance(hook, Hook):
+            row |= {"reason": hook.reason, "cost": COSTS[event]}
+        elif works:
             how = plan.attachments(event) or [hook.mechanism.value]
-            row = {"hook": hook.name, "mechanism": " + ".join(how), "why": hook.why}
+            row |= {"hook": hook.name, "mechanism": " + ".join(how), "why": hook.why}
         else:
-            row = {"hook": None, "reason": hook.reason, "cost": COSTS[event]}
-        events.append({"event": event.value, **row})
+            row |= {"reason": "nothing can be attached", "candidate": hook.name}
+        events.append(row)
     return events
 
 
@@ -128,7 +134,7 @@ def _text(report: Part) -> str:
         lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")
     bcc = report["bcc"]
-    lines.append(f"BCC         {bcc['version'] + ', ' + bcc['path'] if bcc else 'none'}")
+    lines.append(f"BCC         {bcc['version'] + ', ' + bcc['path'] if bcc else 'not loaded'}")
     lines.append(f"privileges  {_privileges(report)}")
     cgroups = report["cgroups"]
     if cgroups:
@@ -151,6 +157,8 @@ def _privileges(report: Part) -> str:
 def _event_line(event: Part) -> str:
     if event["hook"]:
         return f"{event['event']:20} {event['mechanism']} {event['hook']}"
+    if "candidate" in event:
+        return f"{event['event']:20} - {event['reason']}; {event['candidate']} is there"
     return _wrap(f"{event['event']:20} ", f"- {event['reason']}; {event['cost']}")
 
 
@@ -159,7 +167,9 @@ def _verdict_lines(verdicts: dict[str, str | None]) -> list[str]:
     for name, why in verdicts.items():
         reasons.setdefault(why or "", []).append(name)
     judged = reasons.pop("", [])
-    found = [_wrap("judges               ", ", ".join(judged) or "no mismatch")] if verdicts else []
+    if not verdicts:
+        return []
+    found = [_wrap("judges               ", ", ".join(judged) or "no mismatch")]
     return ["", *found, *(_wrap("does not judge       ", f"{', '.join(n)}: {w}") for w, n in reasons.items())]
 
 

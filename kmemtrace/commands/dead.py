@@ -28,7 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
-    with open_censor() as censor, progress("reading the kernel's memory"):
+    with open_censor(kernel_memory=False) as censor, progress("reading the kernel's memory"):
         found = censor.removed()
     if options.json:
         write(json.dumps(dead_document(found, platform.node(), platform.release(), time.time())))

@@ -10,14 +10,13 @@ from pathlib import Path
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.cgroups.preexisting import count_preexisting
+from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
-from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
 from kmemtrace.kernel.plan import make_plan
-from kmemtrace.kernel.privileges import privileges, raise_memlock_if_needed
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import Capacity
 from kmemtrace.tracer.tracer import Tracer
@@ -67,13 +66,6 @@ def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
         yield tracer
 
 
-def require_privileges() -> None:
-    """Raises CannotError where those are missing that every tracer takes."""
-    refusal = privileges().refusal
-    if refusal is not None:
-        raise CannotError(refusal)
-
-
 @contextmanager
 def make_tracer(
     tier: Tier | None = None,
@@ -84,9 +76,8 @@ def make_tracer(
     departures: bool = False,
 ) -> Iterator[Tracer]:
     """Raises CannotError or UsageError before anything is loaded."""
-    require_privileges()
+    require_able(max_pages)
     hierarchy = memory_hierarchy()
-    raise_memlock_if_needed()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
         with progress("starting"):
             facts = RunningKernel(btf)

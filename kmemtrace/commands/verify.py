@@ -11,10 +11,11 @@ from pathlib import Path
 
 from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
 from kmemtrace.commands.audit import open_censor
 from kmemtrace.commands.progress import progress
-from kmemtrace.commands.session import make_tracer, require_privileges
+from kmemtrace.commands.session import make_tracer
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, OutputError, UsageError
@@ -81,7 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     _check(options)
-    require_privileges()
+    require_able(options.max_pages)
     for left in clear_left_behind(memory_hierarchy()):
         _tell(left)
     found = _verify(options)

@@ -10,40 +10,16 @@ from functools import cache
 from pathlib import Path
 
 from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.loading import FENTRY, load
 from kmemtrace.kernel.syscall import bpf, perf_event_open
 
 KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 
-_PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 5, 15, 17, 28
+_OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 15, 17, 28
 _PERF_EVENT_LINK, _PERF_EVENT_ENABLE = 41, 0x2400
 _KPROBE_MISSED_AT = 48
 """Offset of perf_event.kprobe.missed in struct bpf_link_info, since 6.7 (3acf8ace6823)."""
-_PROG_TYPE_TRACING, FENTRY, FEXIT = 26, 24, 25
-_INSTRUCTION_SIZE = 8
 _RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
-_LOG_BYTES = 1 << 20
-
-
-class _Load(ctypes.Structure):
-    """union bpf_attr of BPF_PROG_LOAD, as far as attach_btf_id (5.5)."""
-
-    _fields_ = (
-        ("prog_type", ctypes.c_uint32),
-        ("insn_cnt", ctypes.c_uint32),
-        ("insns", ctypes.c_uint64),
-        ("license", ctypes.c_uint64),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_uint64),
-        ("kern_version", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_name", ctypes.c_char * 16),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("expected_attach_type", ctypes.c_uint32),
-        ("debug_info", ctypes.c_uint64 * 4),
-        ("line_info_cnt", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-    )
 
 
 class _Open(ctypes.Structure):
@@ -101,11 +77,11 @@ def fentry_refusal(btf: Btf, function: str) -> str | None:
 @cache
 def _try(target: int) -> str | None:
     try:
-        program = load_tracing(_RETURN_0, target, FENTRY, "try")
+        program = load(_RETURN_0, FENTRY, "try", target)
     except OSError as error:
         return f"the kernel refuses to load a fentry program ({os.strerror(error.errno or 0)})"
     try:
-        os.close(attach_tracing(program))
+        os.close(attach(program))
     except OSError as error:
         return f"the kernel refuses to attach a fentry program ({os.strerror(error.errno or 0)})"
     finally:
@@ -113,37 +89,13 @@ def _try(target: int) -> str | None:
     return None
 
 
-def load_tracing(instructions: bytes, target: int, attach_type: int, name: str) -> int:
-    """Loads a program for FENTRY or FEXIT of the function whose BTF id is `target`; a descriptor.
-
-    BCC has its own way, but its names for such programs differ between its versions.
-    Raises OSError with what the verifier said.
-    """
-    code = ctypes.create_string_buffer(instructions, len(instructions))
-    licence = ctypes.create_string_buffer(b"GPL")
-    load = _Load(
-        prog_type=_PROG_TYPE_TRACING,
-        insn_cnt=len(instructions) // _INSTRUCTION_SIZE,
-        insns=ctypes.addressof(code),
-        license=ctypes.addressof(licence),
-        prog_name=name[:15].encode(),
-        expected_attach_type=attach_type,
-        attach_btf_id=target,
+def attach(program: int, tracepoint: bytes | None = None) -> int:
+    """To its function, of a program for FENTRY or FEXIT, else to the raw tracepoint; detached when the
+    descriptor that is answered is closed. Raises OSError."""
+    name = None if tracepoint is None else ctypes.create_string_buffer(tracepoint)
+    link = bpf(
+        _RAW_TRACEPOINT_OPEN, _Open(name=0 if name is None else ctypes.addressof(name), prog_fd=program)
     )
-    program = bpf(_PROG_LOAD, load)
-    if program >= 0:
-        return program
-    log = ctypes.create_string_buffer(_LOG_BYTES)
-    load.log_level, load.log_size, load.log_buf = 1, _LOG_BYTES, ctypes.addressof(log)
-    again = bpf(_PROG_LOAD, load)
-    if again >= 0:
-        return again
-    raise OSError(-program, f"{name}: {os.strerror(-program)}\n{log.value.decode(errors='replace')}")
-
-
-def attach_tracing(program: int) -> int:
-    """Attaches it; detached when the descriptor that is answered is closed. Raises OSError."""
-    link = bpf(_RAW_TRACEPOINT_OPEN, _Open(prog_fd=program))
     if link < 0:
         raise OSError(-link, os.strerror(-link))
     return link

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from kmemtrace.errors import CannotError
 from kmemtrace.foreign import libbpf
+from kmemtrace.limits import shortages
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
@@ -72,10 +73,7 @@ class Btf:
             self._btf = self._lib.btf__parse(str(path).encode(), None)
         if not self._btf or self._lib.libbpf_get_error(self._btf):
             self._btf = None
-            raise CannotError(
-                "This kernel describes no types (no BTF at /sys/kernel/btf/vmlinux). Use a kernel "
-                "built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are."
-            )
+            raise CannotError(_why_none(path or VMLINUX))
 
     def close(self) -> None:
         if self._btf:
@@ -223,3 +221,14 @@ class Btf:
             return self._spell(head.size)
         prefix = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _FWD: "struct "}
         return prefix.get(head.kind, "") + self._name(head.name)
+
+
+def _why_none(path: Path) -> str:
+    """libbpf does not tell."""
+    if not path.exists():
+        return (
+            "This kernel describes no types (no BTF at /sys/kernel/btf/vmlinux). Use a kernel built with "
+            "CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are."
+        )
+    help_ = next(iter(shortages()), "Install a newer libbpf: this one may not know all that is in it.")
+    return f"The kernel's description of its types, {path}, cannot be read. {help_}"

@@ -23,10 +23,6 @@ class Facts(Protocol):
         """As uname -m gives it."""
 
     @property
-    def boot_options(self) -> str:
-        """The kernel's command line."""
-
-    @property
     def has_btf(self) -> bool:
         """Whether prototypes and offsets can be asked for at all."""
 
@@ -73,7 +69,6 @@ class RunningKernel:
         self._btf = btf
         self.release = platform.release()
         self.machine = platform.machine()
-        self.boot_options = Path("/proc/cmdline").read_text(encoding="utf-8", errors="replace")
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return _types(self._btf.tracepoint(name))

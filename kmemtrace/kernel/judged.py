@@ -31,9 +31,7 @@ def unjudged(
     if release < _RING_SINCE:
         return dict.fromkeys(MismatchClass, "evidence needs BPF's ring buffer, which 5.8 brought")
     why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify -- COMMAND` only"}
-    if "nokmem" in facts.boot_options:
-        why[MismatchClass.UNCHARGED_ALLOC] = "the kernel was booted with cgroup.memory=nokmem"
-    elif release < _TASK_OBJCG_SINCE and not preempt_count(facts):
+    if release < _TASK_OBJCG_SINCE and not preempt_count(facts):
         why[MismatchClass.UNCHARGED_ALLOC] = (
             "this kernel's symbol table does not tell where preempt_count is, so an interrupt's "
             "allocation, which nobody is charged for, cannot be told from others"

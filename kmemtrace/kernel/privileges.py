@@ -1,8 +1,5 @@
 """What this process may do with BPF, and if not, why not and what would help."""
 
-import ctypes
-import errno
-import os
 import platform
 import resource
 from dataclasses import dataclass
@@ -11,9 +8,6 @@ from pathlib import Path
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.capabilities import NUMBERS
 from kmemtrace.kernel.facts import version
-from kmemtrace.kernel.syscall import bpf
-
-_BPF_MAP_CREATE, _BPF_MAP_TYPE_ARRAY = 0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +17,11 @@ class Privileges:
     wanted: tuple[str, ...]
     """Capabilities that are missing and only make the output poorer, each with what it costs."""
     refusal: str | None
-    """Why bpf(2) does not work, with the remedy; None where it does."""
+    """What those that are missing mean, with the remedy; None where none is."""
 
 
 def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
-    """Looks at this process's capabilities, and tries bpf(2) with a harmless map."""
+    """Looks at this process's capabilities."""
     fields = dict(
         line.split(":\t", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":\t" in line
     )
@@ -42,12 +36,11 @@ def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
         )
         if not _holds(held, name)
     )
+    refusal = None
     if missing:
         names = " and ".join(missing)
-        return Privileges(
-            missing, wanted, f"Tracing the kernel needs {names}: run it as root, e.g. with sudo."
-        )
-    return Privileges((), wanted, _try_bpf(fields.get("Seccomp", "0").strip() == "2"))
+        refusal = f"Tracing the kernel needs {names}: run it as root, e.g. with sudo."
+    return Privileges(missing, wanted, refusal)
 
 
 def raise_memlock_if_needed() -> None:
@@ -76,37 +69,3 @@ def _missing(held: int, release: tuple[int, int]) -> tuple[str, ...]:
 
 def _holds(held: int, name: str) -> bool:
     return bool(held >> NUMBERS[name] & 1)
-
-
-def _try_bpf(seccomp: bool) -> str | None:
-    attributes = (ctypes.c_uint32 * 32)(_BPF_MAP_TYPE_ARRAY, 4, 8, 1)
-    fd = bpf(_BPF_MAP_CREATE, attributes)
-    if fd >= 0:
-        os.close(fd)
-        return None
-    return _explain(-fd, seccomp)
-
-
-def _explain(error: int, seccomp: bool) -> str:
-    if error == errno.ENOSYS:
-        return "This kernel has no bpf(2) (CONFIG_BPF_SYSCALL). Use a kernel that has it."
-    if seccomp:
-        return (
-            "A seccomp filter refuses bpf(2), as containers' default profiles do. Run on the host, or "
-            "start the container with --privileged or a profile that allows bpf."
-        )
-    if _lockdown() == "confidentiality":
-        return (
-            "Kernel lockdown is in confidentiality mode, which refuses reading kernel memory from "
-            "BPF. Boot with lockdown=integrity."
-        )
-    return f"The kernel refuses bpf(2): {os.strerror(error)}. Run it as root on the host."
-
-
-def _lockdown(path: Path = Path("/sys/kernel/security/lockdown")) -> str | None:
-    """The mode in brackets: "none [integrity] confidentiality"."""
-    try:
-        text = path.read_text(encoding="ascii")
-    except OSError:
-        return None
-    return text.partition("[")[2].partition("]")[0] or None

@@ -156,6 +156,8 @@ class Verification:
             doubts.append("what was found could be due to events that were missed")
         elif self.unsettled_events:
             doubts.append("what was missed could have shown a mismatch")
+        if not self.snapshot.charged_pages:
+            doubts.append("no page was charged, so that there was nothing to judge")
         if self.unsearched:
             doubts.append(
                 f"of {self.unsearched:,} uncharges it is not known whether their pages had been charged"

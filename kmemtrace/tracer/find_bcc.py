@@ -14,6 +14,7 @@ from types import ModuleType
 
 from kmemtrace.errors import CannotError
 from kmemtrace.foreign import complete
+from kmemtrace.limits import shortages
 
 _INSTALL = (
     "Install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora) or python-bcc (Arch)"
@@ -85,7 +86,8 @@ def _load(package: Path) -> ModuleType:
         complete(module)
     except OSError as error:
         _forget()
-        raise CannotError(f"The library of BCC does not load ({error}). {_INSTALL}") from error
+        help_ = next(iter(shortages()), _INSTALL)
+        raise CannotError(f"The library of BCC does not load ({error}). {help_}") from error
     except (ImportError, AttributeError, SyntaxError) as error:
         _forget()
         raise CannotError(

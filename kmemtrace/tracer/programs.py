@@ -3,30 +3,29 @@
 import ctypes
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kmemtrace.errors import CannotError
 from kmemtrace.foreign import libbcc
-from kmemtrace.kernel.attaching import (
-    FENTRY,
-    FEXIT,
-    KprobeLink,
-    attach_kprobe,
-    attach_tracing,
-    load_tracing,
-)
+from kmemtrace.kernel import loading
+from kmemtrace.kernel.attaching import KprobeLink, attach, attach_kprobe
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Attachment, Probe
+from kmemtrace.kernel.refusals import RefusedError, refusing
 from kmemtrace.model.enums import c_defines
+from kmemtrace.tracer.compiler import compiling
 from kmemtrace.tracer.find_bcc import import_bcc
 from kmemtrace.tracer.sources import probes_folder
 
-_TRACING = {Attachment.FENTRY: FENTRY, Attachment.FEXIT: FEXIT}
+_KINDS = {
+    Attachment.RAW_TRACEPOINT: loading.RAW_TRACEPOINT,
+    Attachment.KPROBE: loading.KPROBE,
+    Attachment.KRETPROBE: loading.KPROBE,
+    Attachment.FENTRY: loading.FENTRY,
+    Attachment.FEXIT: loading.FEXIT,
+}
 _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
 
 
@@ -37,7 +36,7 @@ class Programs:
     def __init__(self, text: str, probes: Mapping[str, Probe], defines: Defines) -> None:
         """Compiles `text`, as of program_text(), and makes its maps.
 
-        Raises CannotError; what the compiler said is then in a file it names.
+        Raises CannotError.
         """
         self._bcc = import_bcc()
         # The tree of small headers that stands in for the kernel's own.
@@ -45,7 +44,7 @@ class Programs:
         flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
         flags += [f"-DPROGRAM_{name}" for name in probes]
         flags.append("-g0")  # debug information would take a quarter of the time to compile
-        with _quiet():
+        with compiling():
             self._bpf: Any = self._bcc.BPF(text=text.encode(), cflags=flags)
         self._probes = probes
         self._links: list[int] = []
@@ -63,31 +62,36 @@ class Programs:
             self.fd(name)
             began = kernel_seconds()
             try:
-                self._attach(name, probe)
-            except Exception as error:  # BCC raises nothing narrower
+                with refusing(f"a {probe.attachment} on {probe.hook.name}"):
+                    self._attach(name, probe)
+            except RefusedError:
                 self.close()
-                raise CannotError(
-                    f"The kernel refused a {probe.attachment} on {probe.hook.name} ({error}). "
-                    "Run `kmemtrace check` for what this kernel offers."
-                ) from error
+                raise
         return began
 
     def _attach(self, name: str, probe: Probe) -> None:
-        hook, function = probe.hook.name.encode(), name.encode()
+        hook = probe.hook.name.encode()
         match probe.attachment:
             case Attachment.RAW_TRACEPOINT:
-                self._bpf.attach_raw_tracepoint(hook, function)
+                self._links.append(attach(self.fd(name), hook))
             case Attachment.KPROBE | Attachment.KRETPROBE:
                 self._attach_kprobe(name, hook, at_return=probe.attachment is Attachment.KRETPROBE)
             case Attachment.FENTRY | Attachment.FEXIT:
-                self._links.append(attach_tracing(self.fd(name)))
+                self._links.append(attach(self.fd(name)))
 
     def _attach_kprobe(self, name: str, hook: bytes, *, at_return: bool) -> None:
         try:
             self._kprobes[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
-        except OSError:  # before 5.15; and if there is another reason, BCC says it too
-            attach = self._bpf.attach_kretprobe if at_return else self._bpf.attach_kprobe
-            attach(event=hook, fn_name=name.encode())
+        except OSError as error:  # before 5.15
+            function, attach_by_bcc = name.encode(), self._bpf.attach_kprobe
+            # BCC closes what it thinks that it loaded.
+            self._bpf.funcs[function] = self._bcc.BPF.Function(self._bpf, function, os.dup(self.fd(name)))
+            if at_return:
+                attach_by_bcc = self._bpf.attach_kretprobe
+            try:
+                attach_by_bcc(event=hook, fn_name=function)
+            except Exception:  # noqa: BLE001 BCC raises nothing narrower, and the kernel said why before
+                raise error from None
 
     def skipped(self, name: str) -> int | None:
         """How often the probe of this attached program was skipped in an interrupt: 0 of one that is no
@@ -101,21 +105,19 @@ class Programs:
         """The descriptor of a program, loaded now if it was not: one of the Plan's, or one that
         user space runs.
 
-        Raises CannotError as the constructor does, with what the verifier said.
+        Raises RefusedError.
         """
         if name not in self._fds:
-            with _quiet():
+            with refusing(f"the BPF program {name}"):
                 self._fds[name] = self._load(name)
         return self._fds[name]
 
     def _load(self, name: str) -> int:
-        probe, bpf = self._probes.get(name), self._bcc.BPF
-        if probe is not None and probe.attachment in _TRACING:
-            code = self._bpf.dump_func(name.encode())
-            return load_tracing(code, probe.function_id, _TRACING[probe.attachment], name)
-        is_kprobe = probe is not None and probe.attachment in _KPROBES
-        loaded = self._bpf.load_func(name.encode(), bpf.KPROBE if is_kprobe else bpf.RAW_TRACEPOINT)
-        return int(loaded.fd)
+        code, probe = self._bpf.dump_func(name.encode()), self._probes.get(name)
+        if probe is None:
+            return loading.load(code, loading.RAW_TRACEPOINT, name)
+        kind = _KINDS[probe.attachment]
+        return loading.load(code, kind, name, probe.function_id if kind.of_function else 0)
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
@@ -155,30 +157,6 @@ class Programs:
             os.close(self._links.pop())
         while self._kprobes:
             self._kprobes.popitem()[1].close()
+        while self._fds:
+            os.close(self._fds.popitem()[1])
         self._bpf.cleanup()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what BCC, clang and the verifier print off the user's screen: into a file, which is
-    kept and named only if the work fails. They write to descriptor 2 from C++, so that is what is
-    turned aside."""
-    with tempfile.NamedTemporaryFile(prefix="kmemtrace-", suffix=".log", delete=False) as log:
-        saved = os.dup(2)
-        os.dup2(log.fileno(), 2)
-    path, keep = Path(log.name), False
-    try:
-        yield
-    except Exception as error:  # BCC raises nothing narrower
-        keep = True
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{error!r}\n")
-        raise CannotError(
-            "A BPF program was not accepted. The compiler's and the kernel's messages "
-            f"are in {path}; please report it with them."
-        ) from error
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        if not keep:
-            path.unlink()

@@ -147,7 +147,14 @@ def test_check_without_privileges_says_what_is_missing() -> None:
     assert done.returncode == 4
     assert report["tier"] is None
     assert report["privileges"]["missing"] == ["CAP_BPF", "CAP_PERFMON"]
-    assert report["events"], "what can be seen without root is shown"
+    # What can be seen without root is shown, and nothing is told as taken or judged.
+    events = {event["event"]: event for event in report["events"]}
+    assert events["alloc"]["candidate"] == "mm_page_alloc"
+    assert all(event["hook"] is None for event in events.values())
+    assert report["verdicts"] == {}
+    text = kmemtrace("check", prefix=POWERLESS).stdout
+    assert "kprobe" not in text
+    assert "judges" not in text
 
 
 def test_check(tracer: Tracer) -> None:

@@ -82,7 +82,6 @@ class Recorded:
     refusals: Mapping[Tier, str] = field(default_factory=dict)
     symbols: Mapping[str, int] = field(default_factory=lambda: _SYMBOLS)
     machine: str = "x86_64"
-    boot_options: str = ""
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return self.tracepoints.get(name)

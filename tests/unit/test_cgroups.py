@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from kmemtrace.cgroups.accounting import in_root_cgroup, obstacles
+from kmemtrace.cgroups.accounting import accounting_refusal, in_root_cgroup, obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.cgroups.preexisting import count_preexisting
@@ -80,22 +80,35 @@ def test_no_memory_controller(cgroups: str, says: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cmdline", "child", "count"),
+    ("cmdline", "accounts"),
     [
-        ("quiet", True, 0),
-        ("quiet cgroup.memory=nokmem", True, 1),
-        ("cgroup.memory=nosocket,nokmem", True, 1),
-        ("cgroup.memory=nosocket", True, 0),
-        ("quiet", False, 1),
+        ("quiet", True),
+        ("quiet cgroup.memory=nokmem", False),
+        ("cgroup.memory=nosocket,nokmem", False),
+        ("cgroup.memory=nosocket cgroup.memory=nokmem quiet", False),
+        ('cgroup.memory="nokmem" quiet', False),
+        ("cgroup.memory=nosocket", True),
+        ("quiet -- cgroup.memory=nokmem", True),  # for init
     ],
 )
-def test_obstacles(cmdline: str, child: bool, count: int, tmp_path: Path) -> None:
-    (tmp_path / "cmdline").write_text(cmdline)
-    mount = tmp_path / "mnt"
-    mount.mkdir()
+def test_whether_kernel_memory_is_accounted(cmdline: str, accounts: bool, tmp_path: Path) -> None:
+    (tmp_path / "cmdline").write_text(f"{cmdline}\n")
+    assert (accounting_refusal(tmp_path / "cmdline") is None) == accounts
+
+
+@pytest.mark.parametrize(("child", "count"), [(True, 0), (False, 1)])
+def test_obstacles(child: bool, count: int, tmp_path: Path) -> None:
     if child:
-        (mount / "child").mkdir()
-    assert len(obstacles(MemoryHierarchy(2, 0, mount, "/"), tmp_path / "cmdline")) == count
+        (tmp_path / "child").mkdir()
+    assert len(obstacles(MemoryHierarchy(2, 0, tmp_path, "/"))) == count
+
+
+def test_a_controller_that_is_off_may_be_left_out_of_the_table(tmp_path: Path) -> None:
+    mount = v2_mount(tmp_path / "mnt", "cpu\n")
+    found = proc(tmp_path, None, V2_LINE.format(root="/", mount=mount))
+    (found / "cmdline").write_text("quiet cgroup_disable=memory,cpu\n")
+    with pytest.raises(CannotError, match="cgroup_disable=memory"):
+        memory_hierarchy(found)
 
 
 LRU, SLAB, BUDDY, HEAD, TAIL = (1 << bit for bit in (5, 7, 10, 15, 16))

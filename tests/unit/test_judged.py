@@ -47,11 +47,6 @@ def test_stray_uncharges_need_the_struct_pages(changes: dict[str, object], frame
     assert (C.STRAY_UNCHARGE not in unjudged(kernel, frames=frames)) == found
 
 
-def test_without_kmem_accounting_no_allocation_is_uncharged() -> None:
-    booted = dataclasses.replace(KERNELS["6.18"], boot_options="quiet cgroup.memory=nokmem")
-    assert "nokmem" in unjudged(booted)[C.UNCHARGED_ALLOC]
-
-
 def test_without_the_whole_put_path_no_uncharge_is_lost() -> None:
     functions = dict(KERNELS["6.12"].functions)
     del functions["__mem_cgroup_uncharge_folios"]

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from kmemtrace.commands.verify import exit_status
-from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.model.snapshot import Gone, Mismatch
 from kmemtrace.model.verification import (
     AccountReading,
     CounterReading,
@@ -28,6 +28,7 @@ STRAY = dataclasses.replace(SUSPECT, mismatch_class="stray_uncharge", lost_pages
 WRONG = dataclasses.replace(SUSPECT, mismatch_class="wrong_cgroup", taken_pages=3)
 
 
+NOTHING_CHARGED = dataclasses.replace(sample.busy(), cgroups=(), gone=Gone())
 WENT = Departure(7, "/system.slice/db.service", 2, "post\x1bgres", 4321)
 EXACT = AccountReading(8192, 8192, time=SUSPECT.time)
 OFF, BEFORE = dataclasses.replace(EXACT, apart_bytes=4096), dataclasses.replace(EXACT, time=SUSPECT.time - 1)
@@ -73,6 +74,8 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         (verification(interrupted=True), Verdict.INCONCLUSIVE),
         (verification(CERTAIN, interrupted=True), Verdict.MISMATCH),
         (verification(unsearched=5), Verdict.INCONCLUSIVE),
+        (verification(snapshot=NOTHING_CHARGED), Verdict.INCONCLUSIVE),
+        (verification(CERTAIN, snapshot=NOTHING_CHARGED), Verdict.MISMATCH),
         (verification(departures=(WENT,)), Verdict.INCONCLUSIVE),
         (verification(departures=(WENT,), followed=True), Verdict.BALANCED),
     ],
