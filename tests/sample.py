@@ -4,6 +4,8 @@ import dataclasses
 import zlib
 
 from kmemtrace.cgroups.labels import label
+from kmemtrace.model.account import Account, CacheUse, CensusInfo, added_caches
+from kmemtrace.model.census import Counted, joined, row_of
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import (
@@ -126,6 +128,51 @@ def busy(step: int = 0) -> Snapshot:
         cgroup("/batch/job-17", (site(1009, 0),), dead=True, oldest=91_000.0),
         time=1_780_000_000.0 + 2 * step,
     )
+
+
+DENTRIES = CacheUse("dentry", 20_003, 20_003 * 200, True)
+FILES = CacheUse("filp", 211, 211 * 240, False)
+
+
+def account(*caches: CacheUse, kernel: int, pages: int = 0, percpu: int = 4608) -> Account:
+    """Of which 96 bytes are charged ahead."""
+    return Account(
+        kernel_bytes=kernel,
+        pages_bytes=pages * 4096,
+        page_tables_bytes=0,
+        slab_bytes=sum(use.bytes for use in caches),
+        caches=caches,
+        percpu_bytes=percpu,
+        zswap_bytes=0,
+        ahead_bytes=96,
+        moved_bytes=0,
+        doubtful_bytes=0,
+    )
+
+
+def counted(step: int = 0) -> Snapshot:
+    """busy() with the accounts of a census, and a service that was charged nothing since the start."""
+    now = busy(step)
+    container, nginx, _, job = (c.key for c in now.cgroups)
+    old = Counted(
+        CgroupKey(0, 77), "/old.service", CgroupState.ONLINE, account(DENTRIES, kernel=4_005_400, percpu=0)
+    )
+    accounts = {
+        container: account(DENTRIES, FILES, kernel=11_000_000, pages=1511),
+        nginx: account(FILES, kernel=600_000, pages=120),
+        job: account(kernel=0, percpu=0),
+        old.key: old.account,
+    }
+    info = CensusInfo(
+        age_seconds=12.5,
+        seconds=0.25,
+        cpu_seconds=0.125,
+        objects=40_217,
+        dying_cgroups=3,
+        caches=added_caches(use for one in accounts.values() for use in one.caches),
+        unseen={},
+    )
+    return joined(now, info, accounts, [row_of(old, old.path, "old.service")])
 
 
 def mismatch(**changes: object) -> Mismatch:

@@ -24,8 +24,8 @@ from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.model.account import Census, Counted, Removed
 from kmemtrace.model.audit import STOCK
+from kmemtrace.model.census import Census, Counted, Removed
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
 
@@ -72,6 +72,11 @@ class Censor:
     def __exit__(self, *_: object) -> None:
         self._memory.close()
 
+    def interrupt(self) -> None:
+        """Has a census that another thread takes end at once, by an InterruptedReadingError; none can be
+        taken afterwards."""
+        self._memory.interrupt()
+
     def take(self) -> Census:
         """What changes while it is taken may be found twice, or not at all. Raises OSError."""
         begin, cpu = time.monotonic(), time.thread_time()
@@ -84,7 +89,7 @@ class Censor:
         areas = chunks.read()
         nobody = np.zeros(0, "u8")
         of_pages = (pages.owners, nobody) if lay.page.owner_is_objcg else (nobody, pages.owners)
-        all_of_them = objcgs_of(memory, lay.owner, memcgs.addresses)
+        all_of_them = objcgs_of(memory, lay.owner, memcgs.addresses[memcgs.online == 1])
         objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0], all_of_them])
         owners = read_owners(memory, lay.owner, objcgs, of_pages[1], self._stocks.read())
         counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))

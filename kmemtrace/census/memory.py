@@ -24,6 +24,10 @@ _PAGE = 1 << 15
 pages of one part of 2 MB take so many bytes."""
 
 
+class InterruptedReadingError(Exception):
+    """interrupt() was called."""
+
+
 class KernelMemory:
     """Compiled and loaded on creation; nothing is attached. A context manager, to be closed."""
 
@@ -49,6 +53,17 @@ class KernelMemory:
         ]
         self._copies: Bytes = np.frombuffer(self._maps[0], "u1")
         self._addresses: Words = np.frombuffer(self._maps[1], "u8")
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Ends what another thread reads, and whatever would be read from now on, by an
+        InterruptedReadingError. The one method that may be called from any thread."""
+        self._interrupted = True
+
+    def _run(self, program: int, *arguments: int) -> None:
+        if self._interrupted:
+            raise InterruptedReadingError
+        test_run(program, *arguments)
 
     def close(self) -> None:
         del self._copies, self._addresses
@@ -64,7 +79,7 @@ class KernelMemory:
 
     def read(self, address: int, size: int) -> Bytes:
         """Up to COPY bytes; zeros for what cannot be read. A view, valid until the next call of any kind."""
-        test_run(self._copy, address, size)
+        self._run(self._copy, address, size)
         return self._copies[:size]
 
     def read_parts(self, address: int, size: int) -> Bytes:
@@ -85,7 +100,7 @@ class KernelMemory:
         for begin in range(0, len(addresses), at_once):
             some = addresses[begin : begin + at_once]
             self._addresses[: len(some)] = some
-            test_run(self._gather, size, len(some))
+            self._run(self._gather, size, len(some))
             copied = self._copies[: len(some) * size].view("u8")
             found[begin : begin + len(some)] = copied.reshape(len(some), words)
         return found
@@ -96,9 +111,15 @@ class KernelMemory:
         found: list[Words] = []
         at, count = head, 0
         while count < most:
-            test_run(self._follow, at)
+            self._run(self._follow, at)
             chain = self._addresses.copy()
-            end = np.flatnonzero((chain == head) | (chain == 0))
+            ends = (chain == head) | (chain == 0)
+            # A head whose links were moved to another list leads into a circle that it is not in.
+            if found:
+                ends |= chain == found[0][0]
+            else:
+                ends[1:] |= chain[1:] == chain[0]
+            end = np.flatnonzero(ends)
             found.append(chain[: end[0]] if len(end) else chain)
             if len(end):
                 break
@@ -107,7 +128,7 @@ class KernelMemory:
 
     def current_task(self) -> int:
         """Address of the struct task_struct of the thread that asks."""
-        test_run(self._current)
+        self._run(self._current)
         return int(self._addresses[0])
 
     def word(self, address: int) -> int:

@@ -28,7 +28,11 @@ class Owners:
 
 def objcgs_of(memory: KernelMemory, layout: OwnerLayout, memcgs: Words) -> Words:
     """All objcgs that stand for these memcgs: also one that has no object any more can have been charged
-    ahead."""
+    ahead.
+
+    Not to be asked of memcgs that were taken offline: memcg_reparent_objcgs() moves their objcgs into their
+    parents' lists and leaves their own heads pointing there, into a circle that never comes back to them.
+    """
     holders = memcgs
     if layout.memcg_nodes is not None:
         nodes = np.arange(possible_nodes(), dtype="u8") * np.uint64(8) + np.uint64(layout.memcg_nodes)

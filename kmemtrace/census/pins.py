@@ -9,7 +9,7 @@ from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.pin import PinLayout
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pages import head_orders, is_charged, is_slab, page_maps, word_at
-from kmemtrace.model.account import Pin, PinKind
+from kmemtrace.model.census import Pin, PinKind
 
 _MOST_FILES = 16
 """Of one cgroup that are told by name; the others are added up."""

@@ -3,23 +3,18 @@
 import argparse
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from kmemtrace.census.census import Censor
-from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.watch import Watch
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
-from kmemtrace.kernel.btf import Btf
-from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
-from kmemtrace.model.account import Census
 from kmemtrace.model.audit import READINGS, Audit, Outcome, audit
+from kmemtrace.model.census import Census
 from kmemtrace.model.enums import Confidence
 from kmemtrace.report.audit import audit_document, report
 
@@ -71,18 +66,6 @@ def run(options: argparse.Namespace) -> ExitStatus:
     else:
         write(report(found, _MOST_ROWS))
     return _status(found)
-
-
-@contextmanager
-def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
-    """Raises CannotError before anything is loaded.
-
-    :param kernel_memory: whether what is wanted is made of charged kernel memory alone.
-    """
-    require_able(kernel_memory=kernel_memory)
-    hierarchy = memory_hierarchy()
-    with Btf() as btf, Censor(RunningKernel(btf), highest_page_frame(), hierarchy) as censor:
-        yield censor
 
 
 def _audited(censor: Censor, options: argparse.Namespace) -> Audit:

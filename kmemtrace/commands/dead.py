@@ -5,7 +5,7 @@ import json
 import platform
 import time
 
-from kmemtrace.commands.audit import open_censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus

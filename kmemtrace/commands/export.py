@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kmemtrace.commands.censuses import add_census_argument, open_keeper
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
@@ -75,6 +76,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="of what is said on stderr; the evidence of mismatches is a warning (default: %(default)s)",
     )
     add_tracer_arguments(parser)
+    add_census_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -149,9 +151,12 @@ def run(options: argparse.Namespace) -> ExitStatus:
         if options.program_stats:
             stack.enter_context(counting())
         tracer = stack.enter_context(open_tracer(options))
+        keeper = stack.enter_context(open_keeper(options))
         keep_only(_KEPT[:1] + _KEPT[2:] if version(tracer.plan.release) >= (5, 8) else _KEPT[1:])
+        stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
+        keeper.wait_for_first()
         source = Source(
-            tracer.snapshot,
+            lambda: keeper.joined(tracer.snapshot()),
             hook_infos(tracer),
             lambda: program_runs(tracer) if counted(asked=options.program_stats) else None,
             options.max_cgroups,

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
+from kmemtrace.commands.censuses import add_census_argument, open_keeper
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
 from kmemtrace.commands.watch import Watch, tell_interruption
@@ -31,8 +32,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "top",
         help="live view of charged kernel memory by cgroup",
-        description="Shows, by cgroup, the kernel memory charged, uncharged and held since the "
-        "start, and which code asked for it. In a terminal it is interactive: press ? there.",
+        description="Shows, by cgroup, what its kernel memory is made of, how much was charged, uncharged "
+        "and held since the start, and which code asked for it. In a terminal it is interactive: press ? "
+        "there.",
         epilog=f"{GRAMMAR}\n\nexample:\n  sudo kmemtrace top --once --duration 5s --json | jq '.cgroups[0]'",
     )
     parser.add_argument("--once", action="store_true", help="print one frame and end")
@@ -75,6 +77,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--dead", action="store_true", help="only removed cgroups that hold pages")
     add_tracer_arguments(parser)
+    add_census_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -147,10 +150,16 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
 def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
     """What makes the Snapshots: a tracer here, or a Prometheus server."""
     if options.prometheus is None:
-        with open_tracer(options) as tracer:
-            yield tracer.snapshot
+        with open_tracer(options) as tracer, open_keeper(options) as keeper, keeper:
+
+            def counted() -> Snapshot:
+                keeper.wait_for_first()
+                return keeper.joined(tracer.snapshot())
+
+            yield counted
         return
-    given = [name for name, value in tracer_arguments(options).items() if value]
+    of_tracing = {**tracer_arguments(options), "census": options.census}
+    given = [name for name, value in of_tracing.items() if value]
     if given:
         raise UsageError(f"--{given[0]} is for tracing here, and --prometheus asks a server.")
     if options.by not in (GroupBy.CGROUP, GroupBy.CONTAINER):

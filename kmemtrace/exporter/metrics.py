@@ -11,6 +11,7 @@ from kmemtrace import __version__
 from kmemtrace.cgroups.labels import Names, names
 from kmemtrace.exporter.label import label_of
 from kmemtrace.exporter.latencies import latencies
+from kmemtrace.exporter.memory import memory
 from kmemtrace.exporter.series import OTHER, Counted, Series, bytes_of
 from kmemtrace.kernel.hooks import Event
 from kmemtrace.model.enums import CgroupState, Confidence, MismatchClass
@@ -50,6 +51,8 @@ class Told:
 
 def families(told: Told) -> Iterator[Metric]:
     yield from _of_cgroups(told)
+    if told.snapshot.census is not None:
+        yield from memory(told.snapshot.census, told.counted.series)
     yield from _mismatches(told)
     yield from latencies(told.counted.latency, told.snapshot.allocations)
     yield from _of_machine(told.snapshot)
@@ -154,11 +157,12 @@ def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:
         "kind",
         {kind: pages * snapshot.page_size for kind, pages in kinds.items()},
     )
-    dead = [c for c in snapshot.cgroups if c.state is CgroupState.DEAD]
+    dead = [c for c in snapshot.cgroups if c.state is CgroupState.DEAD and c.held_pages]
     yield _gauge("dead_cgroups", "Removed cgroups that still hold pages.", len(dead))
     held = sum(c.held_pages for c in dead) * snapshot.page_size
     yield _gauge("dead_cgroup_held_bytes", "Kernel memory that they hold.", held)
-    yield _gauge("cgroups", "Cgroups that were charged since the start.", len(snapshot.cgroups))
+    charged = sum(bool(c.charged_pages or c.failed_charges) for c in snapshot.cgroups)
+    yield _gauge("cgroups", "Cgroups that were charged since the start.", charged)
     if snapshot.preexisting_pages is not None:
         yield _gauge(
             "preexisting_pages",

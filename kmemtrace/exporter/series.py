@@ -17,7 +17,7 @@ from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 OTHER = "(other)"
 MOST_CGROUPS = 1000
 MOST_BYTES = 16 << 20
-_LINES, _LINE_BYTES = 12, 100
+_LINES, _LINE_BYTES = 19, 100
 """What one cgroup's series take at most, beside the value of the label: as many metrics as have it, with
 their names, states and figures."""
 _STAYS = 2
@@ -60,6 +60,8 @@ class Series:
     """Of one of those that have this label; "" of the others'."""
     sums: Sums
     held_pages: Mapping[CgroupState, int]
+    memory: Mapping[str, int]
+    """Bytes by the parts of its account, with "kernel" and "unexplained"; what was not read is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +117,18 @@ class Selection:
         # One that has ended is out of the maps: under its key the kernel would count from nothing.
         self._before = {c.key: known[c.key] for c in snapshot.cgroups if c.state is not CgroupState.GONE}
         series = [
-            Series(label, by_label[label][0].path, self._shown[label], _held(by_label[label]))
+            Series(
+                label,
+                by_label[label][0].path,
+                self._shown[label],
+                _held(by_label[label]),
+                _memory(by_label[label]),
+            )
             for label in sorted(chosen)
         ]
         if self._other is not None:
             rest = [cgroup for label in others for cgroup in by_label[label]]
-            series.append(Series(OTHER, "", self._other, _held(rest)))
+            series.append(Series(OTHER, "", self._other, _held(rest), _memory(rest)))
         return Counted(tuple(series), dict(self._latency))
 
     def _grown(self, cgroups: Iterable[Cgroup], known: Mapping[CgroupKey, _Known]) -> Sums:
@@ -132,7 +140,9 @@ class Selection:
                 continue
             grown = grown.plus(now.sums if before is None else now.sums.minus(before.sums))
             for name, histogram in cgroup.latency.items():
-                more = histogram if before is None else histogram - before.latency[name]
+                # None of a cgroup that only the census had known.
+                earlier = None if before is None else before.latency.get(name)
+                more = histogram if earlier is None else histogram - earlier
                 self._latency[name] = self._latency.get(name, Histogram.empty()) + more
         return grown
 
@@ -143,7 +153,7 @@ class Selection:
         worth, path_of = dict[str, float](), dict[str, str]()
         for label, cgroups in by_label.items():
             if label in self._shown or any(cgroup.state is not CgroupState.GONE for cgroup in cgroups):
-                held = 1 + page_size * sum(cgroup.held_pages for cgroup in cgroups)
+                held = 1 + sum(_holds(cgroup, page_size) for cgroup in cgroups)
                 path_of[cgroups[0].path] = label
                 worth[cgroups[0].path] = held * (_STAYS if label in self._shown else 1)
         cost = {path: bytes_of(label, path) for path, label in path_of.items()}
@@ -180,3 +190,22 @@ def _held(cgroups: Iterable[Cgroup]) -> dict[CgroupState, int]:
         if cgroup.state is not CgroupState.GONE:
             held[cgroup.state] += cgroup.held_pages
     return dict(held)
+
+
+def _holds(cgroup: Cgroup, page_size: int) -> int:
+    """Bytes: what the census found, or what was charged since the start where that is more."""
+    known = 0 if cgroup.account is None else cgroup.account.explained_bytes
+    return max(page_size * cgroup.held_pages, known)
+
+
+def _memory(cgroups: Iterable[Cgroup]) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for account in (cgroup.account for cgroup in cgroups):
+        if account is None:
+            continue
+        for part, amount in account.parts.items():
+            found[part] += amount
+        if account.kernel_bytes is not None and account.unexplained_bytes is not None:
+            found["kernel"] += account.kernel_bytes
+            found["unexplained"] += account.unexplained_bytes
+    return dict(found)

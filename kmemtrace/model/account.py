@@ -1,11 +1,7 @@
 """What a cgroup's kernel memory is made of, as a census found it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-
-from kmemtrace.model.enums import CgroupState
-from kmemtrace.model.snapshot import CgroupKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,70 +53,71 @@ class Account:
         """What the kernel charged and no page and no object has; negative: they have more than it charged."""
         return None if self.kernel_bytes is None else self.kernel_bytes - self.explained_bytes
 
-
-class PinKind(StrEnum):
-    """Whose pages keep a removed cgroup."""
-
-    FILE = "file"
-    """The page cache's."""
-    SHMEM = "shmem"
-    ANON = "anon"
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Pages of user space's memory that are charged to a removed cgroup, of one file or of none."""
-
-    kind: PinKind
-    bytes: int
-    device: str | None = None
-    """As the kernel calls the file system, e.g. sda1 or tmpfs; None: of several files, or of none."""
-    inode: int | None = None
-    path: str | None = None
-    """Below the root of its file system; None where the kernel knows no name of it any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """One cgroup in a census."""
-
-    key: CgroupKey
-    path: str
-    state: CgroupState
-    account: Account
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A removed cgroup that the kernel still has, and why."""
-
-    counted: Counted
-    pins: tuple[Pin, ...]
-    """Most bytes first."""
-    references: int
-    """All that keep it, those of the pins and of cgroups below it included."""
-    below: int
-    """Removed cgroups directly below it, which keep it."""
-
     @property
-    def held_bytes(self) -> int:
-        """Memory that is lost to others as long as it stays."""
-        return self.counted.account.explained_bytes + sum(pin.bytes for pin in self.pins)
+    def parts(self) -> dict[str, int]:
+        """Bytes by part, which add up to `explained_bytes`; a part that was not read is left out."""
+        known = {
+            "pages": self.pages_bytes,
+            "slab": self.slab_bytes,
+            "percpu": self.percpu_bytes,
+            "zswap": self.zswap_bytes,
+            "stock": self.ahead_bytes,
+        }
+        return {part: size for part, size in known.items() if size is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
-    time: float
-    """Seconds since the epoch, of its end."""
+class CensusInfo:
+    """The census that the accounts of a Snapshot are from."""
+
+    age_seconds: float
+    """Since its end."""
     seconds: float
+    """That it took, by the clock."""
     cpu_seconds: float
-    page_frames: int
-    """That were looked at."""
-    blocks: int
-    """Of charged pages."""
     objects: int
     """That are charged."""
-    cgroups: tuple[Counted, ...]
-    """Of the memory hierarchy, the removed ones included; most kernel memory first."""
+    dying_cgroups: int
+    """Removed ones that the kernel still has, whatever keeps them."""
+    caches: tuple[CacheUse, ...]
+    """Of the whole machine; most bytes first."""
     unseen: Mapping[str, str]
-    """What could not be read, and why."""
+    """Parts that could not be read, and why."""
+
+
+def added(accounts: Iterable[Account]) -> Account | None:
+    """All of them as one; None of none. What was not read of one of them is not known of all."""
+    found = list(accounts)
+    if len(found) <= 1:
+        return found[0] if found else None
+    return Account(
+        kernel_bytes=_sum(one.kernel_bytes for one in found),
+        pages_bytes=sum(one.pages_bytes for one in found),
+        page_tables_bytes=_sum(one.page_tables_bytes for one in found),
+        slab_bytes=sum(one.slab_bytes for one in found),
+        caches=added_caches(use for one in found for use in one.caches),
+        percpu_bytes=_sum(one.percpu_bytes for one in found),
+        zswap_bytes=_sum(one.zswap_bytes for one in found),
+        ahead_bytes=sum(one.ahead_bytes for one in found),
+        moved_bytes=sum(one.moved_bytes for one in found),
+        doubtful_bytes=sum(one.doubtful_bytes for one in found),
+    )
+
+
+def added_caches(uses: Iterable[CacheUse]) -> tuple[CacheUse, ...]:
+    """One of each cache, most bytes first."""
+    found: dict[tuple[str, bool], tuple[int, int]] = {}
+    for use in uses:
+        objects, size = found.get((use.cache, use.reclaimable), (0, 0))
+        found[use.cache, use.reclaimable] = objects + use.objects, size + use.bytes
+    made = [CacheUse(cache, objects, size, rec) for (cache, rec), (objects, size) in found.items()]
+    return tuple(sorted(made, key=lambda use: (-use.bytes, use.cache)))
+
+
+def _sum(amounts: Iterable[int | None]) -> int | None:
+    total = 0
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    return total

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kmemtrace.model.account import Account, Census, Counted
+from kmemtrace.model.account import Account
+from kmemtrace.model.census import Census, Counted
 from kmemtrace.model.enums import Confidence
 from kmemtrace.model.snapshot import CgroupKey
 

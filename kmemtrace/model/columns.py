@@ -53,6 +53,14 @@ COLUMNS = (
     Column("STATE", Unit.STATE, 6, 85, lambda r: r.state,
            "dead: the cgroup was removed and still holds pages; gone: it holds none, and is shown "
            "once for its last counts"),
+    Column("KERNEL", Unit.BYTES, 6, 97, lambda r: r.kernel_bytes,
+           "all kernel memory of the cgroup by the kernel's own count, that from before the start "
+           "included, as of the last census; - where there is none yet",
+           SortKey.KERNEL, "K", "a tracer"),
+    Column("SLAB", Unit.BYTES, 6, 75, lambda r: r.slab_bytes,
+           "of KERNEL, objects of slab caches", SortKey.SLAB, "S", "a tracer"),
+    Column("PERCPU", Unit.BYTES, 6, 65, lambda r: r.percpu_bytes,
+           "of KERNEL, per-CPU areas, on all CPUs", SortKey.PERCPU, "P", "a tracer"),
     Column("HELD", Unit.BYTES, 6, 99, lambda r: r.held_bytes,
            "kernel memory charged since the start, not yet uncharged and not LOST, by the cgroup "
            "that it was charged to", SortKey.HELD, "H"),

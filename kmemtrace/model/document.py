@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kmemtrace.model.account import Account
 from kmemtrace.model.codec import Codec, Json, Shape
 from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, OldPages, Site, Snapshot
 
@@ -13,6 +14,8 @@ def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:
     told: Json = _CODEC.encode(snapshot)
     for row in told["cgroups"]:
         row["held_bytes"] = row["held_pages"] * snapshot.page_size
+        if "account" in row and snapshot.census is not None:
+            row["account"]["age_seconds"] = snapshot.census.age_seconds
     interval = {"interval_seconds": snapshot.seconds_since(previous)}
     return {"schema_version": SCHEMA_VERSION, **interval, **told}
 
@@ -45,6 +48,12 @@ def old_pages_document(old: OldPages, page_size: int) -> Json:
     return told | {"bytes": old.pages * page_size}
 
 
+def account_document(account: Account) -> Json:
+    """What could not be read is absent."""
+    told: Json = _CODEC.encode(account)
+    return told
+
+
 def _held(of: Cgroup | Site) -> Json:
     return {"held_pages": of.held_pages}
 
@@ -56,8 +65,14 @@ def _losses_in_all(losses: Losses) -> Json:
     return sums
 
 
+def _unexplained(account: Account) -> Json:
+    unexplained = account.unexplained_bytes
+    return {} if unexplained is None else {"unexplained_bytes": unexplained}
+
+
 _CODEC = Codec(
     {
+        Account: Shape({"ahead_bytes": "stock_bytes"}, more=_unexplained),
         Cgroup: Shape(merged=frozenset({"key"}), more=_held),
         OldPages: Shape(merged=frozenset({"key"})),
         Site: Shape(more=_held),

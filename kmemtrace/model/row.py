@@ -80,6 +80,18 @@ class Row:
         return self.sums.dead if self.sums.has_cgroups and self.state is not CgroupState.DEAD else 0
 
     @property
+    def kernel_bytes(self) -> int | None:
+        return self.sums.kernel
+
+    @property
+    def slab_bytes(self) -> int | None:
+        return self.sums.slab
+
+    @property
+    def percpu_bytes(self) -> int | None:
+        return self.sums.percpu
+
+    @property
     def held_pages(self) -> int:
         return self.sums.held
 

@@ -63,7 +63,7 @@ def _is_wanted(one: Sums, view: View) -> bool:
 
 
 def _ordering(sort: SortKey) -> Callable[[Row], tuple[float | str, ...]]:
-    """Most first, names A to Z; equal rows by held pages, activity and name, so that they keep
+    """Most first, names A to Z; equal rows by held pages, kernel memory, activity and name, so that they keep
     their places from frame to frame."""
     value = value_of(sort)
 
@@ -72,6 +72,6 @@ def _ordering(sort: SortKey) -> Callable[[Row], tuple[float | str, ...]]:
         if isinstance(found, str):
             return found, row.host or ""
         first = math.inf if found is None else -found
-        return first, -row.sums.held, -row.sums.charged, row.name
+        return first, -row.sums.held, -(row.sums.kernel or 0), -row.sums.charged, row.name
 
     return order

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kmemtrace.model.account import Account, CensusInfo
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
 
@@ -42,7 +43,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """What is known of one cgroup, counted since the tracer started."""
+    """What is known of one cgroup, counted since the tracer started but for its account."""
 
     key: CgroupKey
     path: str
@@ -81,6 +82,9 @@ class Cgroup:
     mismatches: Mapping[str, int] = field(default_factory=dict)
     host: str | None = None
     """Where it is, if there are several (Snapshot.hosts)."""
+    account: Account | None = None
+    """What its kernel memory is made of, that from before the start included, as of Snapshot.census; None
+    where there was none yet, or none can be taken."""
 
     @property
     def held_pages(self) -> int:
@@ -265,6 +269,8 @@ class Snapshot:
     hosts: int | None = None
     """How many it is of, from a Prometheus server; None where it is of this host, from a tracer. The tier
     is then the least of all hosts'."""
+    census: CensusInfo | None = None
+    """What the cgroups' accounts are from; None where they have none."""
 
     def seconds_since(self, previous: "Snapshot | None") -> float:
         """The time in which what was counted between the two was counted; None: since the start."""

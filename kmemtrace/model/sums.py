@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kmemtrace.model.account import Account, added
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Cgroup, Site, Snapshot
@@ -32,6 +33,10 @@ class Sums:
     failed: int = 0
     mismatches: int = 0
     oldest: float | None = None
+    kernel: int | None = None
+    """Bytes, as its cgroups' accounts have them; None where none has. So `slab` and `percpu`."""
+    slab: int | None = None
+    percpu: int | None = None
     parts: list["Cgroup | tuple[Cgroup, Site] | Sums"] = field(default_factory=list)
     """What was added: cgroups whole, call sites without the others of their cgroups, sums of children."""
 
@@ -59,6 +64,8 @@ class Sums:
         if cgroup.mismatches:
             self.mismatches += sum(cgroup.mismatches.values())
         self._add_age(cgroup.oldest_seconds)
+        if (account := cgroup.account) is not None:
+            self._add_memory(account.kernel_bytes, account.slab_bytes, account.percpu_bytes)
 
     def add_site(self, cgroup: Cgroup, site: Site) -> None:
         """The ages of pages are known by cgroup only."""
@@ -80,6 +87,7 @@ class Sums:
         self.failed += child.failed
         self.mismatches += child.mismatches
         self._add_age(child.oldest)
+        self._add_memory(child.kernel, child.slab, child.percpu)
 
     def _add_state(self, state: CgroupState) -> None:
         self.dead += state is CgroupState.DEAD
@@ -88,6 +96,11 @@ class Sums:
     def _live(self, state: CgroupState) -> None:
         if self.state is None or _LIVELINESS[state] < _LIVELINESS[self.state]:
             self.state = state
+
+    def _add_memory(self, kernel: int | None, slab: int | None, percpu: int | None) -> None:
+        self.kernel = _plus(self.kernel, kernel)
+        self.slab = _plus(self.slab, slab)
+        self.percpu = _plus(self.percpu, percpu)
 
     def _add_age(self, seconds: float | None) -> None:
         if seconds is not None and (self.oldest is None or seconds > self.oldest):
@@ -103,6 +116,10 @@ class Sums:
                     yield part
                 elif isinstance(part, Sums):
                     waiting.append(part)
+
+    def account(self) -> Account | None:
+        """Of all its cgroups; None where none has one."""
+        return added(c.account for c in self.all_cgroups() if c.account is not None)
 
     def all_sites(self) -> Iterator[tuple[Cgroup, Site]]:
         for part in self.parts:
@@ -126,6 +143,12 @@ class Sums:
                 old = found.get(name)
                 found[name] = histogram if old is None else old + histogram
         return found
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
 
 
 def sums(snapshot: Snapshot, by: GroupBy) -> dict[str, Sums]:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 class SortKey(StrEnum):
     """Columns to sort by, as `--sort` names them; model/columns.py has what each shows."""
 
+    KERNEL = "kernel"
+    SLAB = "slab"
+    PERCPU = "percpu"
     HELD = "held"
     GROWTH = "growth"
     CHARGE = "charge"

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from kmemtrace.model.account import Account, Census
+from kmemtrace.model.account import Account
 from kmemtrace.model.audit import Audit, Audited, Outcome
+from kmemtrace.model.census import Census
+from kmemtrace.model.document import account_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION
 from kmemtrace.report.printable import printable
@@ -139,22 +141,3 @@ def _cgroup(one: Audited) -> dict[str, Any]:
     if one.confidence is not None:
         told |= {"confidence": one.confidence.value, "drift_bytes": one.drift_bytes}
     return told
-
-
-def account_document(account: Account) -> dict[str, Any]:
-    """What could not be read is absent."""
-    known = {
-        "kernel_bytes": account.kernel_bytes,
-        "pages_bytes": account.pages_bytes,
-        "page_tables_bytes": account.page_tables_bytes,
-        "slab_bytes": account.slab_bytes,
-        "percpu_bytes": account.percpu_bytes,
-        "zswap_bytes": account.zswap_bytes,
-        "ahead_bytes": account.ahead_bytes,
-        "unexplained_bytes": account.unexplained_bytes,
-    }
-    caches = [
-        {"cache": u.cache, "objects": u.objects, "bytes": u.bytes, "reclaimable": u.reclaimable}
-        for u in account.caches
-    ]
-    return {name: value for name, value in known.items() if value is not None} | {"caches": caches}

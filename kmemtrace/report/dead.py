@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kmemtrace.model.account import Pin, PinKind, Removed
+from kmemtrace.model.census import Pin, PinKind, Removed
+from kmemtrace.model.document import account_document
 from kmemtrace.model.snapshot import SCHEMA_VERSION
-from kmemtrace.report.audit import account_document
 from kmemtrace.report.printable import printable
 from kmemtrace.tui.text import size
 

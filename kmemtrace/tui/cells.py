@@ -42,7 +42,7 @@ def _filled(pieces: list[Piece], width: int) -> list[Piece]:
 
 
 _TEXTS: dict[Unit, Callable[[Value], str]] = {
-    Unit.BYTES: lambda value: text.size(cast("int", value)),
+    Unit.BYTES: lambda value: text.NOTHING if value is None else text.size(cast("int", value)),
     Unit.CHANGE: lambda value: text.change(cast("int", value)),
     Unit.COUNT: lambda value: text.NOTHING if value is None else text.count(cast("int", value)),
     Unit.RATE: lambda value: text.rate(cast("float | None", value)),

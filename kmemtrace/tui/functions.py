@@ -13,6 +13,7 @@ from kmemtrace.model.detail import functions
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.row import Fold, Row
 from kmemtrace.tui import style, text
+from kmemtrace.tui.account_lines import account_lines
 from kmemtrace.tui.bars import bars
 from kmemtrace.tui.facts import facts
 from kmemtrace.tui.function_lines import FunctionLines
@@ -74,10 +75,15 @@ class FunctionsScreen(Following):
         self._lines.fit(listing.row_width)
         listing.show(self._lines.keys, self._lines.heading(), self._lines.line)
         below = bars(self._row.latency(), self.size.width)
+        account = (
+            []
+            if self._is_gone
+            else account_lines(self._row.sums.account(), shown.snapshot.census, self.size.width)
+        )
         for what in ("sites", "symbols"):
             if what in shown.snapshot.unseen:
                 below = f"{shown.snapshot.unseen[what]}\n{below}"
-        self.query_one("#bars", Static).update(below)
+        self.query_one("#bars", Static).update("\n".join([*account, below]))
 
     def _title(self, row: Row, shown: Shown) -> Text:
         width = self.size.width

@@ -2,24 +2,31 @@
 the kernel says that it charged there."""
 
 import ctypes
+import json
 import mmap
 import os
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from kmemtrace.census.census import Censor
+from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.commands.audit import open_censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.kernel.syscall import bpf
-from kmemtrace.model.account import Account, PinKind
+from kmemtrace.model.account import Account
 from kmemtrace.model.audit import beyond
+from kmemtrace.model.census import PinKind
 from kmemtrace.model.enums import CgroupState
+from tests.live.test_command import COMMAND
 from tests.live.workloads import (
     fill_pipes,
     held_in,
@@ -186,6 +193,55 @@ def test_a_load_is_explained_to_the_byte(
         assert found.pages_bytes >= load.pages * PAGE
         assert beyond(found) == 0, found
     load.after()
+
+
+def frame_of(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first frame of a `top` that is started now, and the cgroup's row in it. It waits for a census that
+    takes seconds, as in an emulated guest, only if it is told to watch for as long."""
+    command = [*COMMAND, "top", "--once", "--json", "--duration", "5s"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    frame = json.loads(done.stdout)
+    inode = folder.stat().st_ino
+    return frame, next(row for row in frame["cgroups"] if row["id"] == inode)
+
+
+@pytest.mark.own_tracer
+def test_what_was_charged_before_the_start_is_in_the_first_frame(
+    censor: Censor, make_folder: Callable[[str], Path]
+) -> None:
+    folder = make_folder("before")
+    with held_in(folder, make_files):
+        known = account_of(censor, folder)
+        frame, row = frame_of(folder)
+        remove_files()
+    assert known.kernel_bytes is not None
+    assert "account" not in frame["unseen"]
+    told = row["account"]
+    assert told["kernel_bytes"] == pytest.approx(known.kernel_bytes, rel=0.01)
+    assert {c["cache"]: c["objects"] for c in told["caches"]}["shmem_inode_cache"] >= 2003
+    assert abs(told["unexplained_bytes"]) <= 0.01 * told["kernel_bytes"]
+    assert row["held_bytes"] < 0.01 * told["kernel_bytes"], "as little was charged since"
+
+
+def test_no_list_goes_round_without_its_head(
+    censor: Censor, make_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removed cgroup's objcgs are in its parent's list by then, into which its own head still leads."""
+    lists: list[Words] = []
+    links = KernelMemory.links
+
+    def noted(memory: KernelMemory, head: int, most: int) -> Words:
+        lists.append(links(memory, head, most))
+        return lists[-1]
+
+    monkeypatch.setattr(KernelMemory, "links", noted)
+    folder, elsewhere = make_folder("round"), make_folder("round-elsewhere")
+    with held_in(folder, lambda: fill_pipes(101), leave_to=elsewhere):
+        folder.rmdir()
+        censor.take()
+    assert lists
+    assert [len(found) for found in lists] == [len(np.unique(found)) for found in lists]
 
 
 def test_per_cpu_areas_of_the_cgroups_below(censor: Censor, make_folder: Callable[[str], Path]) -> None:

@@ -52,6 +52,19 @@ def test_a_function_is_one_line_with_its_share_and_its_stacks_below(on_screen: O
     on_screen(play, NARROW, make=job)
 
 
+def test_the_account_of_a_row_is_below_its_functions(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("K", "enter")
+        shown = [" ".join(line.split()) for line in screen.lines()]
+        begin = next(at for at, line in enumerate(shown) if line.startswith("kernel 10M"))
+        assert shown[begin].startswith("kernel 10M pages 5.9M slab 3.9M per-CPU 4.5K")
+        assert "unexplained 7" in shown[begin]
+        assert shown[begin + 1] == "3.8M dentry (20,003 objects, reclaimable)"
+        assert shown[begin + 2] == "49K filp (211 objects)"
+
+    on_screen(play, NARROW, make=sample.counted)
+
+
 def test_what_is_open_and_the_cursor_stay_while_functions_change_places(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
         await screen.press("enter", "enter", "down")

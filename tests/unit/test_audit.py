@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from kmemtrace.model.account import Account, Census, Counted
+from kmemtrace.model.account import Account
 from kmemtrace.model.audit import STOCK, Outcome, audit, beyond
+from kmemtrace.model.census import Census, Counted
 from kmemtrace.model.enums import CgroupState, Confidence
 from kmemtrace.model.snapshot import CgroupKey
 from kmemtrace.report.audit import audit_document, report

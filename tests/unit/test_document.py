@@ -10,7 +10,7 @@ import pytest
 from kmemtrace.model.document import document
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Mismatch, Snapshot
-from tests.sample import LIFETIMES, busy, cgroup, site, snapshot
+from tests.sample import LIFETIMES, busy, cgroup, counted, site, snapshot
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "top.schema.json").read_text())
 
@@ -42,7 +42,9 @@ POOR = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("of", [busy(), FULL, POOR, snapshot()], ids=["busy", "full", "poor", "empty"])
+@pytest.mark.parametrize(
+    "of", [busy(), FULL, POOR, snapshot(), counted()], ids=["busy", "full", "poor", "empty", "counted"]
+)
 def test_every_document_is_as_the_schema_says(of: Snapshot) -> None:
     through_json = json.loads(json.dumps(document(of), allow_nan=False))
     jsonschema.Draft202012Validator(SCHEMA).validate(through_json)

@@ -1,0 +1,116 @@
+"""A census: what each cgroup of the machine has, and what keeps those that were removed."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kmemtrace.model.account import Account, CensusInfo
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
+
+
+class PinKind(StrEnum):
+    """Whose pages keep a removed cgroup."""
+
+    FILE = "file"
+    """The page cache's."""
+    SHMEM = "shmem"
+    ANON = "anon"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Pages of user space's memory that are charged to a removed cgroup, of one file or of none."""
+
+    kind: PinKind
+    bytes: int
+    device: str | None = None
+    """As the kernel calls the file system, e.g. sda1 or tmpfs; None: of several files, or of none."""
+    inode: int | None = None
+    path: str | None = None
+    """Below the root of its file system; None where the kernel knows no name of it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One cgroup in a census."""
+
+    key: CgroupKey
+    path: str
+    state: CgroupState
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A removed cgroup that the kernel still has, and why."""
+
+    counted: Counted
+    pins: tuple[Pin, ...]
+    """Most bytes first."""
+    references: int
+    """All that keep it, those of the pins and of cgroups below it included."""
+    below: int
+    """Removed cgroups directly below it, which keep it."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that is lost to others as long as it stays."""
+        return self.counted.account.explained_bytes + sum(pin.bytes for pin in self.pins)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    time: float
+    """Seconds since the epoch, of its end."""
+    seconds: float
+    cpu_seconds: float
+    page_frames: int
+    """That were looked at."""
+    blocks: int
+    """Of charged pages."""
+    objects: int
+    """That are charged."""
+    cgroups: tuple[Counted, ...]
+    """Of the memory hierarchy, the removed ones included; most kernel memory first."""
+    unseen: Mapping[str, str]
+    """What could not be read, and why."""
+
+
+def joined(
+    snapshot: Snapshot,
+    info: CensusInfo,
+    accounts: Mapping[CgroupKey, Account],
+    uncharged: Collection[Cgroup] = (),
+) -> Snapshot:
+    """`snapshot` with the account of each of its cgroups, and with those rows of `uncharged`, as row_of()
+    makes them, of which it has none: nothing was charged to them since the start.
+
+    One that is gone has none: what the census found of it was before.
+    """
+    charged = {cgroup.key for cgroup in snapshot.cgroups}
+    cgroups = [
+        cgroup
+        if cgroup.state is CgroupState.GONE or cgroup.key not in accounts
+        else replace(cgroup, account=accounts[cgroup.key])
+        for cgroup in snapshot.cgroups
+    ]
+    cgroups += [row for row in uncharged if row.key not in charged]
+    return replace(snapshot, cgroups=tuple(cgroups), census=info)
+
+
+def row_of(counted: Counted, path: str, label: str | None) -> Cgroup:
+    """Of a cgroup that only the census knows: with its account, and no count since the start."""
+    return Cgroup(
+        key=counted.key,
+        path=path,
+        label=label,
+        state=counted.state,
+        charged_pages=0,
+        uncharged_pages=0,
+        failed_charges=0,
+        oldest_seconds=None,
+        sites=(),
+        latency={},
+        account=counted.account,
+    )
