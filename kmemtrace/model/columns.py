@@ -39,7 +39,7 @@ class Column:
     key: str = ""
     """The key that sorts by it."""
     needs: str = ""
-    """Only in tables that have this: "cgroups", "a tracer", "a fleet"."""
+    """Only in tables that have this: "cgroups", "a tracer", "a census", "a fleet"."""
 
     @property
     def is_left(self) -> bool:
@@ -55,12 +55,12 @@ COLUMNS = (
            "once for its last counts"),
     Column("KERNEL", Unit.BYTES, 6, 97, lambda r: r.kernel_bytes,
            "all kernel memory of the cgroup by the kernel's own count, that from before the start "
-           "included, as of the last census; - where there is none yet",
-           SortKey.KERNEL, "K", "a tracer"),
+           "included, as of the last census; - of a cgroup that is newer",
+           SortKey.KERNEL, "K", "a census"),
     Column("SLAB", Unit.BYTES, 6, 75, lambda r: r.slab_bytes,
-           "of KERNEL, objects of slab caches", SortKey.SLAB, "S", "a tracer"),
-    Column("PERCPU", Unit.BYTES, 6, 65, lambda r: r.percpu_bytes,
-           "of KERNEL, per-CPU areas, on all CPUs", SortKey.PERCPU, "P", "a tracer"),
+           "of KERNEL, objects of slab caches", SortKey.SLAB, "S", "a census"),
+    Column("PERCPU", Unit.BYTES, 6, 15, lambda r: r.percpu_bytes,
+           "of KERNEL, per-CPU areas, on all CPUs", SortKey.PERCPU, "P", "a census"),
     Column("HELD", Unit.BYTES, 6, 99, lambda r: r.held_bytes,
            "kernel memory charged since the start, not yet uncharged and not LOST, by the cgroup "
            "that it was charged to", SortKey.HELD, "H"),
@@ -92,14 +92,15 @@ COLUMNS = (
 # fmt: on
 
 
-def columns_of(by: GroupBy, *, fleet: bool = False) -> list[Column]:
+def columns_of(by: GroupBy, *, fleet: bool = False, census: bool = True) -> list[Column]:
     """Those that a table of such rows can have. A Prometheus server knows no ages, latencies by cgroup and
-    call sites; only its tables have a host."""
+    call sites; only its tables have a host. `census`: whether there is one."""
     known = {
         "": True,
         "a fleet": fleet and by is GroupBy.CGROUP,
         "cgroups": by.has_cgroups,
         "a tracer": by.has_cgroups and not fleet,
+        "a census": by.has_cgroups and census and not fleet,
         "sites": not fleet,
     }
     return [column for column in COLUMNS if known[column.needs]]

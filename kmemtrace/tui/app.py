@@ -199,8 +199,8 @@ class TopApp(KeyedApp):
         table.display, notice.display = bool(found), not found
         notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")
         width = self.size.width - table.scrollbar_size_vertical
-        fleet = self.shown.hosts is not None
-        chosen = columns.columns(width, self.view.by, latency_shown(self.shown), fleet=fleet)
+        known = {"fleet": self.shown.hosts is not None, "census": self.shown.census is not None}
+        chosen = columns.columns(width, self.view.by, latency_shown(self.shown), **known)
         table.show_rows(found, chosen, self.view.sort)
         self.now = Shown(self.shown, found, self.view, self._history)
         for screen in self.screen_stack[1:]:

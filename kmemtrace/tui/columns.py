@@ -23,13 +23,15 @@ class Fitted:
     width: int
 
 
-def columns(width: int, by: GroupBy, latency: str, *, fleet: bool = False) -> list[Fitted]:
+def columns(
+    width: int, by: GroupBy, latency: str, *, fleet: bool = False, census: bool = True
+) -> list[Fitted]:
     """Those that fit into `width` columns of the screen, gaps of one between.
 
     `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the
     latency of a charge.
     """
-    chosen = columns_of(by, fleet=fleet)
+    chosen = columns_of(by, fleet=fleet, census=census)
     while len(chosen) > 2 and sum(_least(c, width) for c in chosen) + _GAP * (len(chosen) - 1) > width:
         chosen.remove(min(chosen, key=lambda c: c.worth))
     widths = _widths(chosen, width)

@@ -93,7 +93,9 @@ class KeyedApp(App[None]):
     def action_sort_by(self, sort: str) -> None:
         """Also by a column that has no room on the screen: the title says by which."""
         fleet = self.shown is not None and self.shown.hosts is not None
-        if any(column.sort == sort for column in columns_of(self.view.by, fleet=fleet)):
+        census = self.shown is not None and self.shown.census is not None
+        chosen = columns_of(self.view.by, fleet=fleet, census=census)
+        if any(column.sort == sort for column in chosen):
             self.view = steering.sorted_by(self.view, SortKey(sort))
 
     def action_reverse(self) -> None:

@@ -22,7 +22,11 @@ def frame(
     """
     table = rows(snapshot, previous, view)
     fitted = partial(
-        columns.columns, by=view.by, latency=latency_shown(snapshot), fleet=snapshot.hosts is not None
+        columns.columns,
+        by=view.by,
+        latency=latency_shown(snapshot),
+        fleet=snapshot.hosts is not None,
+        census=snapshot.census is not None,
     )
     chosen = fitted(width or _LEAST_TABLE)
     if width is None:
