@@ -37,7 +37,8 @@ def open_keeper(options: argparse.Namespace) -> Iterator[Keeper | Absent]:
     """What takes the censuses that `--census` asks for, while it is entered. All is loaded before, so that
     privileges can be given up in between; where it cannot be, Snapshots have no account and say why.
 
-    To be opened when nothing else is being compiled, nor drawn: the compiler has the process to itself.
+    To be opened when nothing else is being compiled, nor drawn: the compiler has the process to itself; and
+    before the tracer, which would count meanwhile. What refuses both the tracer tells.
     """
     with ExitStack() as stack:
         yield (

@@ -150,8 +150,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
         ]
         if options.program_stats:
             stack.enter_context(counting())
-        tracer = stack.enter_context(open_tracer(options))
         keeper = stack.enter_context(open_keeper(options))
+        tracer = stack.enter_context(open_tracer(options))
         keep_only(_KEPT[:1] + _KEPT[2:] if version(tracer.plan.release) >= (5, 8) else _KEPT[1:])
         stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
         keeper.wait_for_first()

@@ -150,7 +150,7 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
 def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
     """What makes the Snapshots: a tracer here, or a Prometheus server."""
     if options.prometheus is None:
-        with open_tracer(options) as tracer, open_keeper(options) as keeper, keeper:
+        with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
 
             def counted() -> Snapshot:
                 keeper.wait_for_first()
