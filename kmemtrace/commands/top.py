@@ -52,6 +52,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar=DURATION,
         help=f"time between frames (default: {_DEFAULT_INTERVAL:g}s, of a Prometheus server {_SCRAPE:g}s)",
     )
+    _add_view_arguments(parser)
+    parser.add_argument(
+        "--prometheus",
+        metavar="URL",
+        help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
+    )
+    add_tracer_arguments(parser)
+    add_census_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort",
         choices=[k.value for k in SortKey],
@@ -70,15 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="WHAT",
         help="what a row is: %(choices)s (default: %(default)s)",
     )
-    parser.add_argument(
-        "--prometheus",
-        metavar="URL",
-        help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
-    )
     parser.add_argument("--dead", action="store_true", help="only removed cgroups that hold pages")
-    add_tracer_arguments(parser)
-    add_census_argument(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
@@ -153,8 +157,9 @@ def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
         with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
 
             def counted() -> Snapshot:
-                keeper.wait_for_first()
-                return keeper.joined(tracer.snapshot())
+                snapshot = tracer.snapshot()
+                keeper.wait_for_first()  # now, so that it was counted for no longer than was asked
+                return keeper.joined(snapshot)
 
             yield counted
         return
