@@ -13,7 +13,7 @@ from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
-from kmemtrace.commands.audit import open_censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.commands.watch import Watch, tell_interruption

@@ -9,7 +9,7 @@ from dataclasses import replace
 from kmemtrace.census.census import Censor
 from kmemtrace.cgroups.workload import WorkloadCgroup
 from kmemtrace.errors import CannotError
-from kmemtrace.model.account import Counted
+from kmemtrace.model.census import Counted
 from kmemtrace.model.verification import AccountReading
 
 OpenCensor = Callable[[], AbstractContextManager[Censor]]

@@ -11,9 +11,9 @@ import pytest
 
 from kmemtrace.census.census import Censor
 from kmemtrace.cgroups.workload import WorkloadCgroup
-from kmemtrace.commands.audit import open_censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.session import make_tracer
-from kmemtrace.model.account import Census
+from kmemtrace.model.census import Census
 from kmemtrace.model.enums import Loss
 from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report.verification import report

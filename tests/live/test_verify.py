@@ -21,7 +21,7 @@ import pytest
 from kmemtrace.cgroups.left_behind import clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.workload import workload_cgroup
-from kmemtrace.commands.audit import open_censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.tracer.tracer import Tracer

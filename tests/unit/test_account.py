@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from kmemtrace.model.account import Account, Counted
+from kmemtrace.model.account import Account
+from kmemtrace.model.census import Counted
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
 from kmemtrace.verification.account import account_of
