@@ -22,9 +22,9 @@ def add_census_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--census",
         type=_interval,
-        metavar=DURATION,
-        help="how often to read all of the machine's kernel memory, to tell what each cgroup's is made of; "
-        f"or off (default: every {LEAST_SECONDS:g}s, less often where that would take 1%% of a CPU)",
+        metavar=f"{DURATION}|{_OFF}",
+        help="how often to read all of the machine's kernel memory, to tell what each cgroup's is made of "
+        f"(default: every {LEAST_SECONDS:g}s, less often where that would take 1%% of a CPU)",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kmemtrace.commands.arguments import GRAMMAR
 from kmemtrace.commands.censuses import add_census_argument, open_keeper
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
@@ -44,7 +45,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
         "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
         "again.",
-        epilog="example:\n  sudo kmemtrace export --web.listen-address :9796 --web.config.file web.yml",
+        epilog=f"{GRAMMAR}\n\nexample:\n"
+        "  sudo kmemtrace export --web.listen-address :9796 --web.config.file web.yml",
     )
     _add_web_arguments(parser)
     parser.add_argument(
