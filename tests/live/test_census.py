@@ -218,7 +218,9 @@ def test_what_was_charged_before_the_start_is_in_the_first_frame(
     assert known.kernel_bytes is not None
     assert "account" not in frame["unseen"]
     told = row["account"]
-    assert told["kernel_bytes"] == pytest.approx(known.kernel_bytes, rel=0.01)
+    # What the CPUs keep charged ahead for it comes and goes: 64 pages each, of 500 in all.
+    used = known.kernel_bytes - known.ahead_bytes
+    assert told["kernel_bytes"] - told["stock_bytes"] == pytest.approx(used, rel=0.01)
     assert {c["cache"]: c["objects"] for c in told["caches"]}["shmem_inode_cache"] >= 2003
     assert abs(told["unexplained_bytes"]) <= 0.01 * told["kernel_bytes"]
     assert row["held_bytes"] < 0.01 * told["kernel_bytes"], "as little was charged since"
