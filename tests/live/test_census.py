@@ -214,13 +214,15 @@ def test_what_was_charged_before_the_start_is_in_the_first_frame(
     with held_in(folder, make_files):
         known = account_of(censor, folder)
         frame, row = frame_of(folder)
+        after = account_of(censor, folder)
         remove_files()
     assert known.kernel_bytes is not None
+    assert after.kernel_bytes is not None
     assert "account" not in frame["unseen"]
     told = row["account"]
-    # What the CPUs keep charged ahead for it comes and goes: 64 pages each, of 500 in all.
-    used = known.kernel_bytes - known.ahead_bytes
-    assert told["kernel_bytes"] - told["stock_bytes"] == pytest.approx(used, rel=0.01)
+    # Meanwhile it falls: what the CPUs had charged ahead is given back, and what is freed late is freed.
+    least, most = sorted((known.kernel_bytes, after.kernel_bytes))
+    assert 0.99 * least <= told["kernel_bytes"] <= 1.01 * most
     assert {c["cache"]: c["objects"] for c in told["caches"]}["shmem_inode_cache"] >= 2003
     assert abs(told["unexplained_bytes"]) <= 0.01 * told["kernel_bytes"]
     assert row["held_bytes"] < 0.01 * told["kernel_bytes"], "as little was charged since"
