@@ -26,17 +26,25 @@ PIPES = (
 )  # fmt: skip
 
 
-def verify(*options: str, command: list[str]) -> tuple[int, dict[str, Any]]:
-    """Exit status and the JSON report."""
-    done = subprocess.run(
-        [sys.executable, "-m", "kmemtrace", "verify", "--json", *options, "--", *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.stderr in ("", "working\n")
-    return done.returncode, json.loads(done.stdout)
+_ATTEMPTS = 5
+
+
+def verify(*options: str, command: list[str], attempts: int = _ATTEMPTS) -> tuple[int, dict[str, Any]]:
+    """Exit status and the JSON report. Again where the kernel happened to skip a program and nothing settled
+    what that hid, which leaves no verdict and is not what is tested here."""
+    for _ in range(attempts):
+        done = subprocess.run(
+            [sys.executable, "-m", "kmemtrace", "verify", "--json", *options, "--", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert done.stderr in ("", "working\n")
+        report = json.loads(done.stdout)
+        if report["missed_events"] == report["settled_events"]:
+            break
+    return done.returncode, report
 
 
 @pytest.mark.usefixtures("_able")
@@ -91,7 +99,7 @@ def test_what_leaves_the_cgroup_is_named_and_followed() -> None:
 
 @pytest.mark.usefixtures("_able")
 def test_with_too_little_room_it_is_inconclusive() -> None:
-    status, report = verify("--max-pages=64", command=[sys.executable, "-c", PIPES])
+    status, report = verify("--max-pages=64", command=[sys.executable, "-c", PIPES], attempts=1)
     assert (status, report["verdict"]) == (3, "inconclusive")
     assert report["mismatches"] == []
     assert report["missed_events"] >= PAGES // 2
@@ -103,7 +111,7 @@ def test_pages_that_were_lost_are_told(kernel: Kernel, tier: str) -> None:
     alone, which nothing explains: no verdict then. Where the kernel has no figure for kernel memory, the
     counter is held against all its parts."""
     command = [sys.executable, "-m", "tests.faults.losing", os.environ[FOLDER], str(LOST // 7)]
-    status, report = verify(f"--tier={tier}", command=command)
+    status, report = verify(f"--tier={tier}", command=command, attempts=1)
     counted = report["counter"].get("kernel")
     assert report["charged_pages"] == sum(report[f"{what}_pages"] for what in ("uncharged", "lost", "held"))
     found = {m["class"] for m in report["mismatches"]}
@@ -128,7 +136,7 @@ def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
     cgroup nothing is followed: what its page takes from the command's was never charged there."""
     other, junit = new_cgroup("verify-other"), tmp_path / "kmem.xml"
     command = [sys.executable, "-m", "tests.faults.broken", os.environ[FOLDER], str(other)]
-    status, report = verify(f"--junit={junit}", command=command)
+    status, report = verify(f"--junit={junit}", command=command, attempts=1)
     other.rmdir()
     assert (status, report["verdict"]) == (1, "mismatch")
     found = {m["class"]: m for m in report["mismatches"]}
