@@ -1,6 +1,7 @@
 """Reads kernel memory through BPF copies into an array that is mapped here: some 25 ns for 64 bytes."""
 
 import mmap
+from contextlib import suppress
 from typing import Self
 
 import numpy as np
@@ -68,7 +69,8 @@ class KernelMemory:
     def close(self) -> None:
         del self._copies, self._addresses
         for one in self._maps:
-            one.close()
+            with suppress(BufferError):  # an error's traceback may hold a view: it goes with that
+                one.close()
         self._programs.close()
 
     def __enter__(self) -> Self:

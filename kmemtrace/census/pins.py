@@ -31,6 +31,8 @@ def read_pins(
     memory: KernelMemory, page: PageLayout, layout: PinLayout, start: int, frames: int, memcgs: Words
 ) -> dict[int, tuple[Pin, ...]]:
     """By struct mem_cgroup, most bytes first. `memcgs`: those asked about."""
+    if not len(memcgs):
+        return {}
     found = _pages_of(memory, page, layout, start, frames, np.sort(memcgs))
     sums: dict[int, dict[tuple[PinKind, int], int]] = defaultdict(lambda: defaultdict(int))
     for memcg, mapping, swap_backed, pages in zip(
@@ -52,7 +54,7 @@ def _pages_of(
     address = start
     for pages in page_maps(memory, page, start, frames):
         owners = word_at(pages, page.owner)
-        place = np.searchsorted(memcgs, owners).clip(max=max(0, len(memcgs) - 1))
+        place = np.searchsorted(memcgs, owners).clip(max=len(memcgs) - 1)
         at = np.flatnonzero((owners != 0) & (memcgs[place] == owners))
         mine = pages[at]
         at = at[~is_charged(mine, page) & ~is_slab(mine, page)]
