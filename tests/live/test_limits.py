@@ -19,6 +19,9 @@ from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.tracer import Tracer
 from tests.unit.test_console import COMMAND, shell
 
+# Each starts a Python of its own, twenty times for each tier: half an hour in an emulated guest.
+pytestmark = pytest.mark.own_tracer
+
 MakeCgroup = Callable[[str], Path]
 
 TOP, CHECK = "top --once --duration 0.1", "check"
@@ -96,7 +99,6 @@ def test_no_more_threads() -> None:
     refused(done, "top", "No more threads", "pids.max")
 
 
-@pytest.mark.own_tracer
 @pytest.mark.parametrize("command", [TRACED, "verify -- true", "audit --json"])
 def test_a_working_directory_that_was_removed(command: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
@@ -107,7 +109,6 @@ def test_a_working_directory_that_was_removed(command: str, tmp_path: Path) -> N
     assert done.stdout
 
 
-@pytest.mark.own_tracer
 def test_nowhere_to_put_a_temporary_file(tmp_path: Path) -> None:
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare here, to mount with")
@@ -136,7 +137,6 @@ def test_what_the_verifier_refuses_is_told_with_its_words() -> None:
         loading.load(UNINITIALISED, loading.RAW_TRACEPOINT, "wrong")
 
 
-@pytest.mark.own_tracer
 def test_what_the_compiler_refuses_is_told_with_its_words() -> None:
     with pytest.raises(CompilerError, match=r"could not compile .*: unknown type name 'this'") as told:
         Programs("this is no C", {}, {"KMEMTRACE_KERNEL_VERSION": "KERNEL_VERSION(6,1,0)"})
@@ -145,7 +145,6 @@ def test_what_the_compiler_refuses_is_told_with_its_words() -> None:
     log.unlink()
 
 
-@pytest.mark.own_tracer
 def test_a_map_that_there_is_no_memory_for_is_told_as_that() -> None:
     text = "struct large { char bytes[1 << 20]; };\nBPF_ARRAY(huge, struct large, 1 << 24);"  # 16 TB
     with pytest.raises(CompilerError, match=r"refuses the BPF map huge \(Cannot allocate memory\)"):
