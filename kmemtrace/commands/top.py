@@ -121,7 +121,7 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
 
 def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
     """A frame each interval, until the time is up, or a signal comes, or nobody reads on."""
-    with contextlib.suppress(KeyboardInterrupt), _source(options) as source:
+    with contextlib.suppress(KeyboardInterrupt), _source(options, patient=False) as source:
         previous = _before(source, options)
         # Not entered: a signal unwinds, also while a reader that does not read is waited for.
         for _ in Watch().ticks(options.interval, options.duration):
@@ -151,14 +151,16 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
 
 
 @contextlib.contextmanager
-def _source(options: argparse.Namespace) -> Iterator[Callable[[], Snapshot]]:
-    """What makes the Snapshots: a tracer here, or a Prometheus server."""
+def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[Callable[[], Snapshot]]:
+    """What makes the Snapshots: a tracer here, or a Prometheus server. `patient`: the first ones wait for a
+    census, which frames that come at their times cannot."""
     if options.prometheus is None:
         with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
 
             def counted() -> Snapshot:
                 snapshot = tracer.snapshot()
-                keeper.wait_for_first()  # now, so that it was counted for no longer than was asked
+                if patient:  # now, so that it was counted for no longer than was asked
+                    keeper.wait_for_first()
                 return keeper.joined(snapshot)
 
             yield counted
