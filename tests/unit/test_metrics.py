@@ -14,7 +14,7 @@ from kmemtrace.exporter.series import MOST_BYTES, OTHER, Selection
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Snapshot
 from kmemtrace.tui.summary import lost_words
-from tests.sample import CONTAINER, NGINX, busy, mismatch
+from tests.sample import CONTAINER, NGINX, busy, counted, mismatch
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
@@ -27,12 +27,13 @@ def told(snapshot: Snapshot, most: int = 10, runs: tuple[ProgramRuns, ...] | Non
 def everything() -> Told:
     """Of a tier that sees all, asked for all."""
     charged = [
-        dataclasses.replace(c, latency={**c.latency, "charge": Histogram.of([900])}) for c in busy().cgroups
+        dataclasses.replace(c, latency={**c.latency, "charge": Histogram.of([900])})
+        for c in counted().cgroups
     ]
     allocations = (Allocations(False, 0, Histogram.of([300])),)
     unseen = {"counter_drift": "verify only"}
     snapshot = dataclasses.replace(
-        busy(), cgroups=tuple(charged), allocations=allocations, unseen=unseen, mismatches=(mismatch(),)
+        counted(), cgroups=tuple(charged), allocations=allocations, unseen=unseen, mismatches=(mismatch(),)
     )
     return told(snapshot, runs=(ProgramRuns("page_alloc", 17, 0.25),))
 
