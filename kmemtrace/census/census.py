@@ -24,6 +24,7 @@ from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.judged import page_map
 from kmemtrace.model.audit import STOCK
 from kmemtrace.model.census import Census, Counted, Removed
 from kmemtrace.model.enums import CgroupState
@@ -59,7 +60,7 @@ class Censor:
         self._facts, self._frames, self._hierarchy = facts, page_frames, hierarchy
         self._memory = KernelMemory(facts.release)
         try:
-            self._page_map = _page_map(self._memory, facts)
+            self._page_map = _page_map(self._memory, facts, page_frames)
         except CannotError:
             self._memory.close()
             raise
@@ -199,11 +200,13 @@ def _own(memcgs: Memcgs, counts: Words | None) -> NDArray[np.int64] | None:
     return own
 
 
-def _page_map(memory: KernelMemory, facts: Facts) -> int:
-    """Where struct page 0 is: by its symbol, else from any of them, as kernel/judged.py says."""
+def _page_map(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
+    """Where struct page 0 is: by its symbol, else from any of them, where page_map() lets us."""
     base = facts.symbol("vmemmap_base")
     stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
-    if base is not None:
+    if not page_map(facts, page_frames):
+        found = 0
+    elif base is not None:
         found = memory.word(base)
     elif stack is not None and pages is not None:
         found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -_ALIGNED

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kmemtrace.kernel.layout import kernel_version
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import program_text
@@ -34,13 +35,11 @@ class KernelMemory:
 
     def __init__(self, release: str) -> None:
         """`release`: as uname -r gives it. Raises CannotError where BPF cannot be had."""
-        numbers = [*release.partition("-")[0].split("."), "0", "0"][:3]
-        version = ",".join(n if n.isdigit() else "0" for n in numbers)
         self._programs = Programs(
             program_text(SOURCE),
             {},
-            {
-                "KMEMTRACE_KERNEL_VERSION": f"KERNEL_VERSION({version})",
+            kernel_version(release)
+            | {
                 "CENSUS_BYTES": COPY,
                 "CENSUS_ADDRESSES": _ADDRESSES,
                 "CENSUS_GATHERED": GATHERED,

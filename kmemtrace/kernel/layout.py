@@ -37,6 +37,13 @@ _PAGE_TYPE = PageMark("page_type", 4, 0xF0000200, 0xF0000000, "mem_cgroup", owne
 _MAPCOUNT = PageMark("_mapcount", 4, 0xFFFFFFFF, 0xFFFFFE00, "mem_cgroup", owner_is_objcg=False)
 
 
+def kernel_version(release: str) -> Defines:
+    """What the header tree wants to know of the kernel, whose release is as uname -r gives it."""
+    numbers = [*release.partition("-")[0].split("."), "0", "0"][:3]
+    version = ",".join(n if n.isdigit() else "0" for n in numbers)
+    return {"KMEMTRACE_KERNEL_VERSION": f"KERNEL_VERSION({version})"}
+
+
 def page_mark(facts: Facts) -> PageMark:
     if facts.offset("page", "memcg_data") is not None:
         return _MEMCG_DATA_5_11 if version(facts.release) < (5, 13) else _MEMCG_DATA

@@ -19,7 +19,7 @@ from kmemtrace.kernel import hooks
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.facts import highest_page_frame, version
 from kmemtrace.kernel.hooks import Hook
-from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.layout import Defines, kernel_version
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
@@ -444,10 +444,8 @@ def _sees(plan: Plan) -> Sees:
 
 
 def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, sweeps: bool) -> Defines:
-    numbers = [*platform.release().split("-")[0].split("."), "0", "0"][:3]
-    release = ",".join(n if n.isdigit() else "0" for n in numbers)
     constants: Defines = {
-        "KMEMTRACE_KERNEL_VERSION": f"KERNEL_VERSION({release})",
+        **kernel_version(platform.release()),
         "MEMORY_HIERARCHY": hierarchy.hierarchy_id,
     }
     if hierarchy.version == 1:
