@@ -29,28 +29,23 @@ static __always_inline void allocated_nothing(u32 order)
  * mm_page_alloc(page, order, gfp, migratetype): the charge is inside the
  * allocator, so the mark is already readable here.
  *
- * An allocation that is not accounted leaves at once, although it could tell
+ * An allocation that is not accounted has left by now, although it could tell
  * that the page's record is open by mistake: to look cost every allocation
  * 17 to 20 ns, for the filter is seldom in the CPU's caches by then. The sweep
  * finds such a record at the next snapshot.
  */
-int page_alloc(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void allocated(void *ctx, u64 page, u32 order)
 {
-	u64 page = ctx->args[0];
-	u32 order = ctx->args[1];
-
-	if (!(ctx->args[2] & GFP_ACCOUNT))
-		return 0;
 	if (!page) {
 		allocated_nothing(order);
-		return 0;
+		return;
 	}
 	if (order > MAX_ORDER)
-		return 0;
+		return;
 	if (is_tracked(page)) {
 #ifdef WITH_CHARGE
 		if (is_charged(page))
-			return 0; /* its charge opened the record just now */
+			return; /* its charge opened the record just now */
 #endif
 		end_charge(ctx, page, order, END_HEALED); /* its free was missed */
 	}
@@ -60,8 +55,36 @@ int page_alloc(struct bpf_raw_tracepoint_args *ctx)
 	else
 		judge_unmarked(ctx, page, order);
 #endif
+}
+
+#ifdef CLASSIC_ALLOC
+/* The record of the classic tracepoint, whose program is not preempted from 7.0 on, as a raw one's
+ * is (kmemtrace/kernel/preemption.py). */
+struct alloc_record {
+	u64 common;
+	u64 frame; /* all ones: no page */
+	u32 order;
+	u64 gfp;
+};
+
+int page_alloc(struct alloc_record *ctx)
+{
+	u64 frame = ctx->frame;
+
+	if (!(ctx->gfp & GFP_ACCOUNT))
+		return 0;
+	allocated(ctx, ~frame ? read_u64(PAGE_MAP_AT) + (frame << STRUCT_PAGE_SHIFT) : 0,
+		  ctx->order);
 	return 0;
 }
+#else
+int page_alloc(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (ctx->args[2] & GFP_ACCOUNT)
+		allocated(ctx, ctx->args[0], ctx->args[1]);
+	return 0;
+}
+#endif
 
 /*
  * mm_page_free(page, order): stands at the top of free_pages_prepare, which

@@ -74,8 +74,9 @@ def make_tracer(
     sites: bool = True,
     alloc_latency: bool = False,
     departures: bool = False,
+    steady: bool = False,
 ) -> Iterator[Tracer]:
-    """Raises CannotError or UsageError before anything is loaded."""
+    """With what make_plan() takes. Raises CannotError or UsageError before anything is loaded."""
     require_able(max_pages)
     hierarchy = memory_hierarchy()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
@@ -83,7 +84,12 @@ def make_tracer(
             facts = RunningKernel(btf)
             frames = highest_page_frame()
             plan = make_plan(
-                facts, tier, alloc_latency=alloc_latency, departures=departures, page_frames=frames
+                facts,
+                tier,
+                alloc_latency=alloc_latency,
+                departures=departures,
+                steady=steady,
+                page_frames=frames,
             )
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)

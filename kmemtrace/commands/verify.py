@@ -127,7 +127,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> Verification:
     verifier = Verifier(
-        functools.partial(make_tracer, tier=_tier(options), max_pages=options.max_pages),
+        functools.partial(make_tracer, tier=_tier(options), max_pages=options.max_pages, steady=True),
         open_censor,
         options.drain,
         progress,

@@ -14,9 +14,12 @@ from kmemtrace.kernel.loading import FENTRY, load
 from kmemtrace.kernel.syscall import bpf, perf_event_open
 
 KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 15, 17, 28
 _PERF_EVENT_LINK, _PERF_EVENT_ENABLE = 41, 0x2400
+_TYPE_TRACEPOINT = 2
+"""PERF_TYPE_TRACEPOINT."""
 _KPROBE_MISSED_AT = 48
 """Offset of perf_event.kprobe.missed in struct bpf_link_info, since 6.7 (3acf8ace6823)."""
 _RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -102,16 +105,16 @@ def attach(program: int, tracepoint: bytes | None = None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class KprobeLink:
-    """A program on a kprobe; both descriptors have to stay open."""
+class PerfLink:
+    """A program on the perf event of a kprobe or classic tracepoint; both descriptors have to stay open."""
 
     link: int
     event: int
 
     def missed(self) -> int | None:
-        """How often the kprobe was hit and skipped, because an interrupt hit it while the program of another
-        one ran. The kernel counts that for the probe, not for the program; None before 6.7, which does not
-        tell it."""
+        """Of a kprobe: how often it was hit and skipped, because an interrupt hit it while the program of
+        another one ran. The kernel counts that for the probe, not for the program; None before 6.7, which
+        does not tell it."""
         buffer = ctypes.create_string_buffer(256)
         asked = _Info(fd=self.link, length=len(buffer), info=ctypes.addressof(buffer))
         if bpf(_OBJ_GET_INFO_BY_FD, asked) < 0 or asked.length < _KPROBE_MISSED_AT + 8:
@@ -123,26 +126,41 @@ class KprobeLink:
         os.close(self.event)
 
 
-def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> KprobeLink:
+def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> PerfLink:
     """By a BPF link, as kernels from 5.15 on can (b89fbfbb854c). Raises OSError."""
     name = ctypes.create_string_buffer(function)
-    event = perf_event_open(
-        _PerfEvent(
-            type=int(KPROBE_PMU.read_text(encoding="ascii")),
-            size=ctypes.sizeof(_PerfEvent),
-            config=int(at_return),
-            sample_period=1,
-            wakeup_events=1,
-            function=ctypes.addressof(name),
-        )
+    kind = int(KPROBE_PMU.read_text(encoding="ascii"))
+    return _attach_perf(
+        program, _PerfEvent(type=kind, config=int(at_return), function=ctypes.addressof(name))
     )
+
+
+def attach_tracepoint(program: int, number: int) -> PerfLink:
+    """To the classic tracepoint of this number, on all CPUs (5.15 and later). Raises OSError."""
+    return _attach_perf(program, _PerfEvent(type=_TYPE_TRACEPOINT, config=number))
+
+
+def tracepoint_number(group: str, name: str) -> int | None:
+    """Of a classic tracepoint; None where it has none, or tracefs is not mounted."""
+    for root in _TRACEFS:
+        try:
+            return int((root / "events" / group / name / "id").read_text(encoding="ascii"))
+        except OSError:
+            continue
+    return None
+
+
+def _attach_perf(program: int, wanted: _PerfEvent) -> PerfLink:
+    wanted.size = ctypes.sizeof(_PerfEvent)
+    wanted.sample_period = wanted.wakeup_events = 1
+    event = perf_event_open(wanted)
     if event < 0:
         raise OSError(-event, os.strerror(-event))
     link = bpf(_LINK_CREATE, _Link(prog_fd=program, target_fd=event, attach_type=_PERF_EVENT_LINK))
     if link < 0:
         os.close(event)
         raise OSError(-link, os.strerror(-link))
-    made = KprobeLink(link, event)
+    made = PerfLink(link, event)
     try:
         fcntl.ioctl(event, _PERF_EVENT_ENABLE, 0)
     except OSError:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal
+from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal, tracepoint_number
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
@@ -28,6 +28,9 @@ class Facts(Protocol):
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         """Types of a tracepoint's raw arguments."""
+
+    def tracepoint_number(self, group: str, name: str) -> int | None:
+        """By which a classic tracepoint is attached to."""
 
     def function(self, name: str) -> tuple[str, ...] | None:
         """Types of a function's parameters."""
@@ -72,6 +75,9 @@ class RunningKernel:
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return _types(self._btf.tracepoint(name))
+
+    def tracepoint_number(self, group: str, name: str) -> int | None:
+        return tracepoint_number(group, name)
 
     def function(self, name: str) -> tuple[str, ...] | None:
         return _types(self._btf.function(name))

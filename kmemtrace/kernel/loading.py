@@ -22,6 +22,7 @@ class Kind:
 
 
 KPROBE = Kind(2)
+TRACEPOINT = Kind(5)
 RAW_TRACEPOINT = Kind(17)
 FENTRY = Kind(26, 24, of_function=True)
 FEXIT = Kind(26, 25, of_function=True)

@@ -10,6 +10,7 @@ from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
 from kmemtrace.kernel.judged import judged_defines, page_map, unjudged
 from kmemtrace.kernel.layout import Defines, defines
+from kmemtrace.kernel.preemption import classic_alloc, raw_programs_are_preempted
 from kmemtrace.model.enums import MismatchClass, Tier
 
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
@@ -43,6 +44,7 @@ class Attachment(StrEnum):
     """How a program is attached to its hook."""
 
     RAW_TRACEPOINT = "raw tracepoint"
+    TRACEPOINT = "tracepoint"
     FENTRY = "fentry"
     FEXIT = "fexit"
     KPROBE = "kprobe"
@@ -55,8 +57,8 @@ class Probe:
 
     hook: Hook
     attachment: Attachment
-    function_id: int = 0
-    """BTF id of the function, for fentry and fexit."""
+    number: int = 0
+    """What it is attached to: the function's BTF id, for fentry and fexit; a classic tracepoint's number."""
 
 
 # In the order of attaching: what opens a record comes last, or a page charged and freed in between
@@ -98,6 +100,8 @@ class Plan:
     """By name of the BPF function, in the order of attaching."""
     defines: Defines
     refusal: str | None
+    misses_tasks: bool
+    """Whether tasks' allocations can be missed too, and not interrupts' alone, which are charged to nobody."""
 
     @property
     def unseen(self) -> dict[str, str]:
@@ -124,10 +128,12 @@ def make_plan(
     *,
     alloc_latency: bool = False,
     departures: bool = False,
+    steady: bool = False,
     page_frames: int = 1,
 ) -> Plan:
     """The best tier that this kernel allows, or the `forced` one. `page_frames`: one more than the
-    highest of the machine. With `departures` it is also seen where the processes go that we started.
+    highest of the machine. With `departures` it is also seen where the processes go that we started; with
+    `steady` as few allocations are missed as can be, at whatever cost.
 
     Raises CannotError when the forced tier is not to be had.
     """
@@ -149,18 +155,22 @@ def make_plan(
     programs = _programs(hooks, alloc, tier, facts)
     if not departures:
         programs.pop(_TRACEPOINTS[Event.TASK_BORN], None)
-    refusal, why = _refusal(hooks), unjudged(facts, tier, hooks, page_frames)
     constants: Defines = {}
+    if steady and "page_alloc" in programs:
+        constants = _steady(programs, facts, page_frames)
+    refusal, why = _refusal(hooks), unjudged(facts, tier, hooks, page_frames)
     if refusal is None:
         try:
-            constants = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
+            constants |= defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
             constants |= judged_defines(why) | page_map(facts, page_frames)
             if departures and all(name in constants for name in _FOR_DEPARTURES):
                 constants["WITH_DEPARTURES"] = 1
         except CannotError as error:
             refusal = str(error)
-    tier_or_none = None if refusal else tier
-    return Plan(facts.release, tier_or_none, hooks, alloc, unprobed, why, programs, constants, refusal)
+    tier_or_none, preempted = None if refusal else tier, raw_programs_are_preempted(facts)
+    return Plan(
+        facts.release, tier_or_none, hooks, alloc, unprobed, why, programs, constants, refusal, preempted
+    )
 
 
 def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
@@ -211,6 +221,17 @@ def _programs(
             add(f"{name}_entry", hook, _ENTRY[tier])
     add("page_alloc", hooks[Event.ALLOC], Attachment.RAW_TRACEPOINT)
     return programs
+
+
+def _steady(programs: dict[str, Probe], facts: Facts, page_frames: int) -> Defines:
+    """Has allocations be seen by a program that is not preempted, where another would be."""
+    classic = classic_alloc(facts, page_frames)
+    if classic is None:
+        return {}
+    number, constants = classic
+    raw = programs["page_alloc"]
+    programs["page_alloc"] = Probe(raw.hook, Attachment.TRACEPOINT, number)
+    return constants
 
 
 def _tier_defines(tier: Tier, programs: Mapping[str, Probe]) -> Defines:

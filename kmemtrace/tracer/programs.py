@@ -9,7 +9,7 @@ from typing import Any
 
 from kmemtrace.foreign import libbcc
 from kmemtrace.kernel import loading
-from kmemtrace.kernel.attaching import KprobeLink, attach, attach_kprobe
+from kmemtrace.kernel.attaching import PerfLink, attach, attach_kprobe, attach_tracepoint
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Attachment, Probe
@@ -21,6 +21,7 @@ from kmemtrace.tracer.sources import probes_folder
 
 _KINDS = {
     Attachment.RAW_TRACEPOINT: loading.RAW_TRACEPOINT,
+    Attachment.TRACEPOINT: loading.TRACEPOINT,
     Attachment.KPROBE: loading.KPROBE,
     Attachment.KRETPROBE: loading.KPROBE,
     Attachment.FENTRY: loading.FENTRY,
@@ -48,7 +49,7 @@ class Programs:
             self._bpf: Any = self._bcc.BPF(text=text.encode(), cflags=flags)
         self._probes = probes
         self._links: list[int] = []
-        self._kprobes: dict[str, KprobeLink] = {}
+        self._perf_links: dict[str, PerfLink] = {}
         self._fds: dict[str, int] = {}
 
     def attach(self) -> float:
@@ -74,6 +75,8 @@ class Programs:
         match probe.attachment:
             case Attachment.RAW_TRACEPOINT:
                 self._links.append(attach(self.fd(name), hook))
+            case Attachment.TRACEPOINT:
+                self._perf_links[name] = attach_tracepoint(self.fd(name), probe.number)
             case Attachment.KPROBE | Attachment.KRETPROBE:
                 self._attach_kprobe(name, hook, at_return=probe.attachment is Attachment.KRETPROBE)
             case Attachment.FENTRY | Attachment.FEXIT:
@@ -81,7 +84,7 @@ class Programs:
 
     def _attach_kprobe(self, name: str, hook: bytes, *, at_return: bool) -> None:
         try:
-            self._kprobes[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
+            self._perf_links[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
         except OSError as error:  # before 5.15
             function, attach_by_bcc = name.encode(), self._bpf.attach_kprobe
             # BCC closes what it thinks that it loaded.
@@ -98,7 +101,7 @@ class Programs:
         kprobe; None where the kernel does not tell."""
         if self._probes[name].attachment not in _KPROBES:
             return 0
-        link = self._kprobes.get(name)
+        link = self._perf_links.get(name)
         return None if link is None else link.missed()
 
     def fd(self, name: str) -> int:
@@ -117,7 +120,7 @@ class Programs:
         if probe is None:
             return loading.load(code, loading.RAW_TRACEPOINT, name)
         kind = _KINDS[probe.attachment]
-        return loading.load(code, kind, name, probe.function_id if kind.of_function else 0)
+        return loading.load(code, kind, name, probe.number if kind.of_function else 0)
 
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
@@ -155,8 +158,8 @@ class Programs:
     def close(self) -> None:
         while self._links:
             os.close(self._links.pop())
-        while self._kprobes:
-            self._kprobes.popitem()[1].close()
+        while self._perf_links:
+            self._perf_links.popitem()[1].close()
         while self._fds:
             os.close(self._fds.popitem()[1])
         self._bpf.cleanup()

@@ -174,6 +174,7 @@ class _Account:
         before = tracer.snapshot()
         self._begin, self._waited = time.monotonic(), waited_seconds
         self._before, self._unsearched = before.losses, _unsearched(before)
+        self._misses_tasks = tracer.plan.misses_tasks
         self._reading: AccountReading | None = None
         self._read_at: Losses | None = None
 
@@ -191,7 +192,7 @@ class _Account:
         if reading is None or not reading.exact or self._read_at is None:
             return 0
         until = self._read_at if reading.pages_bytes else snapshot.losses
-        judged = MismatchClass.UNCHARGED_ALLOC.label not in snapshot.unseen
+        judged = self._misses_tasks and MismatchClass.UNCHARGED_ALLOC.label not in snapshot.unseen
         return _settleable(until, judged) - _settleable(self._before, judged)
 
     def close(self, snapshot: Snapshot, **found: Any) -> Verification:
@@ -214,8 +215,9 @@ def _missed(losses: Losses) -> int:
 
 
 def _settleable(losses: Losses, judges_allocations: bool) -> int:
-    """Of those, what an account tells of. Not allocations: one that nobody was charged for leaves nothing
-    behind. Nor what there was no room for: with --max-pages there is, and it is judged page by page."""
+    """Of those, what an account tells of. Not allocations that would have been judged: one that nobody was
+    charged for leaves nothing behind. Nor what there was no room for: with --max-pages there is, and it is
+    judged page by page."""
     missed = page_events_missed(losses)
     return missed - (losses.recursion_misses or {}).get("page_alloc", 0) if judges_allocations else missed
 

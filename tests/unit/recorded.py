@@ -58,6 +58,9 @@ _FIELDS: Mapping[tuple[str, str], int] = {
     ("page_counter", "usage"): 80,
     ("page_counter", "max"): 88,
     ("page_counter", "parent"): 96,
+    ("trace_event_raw_mm_page_alloc", "pfn"): 8,
+    ("trace_event_raw_mm_page_alloc", "order"): 16,
+    ("trace_event_raw_mm_page_alloc", "gfp_flags"): 24,
 }
 _OBJCG = {("page", "memcg_data"): 104, ("obj_cgroup", "memcg"): 112}
 _PAGE_TYPE = {("page", "page_type"): 120, ("page", "mem_cgroup"): 128}
@@ -82,9 +85,14 @@ class Recorded:
     refusals: Mapping[Tier, str] = field(default_factory=dict)
     symbols: Mapping[str, int] = field(default_factory=lambda: _SYMBOLS)
     machine: str = "x86_64"
+    numbers: Mapping[str, int] = field(default_factory=lambda: {"mm_page_alloc": 521})
+    """Of classic tracepoints, where tracefs is mounted."""
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         return self.tracepoints.get(name)
+
+    def tracepoint_number(self, group: str, name: str) -> int | None:  # noqa: ARG002
+        return self.numbers.get(name)
 
     def function(self, name: str) -> tuple[str, ...] | None:
         return self.functions.get(name)

@@ -1,6 +1,7 @@
 """The Plan and the layout constants, from recorded facts."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,31 @@ def test_where_processes_go_is_seen_on_request_alone() -> None:
     plan = make_plan(KERNELS["6.18"], departures=True)
     assert "task_born" in plan.programs
     assert plan.defines["WITH_DEPARTURES"] == 1
+
+
+@pytest.mark.parametrize(("kernel", "attachment"), [("6.18", "raw tracepoint"), ("7.2", "tracepoint")])
+def test_allocations_are_seen_by_a_program_that_is_not_preempted(kernel: str, attachment: str) -> None:
+    plan = make_plan(KERNELS[kernel], steady=True)
+    assert plan.attachments(Event.ALLOC) == [attachment]
+    assert ("CLASSIC_ALLOC" in plan.defines) == (attachment == "tracepoint")
+    assert plan.misses_tasks == (kernel == "7.2")
+    assert make_plan(KERNELS[kernel]).attachments(Event.ALLOC) == ["raw tracepoint"]
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"numbers": {}},
+        {"symbols": {"__per_cpu_offset": 1 << 20, "__preempt_count": 1 << 10}},
+        {"symbols": {"vmemmap_base": 1 << 21}},
+        {"fields": {**KERNELS["7.2"].fields, ("trace_event_raw_mm_page_alloc", "order"): 20}},
+    ],
+    ids=["no tracefs", "no struct pages", "no preempt_count", "another record"],
+)
+def test_what_the_classic_tracepoint_cannot_do_the_raw_one_does(lacking: dict[str, Any]) -> None:
+    plan = make_plan(dataclasses.replace(KERNELS["7.2"], **lacking), steady=True)
+    assert plan.attachments(Event.ALLOC) == ["raw tracepoint"]
+    assert "CLASSIC_ALLOC" not in plan.defines
 
 
 def test_what_opens_a_record_is_attached_last() -> None:

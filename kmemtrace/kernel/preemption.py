@@ -1,0 +1,36 @@
+"""Whether a task can lose its CPU in the middle of the program that sees allocations, and how it cannot.
+
+The kernel skips a program that is already running on the CPU. While none is preempted, that is so in an
+interrupt alone, and an interrupt's allocations are charged to nobody: nothing that is judged was missed. A
+task that is preempted within the program keeps it from all others on that CPU for a time slice.
+"""
+
+from kmemtrace.kernel.facts import Facts, version
+from kmemtrace.kernel.judged import page_map
+from kmemtrace.kernel.layout import Defines, preempt_count
+
+_RAW_SINCE = (7, 0)
+"""a46023d5616e and f7d327654b88: raw tracepoints no longer shut preemption out. Classic ones do still, in the
+kernel's perf_trace_*(); and are told the page frame's number, not its struct page."""
+
+_RECORD = (("pfn", 8), ("order", 16), ("gfp_flags", 24))
+"""Fields of the classic tracepoint's record, as the program reads them, and where."""
+
+
+def raw_programs_are_preempted(facts: Facts) -> bool:
+    """Those on raw tracepoints."""
+    return version(facts.release) >= _RAW_SINCE
+
+
+def classic_alloc(facts: Facts, page_frames: int) -> tuple[int, Defines] | None:
+    """The number of the classic tracepoint of allocations, and what its program needs to know; None where
+    raw programs are not preempted, or where it cannot do what the raw one does."""
+    number = facts.tracepoint_number("kmem", "mm_page_alloc")
+    record = [(name, facts.offset("trace_event_raw_mm_page_alloc", name)) for name, _ in _RECORD]
+    struct_pages = page_map(facts, page_frames)
+    if not raw_programs_are_preempted(facts) or number is None or tuple(record) != _RECORD:
+        return None
+    # Its context is no longer on the task's stack, which would tell an interrupt.
+    if "PAGE_MAP_AT" not in struct_pages or not preempt_count(facts):
+        return None
+    return number, struct_pages | {"CLASSIC_ALLOC": 1}
