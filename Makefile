@@ -60,7 +60,7 @@ pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 unit: RUN_PACKAGES :=
 unit: $(VENV)/.dev ## run the tests that need neither root nor packages
 	@$(AS_OWNER) env HYPOTHESIS_STORAGE_DIRECTORY=$(VENV)/hypothesis \
-		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/screen tests/web $(ARGS)
+		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/screen tests/web $(ARGS)
 
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks

@@ -75,23 +75,23 @@ class Chunks:
             return NO_AREAS
         links = [self._memory.links(int(head), _MOST_CHUNKS) for head in self._heads]
         chunks = np.unique(np.concatenate(links)) - np.uint64(self._layout.list)
-        found = [self._areas(int(chunk)) for chunk in chunks]
-        owners, sizes = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Areas(owners, sizes)
+        found = [read_areas(self._memory, self._layout, int(chunk)) for chunk in chunks]
+        return Areas(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
-    def _areas(self, chunk: int) -> tuple[Words, Words]:
-        memory, lay = self._memory, self._layout
-        vector, bounds = memory.word(chunk + lay.vector), memory.word(chunk + lay.bounds)
-        pages = memory.word(chunk + lay.pages) & 0xFFFFFFFF
-        if not vector or not 0 < pages <= _MOST_PAGES:
-            return NO_AREAS.owners, NO_AREAS.sizes
-        units = pages * lay.page_bytes // _UNIT
-        owners = _long(memory, vector, units * lay.entry_size).reshape(units, -1)[:, lay.entry_objcg // 8]
-        bits = np.unpackbits(_long(memory, bounds, units // 8 + 8).view("u1"), bitorder="little")
-        begins = np.flatnonzero(bits[: units + 1])
-        at = np.flatnonzero(owners)
-        ends = begins[np.searchsorted(begins, at, side="right").clip(max=len(begins) - 1)]
-        return owners[at], ((ends - at) * _UNIT).astype("u8")
+
+def read_areas(memory: KernelMemory, layout: PercpuLayout, chunk: int) -> tuple[Words, Words]:
+    """Owners and sizes of the charged areas of one chunk."""
+    vector, bounds = memory.word(chunk + layout.vector), memory.word(chunk + layout.bounds)
+    pages = memory.word(chunk + layout.pages) & 0xFFFFFFFF
+    if not vector or not 0 < pages <= _MOST_PAGES:
+        return NO_AREAS.owners, NO_AREAS.sizes
+    units = pages * layout.page_bytes // _UNIT
+    owners = _long(memory, vector, units * layout.entry_size).reshape(units, -1)[:, layout.entry_objcg // 8]
+    bits = np.unpackbits(_long(memory, bounds, units // 8 + 8).view("u1"), bitorder="little")
+    begins = np.flatnonzero(bits[: units + 1])
+    at = np.flatnonzero(owners)
+    ends = begins[np.searchsorted(begins, at, side="right").clip(max=len(begins) - 1)]
+    return owners[at], ((ends - at) * _UNIT).astype("u8")
 
 
 def _long(memory: KernelMemory, address: int, size: int) -> Words:

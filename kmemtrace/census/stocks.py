@@ -38,15 +38,19 @@ class Stocks:
         read."""
         if not len(self._addresses):
             return self._addresses, self._addresses
-        lay, addresses = self._layout, self._addresses
-        owners, amounts = [], []
-        for entry in range(lay.entries):
-            at = lay.bytes + entry * lay.bytes_size
-            read = self._memory.words(addresses, at & ~7) >> np.uint64(8 * (at % 8))
-            amounts.append(read & np.uint64((1 << 8 * lay.bytes_size) - 1))
-            owners.append(self._memory.words(addresses, lay.objcgs + 8 * entry))
-        objcgs, kept = np.concatenate(owners), np.concatenate(amounts)
-        return objcgs[objcgs != 0], kept[objcgs != 0]
+        return read_stocks(self._memory, self._layout, self._addresses)
+
+
+def read_stocks(memory: KernelMemory, layout: StockLayout, stocks: Words) -> tuple[Words, Words]:
+    """Owners and bytes of the stocks at these addresses."""
+    owners, amounts = [], []
+    for entry in range(layout.entries):
+        at = layout.bytes + entry * layout.bytes_size
+        read = memory.words(stocks, at & ~7) >> np.uint64(8 * (at % 8))
+        amounts.append(read & np.uint64((1 << 8 * layout.bytes_size) - 1))
+        owners.append(memory.words(stocks, layout.objcgs + 8 * entry))
+    objcgs, kept = np.concatenate(owners), np.concatenate(amounts)
+    return objcgs[objcgs != 0], kept[objcgs != 0]
 
 
 def _by_symbols(memory: KernelMemory, layout: StockLayout, facts: Facts) -> Words:

@@ -6,6 +6,7 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
+from kmemtrace.census.auditing import PAUSE_SECONDS, audited
 from kmemtrace.census.census import Censor
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import open_censor
@@ -13,13 +14,11 @@ from kmemtrace.commands.progress import progress
 from kmemtrace.commands.watch import Watch
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
-from kmemtrace.model.audit import READINGS, Audit, Outcome, audit
+from kmemtrace.model.audit import READINGS, Audit, Outcome
 from kmemtrace.model.census import Census
 from kmemtrace.model.enums import Confidence
 from kmemtrace.report.audit import audit_document, report
 
-_PAUSE_SECONDS = 2.5
-"""Between readings: longer than the kernel's statistics lag (2 s)."""
 _MOST_ROWS = 20
 
 
@@ -45,7 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--pause",
         type=duration,
-        default=_PAUSE_SECONDS,
+        default=PAUSE_SECONDS,
         metavar=DURATION,
         help="between readings; the kernel's statistics lag by two seconds (default: 2.5s)",
     )
@@ -69,15 +68,12 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _audited(censor: Censor, options: argparse.Namespace) -> Audit:
-    """Reads until all is balanced or certain, or often enough."""
-    readings: list[Census] = []
     with Watch() as watch, progress("reading the kernel's memory"):
-        while True:
-            readings.append(_within(censor.take(), options.cgroup))
-            found = audit(readings)
-            open_ones = [one for one in found.drifts if one.confidence is not Confidence.CERTAIN]
-            if not open_ones or len(readings) >= options.readings or not watch.wait(options.pause):
-                return found
+        return audited(
+            lambda: _within(censor.take(), options.cgroup),
+            options.readings,
+            lambda: watch.wait(options.pause),
+        )
 
 
 def _within(census: Census, subtree: str | None) -> Census:

@@ -101,7 +101,7 @@ class Plan:
     defines: Defines
     refusal: str | None
     misses_tasks: bool
-    """Whether tasks' allocations can be missed too, and not interrupts' alone, which are charged to nobody."""
+    """Whether tasks' allocations can be missed too, not interrupts' alone, which are charged to nobody."""
 
     @property
     def unseen(self) -> dict[str, str]:

@@ -30,6 +30,10 @@ STRESSORS = [
     "dentry",
     "io-uring",
     "switch",
+    "dev-shm",
+    "eventfd",
+    "inotify",
+    "open",
 ]
 _LIMIT = 48 << 20
 

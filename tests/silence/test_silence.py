@@ -1,17 +1,21 @@
-"""Mixed load under tracers of all tiers: not one certain mismatch."""
+"""Mixed load under tracers of all tiers, and audits all the while: not one certain mismatch or drift."""
 
 import contextlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from kmemtrace.census.auditing import PAUSE_SECONDS, audited
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError
+from kmemtrace.model.audit import READINGS, Audit, Outcome
 from kmemtrace.model.enums import Confidence, Tier
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.mismatch import lines
@@ -21,6 +25,52 @@ from tests.silence.load import Churn, stress
 FOLDER = os.environ.get("KMEMTRACE_INJECTOR")
 """Shared with the host, where the table is made."""
 _INTERVAL = 2.0
+
+
+class Auditor(threading.Thread):
+    """Audits over and over, as `kmemtrace audit` does, from start() to end()."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._end = threading.Event()
+        self.audits: list[Audit] = []
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with open_censor() as censor:
+                while not self._end.is_set():
+                    self.audits.append(
+                        audited(censor.take, 2 * READINGS, lambda: not self._end.wait(PAUSE_SECONDS))
+                    )
+        except BaseException as error:  # noqa: BLE001 the test tells it
+            self.failure = error
+
+    def end(self) -> None:
+        self._end.set()
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def drifts(self, confidence: Confidence) -> list[str]:
+        """Each with the cgroup's account."""
+        return [
+            f"{drift.counted.path}: {drift.drift_bytes:+,} of {drift.counted.account}"
+            for one in self.audits
+            for drift in one.drifts
+            if drift.confidence is confidence
+        ]
+
+    def told(self) -> dict[str, object]:
+        censuses = [census for one in self.audits for census in one.readings]
+        return {
+            "audits": len(self.audits),
+            "censuses": len(censuses),
+            "objects": max(census.objects for census in censuses),
+            "judged": sum(c.outcome is not Outcome.UNREAD for one in self.audits for c in one.cgroups),
+            "certain": self.drifts(Confidence.CERTAIN),
+            "suspect": len(self.drifts(Confidence.SUSPECT)),
+        }
 
 
 class Run:
@@ -85,8 +135,9 @@ def _runs() -> list[Run]:
 def test_silence(request: pytest.FixtureRequest) -> None:
     if shutil.which("stress-ng") is None:
         pytest.skip("stress-ng is not installed")
-    seconds, churn = 60 * float(request.config.getoption("--minutes")), Churn()
+    seconds, churn, auditor = 60 * float(request.config.getoption("--minutes")), Churn(), Auditor()
     runs = _runs()  # before the load, under which compiling takes many times as long in a guest
+    auditor.start()
     with stress(int(4 * seconds) + 600):
         for run in runs:
             run.begin()
@@ -100,6 +151,7 @@ def test_silence(request: pytest.FixtureRequest) -> None:
                 restarted = True
         for run in runs:
             run.stop()
+        auditor.end()
     churn.end()
     told = [
         {
@@ -116,6 +168,9 @@ def test_silence(request: pytest.FixtureRequest) -> None:
     ]
     if FOLDER is not None:
         (Path(FOLDER) / "silence.json").write_text(json.dumps(told))
-    print(json.dumps(told, indent=1))
+        (Path(FOLDER) / "audits.json").write_text(json.dumps(auditor.told()))
+    print(json.dumps(told, indent=1), json.dumps(auditor.told(), indent=1))
     assert restarted
     assert [text for run in runs for text in run.certain] == []
+    assert auditor.audits
+    assert auditor.drifts(Confidence.CERTAIN) == []

@@ -46,6 +46,8 @@ BOOTS = {
             kernel_options=("sysctl.kernel.kptr_restrict=2",),
         ),
         Setup("hybrid", (f"{_BOOTS}/test_hybrid.py",), cgroups="hybrid"),
+        # No other boot, but what tests/decoders decodes again: it leaves a recording in the guest's folder.
+        Setup("record", ("tests/decoders/record.py",)),
     )
 }
 """By name, what `--boot` boots."""

@@ -15,7 +15,7 @@ _TEST = "test_fault["
 def tables(boots: Iterable[Boot]) -> str:
     """Markdown; empty where neither faults nor silence were tested."""
     ran = [boot for boot in boots if boot.failure is None]
-    return "".join(f"\n{table}\n" for table in (_faults(ran), _silence(ran)) if table)
+    return "".join(f"\n{table}\n" for table in (_faults(ran), _silence(ran), _audits(ran)) if table)
 
 
 def _faults(boots: list[Boot]) -> str:
@@ -95,3 +95,22 @@ def _silent(run: dict[str, object]) -> str:
         f"{counts['suspect']:,}",
     ]
     return " | ".join(map(str, cells))
+
+
+def _audits(boots: list[Boot]) -> str:
+    """Of the same load, what `audit` said of it all the while."""
+    rows = []
+    for boot in boots:
+        file = boot.folder / "audits.json"
+        if file.exists():
+            told = json.loads(file.read_text())
+            counts = [f"{told[name]:,}" for name in ("audits", "censuses", "objects", "judged")]
+            cells = (boot.kernel.release, *counts, len(told["certain"]), f"{told['suspect']:,}")
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+    if not rows:
+        return ""
+    head = (
+        "| kernel | audits | censuses | most objects | counts judged | certain | suspect |",
+        "|---" * 7 + "|",
+    )
+    return "\n".join([*head, *rows])
