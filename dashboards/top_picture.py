@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dashboards.host import host
+from kmemtrace.census.keeper import Keeper
 from kmemtrace.cgroups.labels import label
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.cgroups.paths import CgroupPaths
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.model.snapshot import Cgroup, Snapshot
@@ -49,9 +53,13 @@ def main() -> int:
     parser.add_argument("--size", metavar="COLUMNSxLINES", help="of all; default: each in its own")
     options = parser.parse_args()
     try:
-        with host(_BELOW) as begin, make_tracer(subtree=f"/{_BELOW}") as tracer:
+        with host(_BELOW) as begin, open_censor() as censor, CgroupPaths(memory_hierarchy()) as paths:
             begin()
-            pictures = asyncio.run(_pictures(lambda: _renamed(tracer.snapshot()), options))
+            keeper = Keeper(censor, paths, f"/{_BELOW}")
+            with make_tracer(subtree=f"/{_BELOW}") as tracer, keeper:
+                keeper.wait_for_first()
+                source = lambda: _renamed(keeper.joined(tracer.snapshot()))  # noqa: E731
+                pictures = asyncio.run(_pictures(source, options))
     except KmemtraceError as error:
         print(f"kmemtrace: {error}", file=sys.stderr)
         return error.status
