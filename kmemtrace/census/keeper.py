@@ -46,7 +46,8 @@ class Keeper:
         seconds from the end of a census to the next; None: as many as keep their share of a CPU below a
         hundredth."""
         self._censor, self._paths, self._subtree, self._interval = censor, paths, subtree, interval
-        self._stop, self._first = threading.Event(), threading.Event()
+        self._wake, self._first = threading.Event(), threading.Event()
+        self._stopped = False
         self._kept: _Kept | None = None
         self._failure = "the first census is not done yet"
         self._ended: set[CgroupKey] = set()
@@ -60,13 +61,18 @@ class Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         self._censor.interrupt()
         self._thread.join()
 
     def wait_for_first(self) -> None:
         """Returns when there is a census, or has been no time for one in the first two seconds."""
         self._first.wait(max(0.0, self._until - time.monotonic()))
+
+    def take_now(self) -> None:
+        """Has a census be taken at once; where one is being taken, another after it."""
+        self._wake.set()
 
     def joined(self, snapshot: Snapshot) -> Snapshot:
         """With the newest census; where there is none its `unseen` says why. Waits for none."""
@@ -100,7 +106,11 @@ class Keeper:
 
     def _work(self) -> None:
         pause = 0.0
-        while not self._stop.wait(pause):
+        while True:
+            self._wake.wait(pause)
+            if self._stopped:
+                return
+            self._wake.clear()
             try:
                 census = self._censor.take()
             except InterruptedReadingError:
@@ -129,6 +139,9 @@ class Absent:
 
     def wait_for_first(self) -> None:
         """There will be none."""
+
+    def take_now(self) -> None:
+        """Nor now."""
 
     def joined(self, snapshot: Snapshot) -> Snapshot:
         """Its `unseen` says why it has no accounts."""

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import add_census_argument, open_keeper
@@ -111,9 +112,9 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
         Watch() as watch,
         progress("watching; Ctrl-C shows what is known by then", seconds),
     ):
-        previous = _before(source, options)
+        previous = _before(source.snapshot, options)
         watch.wait_until(seconds)
-        snapshot = source()
+        snapshot = source.snapshot()
     tell_interruption(watch.interrupted_after, seconds)
     write(_text(snapshot, previous, view, options))
     return ExitStatus.OK if watch.interrupted_after is None else ExitStatus.INCONCLUSIVE
@@ -122,10 +123,10 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
 def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
     """A frame each interval, until the time is up, or a signal comes, or nobody reads on."""
     with contextlib.suppress(KeyboardInterrupt), _source(options, patient=False) as source:
-        previous = _before(source, options)
+        previous = _before(source.snapshot, options)
         # Not entered: a signal unwinds, also while a reader that does not read is waited for.
         for _ in Watch().ticks(options.interval, options.duration):
-            snapshot = source()
+            snapshot = source.snapshot()
             if not write(_text(snapshot, previous, view, options)):
                 break
             previous = snapshot
@@ -146,13 +147,20 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
         importing.join()
         from kmemtrace.tui.app import TopApp  # noqa: PLC0415 see above
 
-        TopApp(source, options.interval, view, options.duration).run_to_end()
+        TopApp(source.snapshot, options.interval, view, options.duration, source.take_census).run_to_end()
     return ExitStatus.OK
 
 
+class _Source(NamedTuple):
+    """What makes the Snapshots."""
+
+    snapshot: Callable[[], Snapshot]
+    take_census: Callable[[], None] = lambda: None
+
+
 @contextlib.contextmanager
-def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[Callable[[], Snapshot]]:
-    """What makes the Snapshots: a tracer here, or a Prometheus server. `patient`: the first ones wait for a
+def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_Source]:
+    """A tracer here, or a Prometheus server. `patient`: the first ones wait for a
     census, which frames that come at their times cannot."""
     if options.prometheus is None:
         with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
@@ -163,7 +171,7 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[Ca
                     keeper.wait_for_first()
                 return keeper.joined(snapshot)
 
-            yield counted
+            yield _Source(counted, keeper.take_now)
         return
     of_tracing = {**tracer_arguments(options), "census": options.census}
     given = [name for name, value in of_tracing.items() if value]
@@ -171,7 +179,7 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[Ca
         raise UsageError(f"--{given[0]} is for tracing here, and --prometheus asks a server.")
     if options.by not in (GroupBy.CGROUP, GroupBy.CONTAINER):
         raise UsageError("A Prometheus server has no call sites by cgroup: leave --by out.")
-    yield Fleet(Prometheus(options.prometheus)).snapshot
+    yield _Source(Fleet(Prometheus(options.prometheus)).snapshot)
 
 
 def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace) -> str:

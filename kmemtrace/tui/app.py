@@ -63,9 +63,12 @@ class TopApp(KeyedApp):
         interval: float,
         view: View,
         duration: float | None = None,
+        take_census: Callable[[], None] = lambda: None,
     ) -> None:
-        """With a `duration` it ends after so many seconds."""
+        """With a `duration` it ends after so many seconds. `take_census`: has a census be taken at once, and
+        returns before it is."""
         super().__init__(ansi_color=True)
+        self.take_census = take_census
         self._duration = duration
         self.feed = Feed(
             source,

@@ -24,6 +24,8 @@ kmemtrace top
   space                freeze the table, or let it go on; counting goes on
   c                    count from now: rates, GROWTH, CHARGED and latencies are
                        since then; Escape counts from the start again
+  a                    read all kernel memory again now: KERNEL, SLAB, PERCPU and
+                       the accounts are of the last time (--census)
   t                    cgroups as a tree: a closed parent shows the sum of what
                        is below it, an open one its own
   right, left, +, -    in the tree: open, close; * opens or closes all

@@ -1,6 +1,7 @@
 """What the keys of the table do, and how each is bound. What is shown then is TopApp's."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import App
@@ -39,6 +40,7 @@ class KeyedApp(App[None]):
         Binding("slash", "filter", "filter"),
         Binding("space", "freeze", "freeze", priority=False),
         Binding("c", "count", "count from now"),
+        Binding("a", "census", "account anew"),
         Binding("t", "tree", "tree"),
         Binding("asterisk", "fold_all", "open or close all"),
         Binding("plus", "plus", "open, or longer interval"),
@@ -66,6 +68,7 @@ class KeyedApp(App[None]):
     interval: reactive[float] = reactive(0.0, init=False)
 
     feed: Feed
+    take_census: Callable[[], None]
     now: Shown | None = None
     """What the table shows."""
 
@@ -137,6 +140,9 @@ class KeyedApp(App[None]):
 
     def action_freeze(self) -> None:
         self.frozen = not self.frozen
+
+    def action_census(self) -> None:
+        self.take_census()
 
     def action_count(self) -> None:
         """What is on the screen is the zero that further counts begin at."""

@@ -44,13 +44,26 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
     parts = [
         (95, mismatch_words(snapshot)),
         (94, _lost(snapshot)),
+        (96, _kernel(snapshot)),
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
         (90, f"charge/s {_rate(charged, seconds)}"),
         (80, f"uncharge/s {_rate(uncharged, seconds)}"),
         (70, _preexisting(snapshot)),
+        (75, _census(snapshot)),
         (60, f"own maps {own}"),
     ]
     return text.fitted(parts, width)
+
+
+def _kernel(snapshot: Snapshot) -> str:
+    """All kernel memory that was charged, by the kernel's own count, as of the last census."""
+    accounts = (c.account for c in snapshot.cgroups if c.account is not None)
+    charged = [a.kernel_bytes for a in accounts if a.kernel_bytes is not None]
+    return f"kernel {text.size(sum(charged))}" if charged else ""
+
+
+def _census(snapshot: Snapshot) -> str:
+    return "" if snapshot.census is None else f"census {text.duration(snapshot.census.age_seconds)} ago"
 
 
 def _lost(snapshot: Snapshot) -> str:

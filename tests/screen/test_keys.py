@@ -279,3 +279,16 @@ def test_no_color_leaves_the_words(on_screen: OnScreen, monkeypatch: pytest.Monk
         assert not screen.colours()
 
     on_screen(play, WIDE)
+
+
+def test_the_account_is_taken_anew_by_a_key(on_screen: OnScreen) -> None:
+    asked: list[int] = []
+
+    async def play(screen: Screen) -> None:
+        assert "kernel 15M" in screen.header()
+        assert "census 12s ago" in screen.header()
+        screen.app.take_census = lambda: asked.append(1)
+        await screen.press("a")
+
+    on_screen(play, make=sample.counted)
+    assert asked == [1]

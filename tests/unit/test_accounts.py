@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from typing import cast
 
 import pytest
@@ -196,3 +197,16 @@ def test_where_there_is_no_census_it_is_told_why() -> None:
     failed = keep(OSError(12, "no memory"))
     assert (failed.census, "no memory" in failed.unseen[UNSEEN]) == (None, True)
     assert Absent("too old").joined(snapshot()).unseen[UNSEEN] == "too old"
+
+
+def test_a_census_is_taken_when_it_is_asked_for() -> None:
+    stub = Stub(census(2), census(3))
+    keeper = Keeper(cast("Censor", stub), cast("CgroupPaths", Paths()), None, interval=3600)
+    with keeper:
+        keeper.wait_for_first()
+        assert [c.path for c in keeper.joined(snapshot()).cgroups] == ["/2"]
+        keeper.take_now()
+        deadline = time.monotonic() + 10
+        while [c.path for c in keeper.joined(snapshot()).cgroups] != ["/3"]:
+            assert time.monotonic() < deadline, "the second census was not taken"
+            time.sleep(0.01)
