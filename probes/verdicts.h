@@ -56,6 +56,8 @@ struct finding {
 /* Every finding is counted here, also one that the ring has no room for. */
 BPF_ARRAY(findings_seen, u64, NR_MISMATCHES);
 BPF_RINGBUF_OUTPUT(findings, FINDINGS_PAGES);
+/* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
+BPF_ARRAY(finding_layout, struct finding, 1);
 /* Whether the scan for preexisting pages is through; before, nothing is stray. */
 BPF_ARRAY(scanned, u64, 1);
 

@@ -125,6 +125,19 @@ class Programs:
     def map_fd(self, name: str) -> int:
         return int(self._bpf[name.encode()].map_fd)
 
+    def has_map(self, name: str) -> bool:
+        """Whether this map was compiled in."""
+        try:
+            self._bpf[name.encode()]
+        except KeyError:
+            return False
+        return True
+
+    def element(self, name: str) -> tuple[type[Any], type[Any]]:
+        """Key and value of a map as they were compiled, as types of ctypes."""
+        table = self._bpf[name.encode()]
+        return table.Key, table.Leaf
+
     def ring(self, name: str) -> Callable[[], list[bytes]]:
         """A function that takes what a ring buffer of ours holds out of it."""
         taken: list[bytes] = []

@@ -30,6 +30,7 @@ from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
+from kmemtrace.tracer.layouts import check_layouts, layouts
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -117,6 +118,7 @@ class Tracer:
         self._skips_uncounted = False
         sees = _sees(plan)
         self._judges = "WITH_VERDICTS" in plan.defines
+        check_layouts(self._programs, layouts(sees.latencies))
         self._maps = self._open_maps(sees)
         addresses = maps.ArrayMap(self._programs.map_fd("stacks"), np.dtype("u8"), STACK_DEPTH)
         stacks = Stacks(addresses, kernel_symbols())

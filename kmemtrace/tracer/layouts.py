@@ -1,0 +1,113 @@
+"""How the elements of the BPF maps are read here, held against how they were compiled.
+
+The structs are written twice, in probes/ and as numpy's dtypes. The compiler tells where it put each field:
+what is read from elsewhere would be a number of nothing, and not an error.
+"""
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from kmemtrace.errors import CannotError
+from kmemtrace.tracer import maps
+from kmemtrace.tracer.capacity import LIFE_PATH
+from kmemtrace.tracer.departures import DEPARTURE
+from kmemtrace.tracer.verdicts import FINDING
+
+Layout = np.dtype[Any]
+_FILLING = "__pad_"
+"""What BCC calls the gaps that the compiler left."""
+Field = tuple[str, int, int]
+"""Name, offset and size in bytes."""
+
+
+class Compiled(Protocol):
+    """Programs, as they were compiled."""
+
+    def has_map(self, name: str) -> bool:
+        """Whether this map was compiled in."""
+
+    def element(self, name: str) -> tuple[type[Any], type[Any]]:
+        """Key and value of a map, as ctypes has them."""
+
+
+def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
+    """Key and value by map, of those with structs in them. `latencies`: what struct totals ends with."""
+    index = np.dtype("u4")
+    return {
+        "pages": (maps.ID, maps.CHARGE),
+        "cgroups": (maps.ID, maps.totals_dtype(latencies)),
+        "sites": (maps.SITE_KEY, maps.SITE),
+        "lives": (maps.ID, maps.life_dtype(LIFE_PATH)),
+        "failures": (maps.FAILURE_KEY, maps.ID),
+        "allocations": (index, maps.LATENCY),
+        "inspections": (index, maps.INSPECTION),
+        "departures": (maps.ID, DEPARTURE),
+        "finding_layout": (index, FINDING),
+    }
+
+
+def check_layouts(compiled: Compiled, read: Mapping[str, tuple[Layout, Layout]]) -> None:
+    """Raises CannotError that names struct and field where one is not read as it was compiled."""
+    for name, expected in read.items():
+        if not compiled.has_map(name):
+            continue
+        for part, struct, layout in zip(("key", "value"), compiled.element(name), expected, strict=True):
+            wrong = difference(struct, layout)
+            if wrong is not None:
+                raise CannotError(
+                    f"The {part} of the BPF map {name} was compiled as struct {struct.__name__}, in which "
+                    f"{wrong}. The parts of kmemtrace do not fit together: install it again."
+                )
+
+
+def difference(struct: type[Any], layout: Layout) -> str | None:
+    """Where the two differ first, in words; None where they do not. An array of one struct is as that."""
+    compiled, read = list(_compiled(_element(struct))), list(_read(layout))
+    for one, other in zip(compiled, read, strict=False):
+        if one[1:] != other[1:] or (one[0] and other[0] and one[0] != other[0]):
+            return f"{_words(one)}, and is read as {other[0] or 'a number'} of {other[2]} bytes at {other[1]}"
+    if len(compiled) != len(read):
+        longer = (compiled if len(compiled) > len(read) else read)[min(len(compiled), len(read))]
+        only = "not read" if len(compiled) > len(read) else "read, and is not there"
+        return f"the field {longer[0]} is {only}"
+    size = ctypes.sizeof(_element(struct))
+    if size != layout.itemsize:
+        return f"an element has {size} bytes, and is read with {layout.itemsize}"
+    return None
+
+
+def _words(field: Field) -> str:
+    name, offset, size = field
+    return f"{name or 'the number'} has {size} bytes at {offset}"
+
+
+def _element(struct: type[Any]) -> type[Any]:
+    """Of a struct that is nothing but an array of structs: those."""
+    fields: Any = getattr(struct, "_fields_", ())
+    only = fields[0][1] if len(fields) == 1 else None
+    if only is not None and hasattr(getattr(only, "_type_", None), "_fields_"):
+        element: type[Any] = only._type_
+        return element
+    return struct
+
+
+def _compiled(struct: type[Any], name: str = "", begin: int = 0) -> Iterator[Field]:
+    fields = getattr(struct, "_fields_", None)
+    if fields is None:
+        yield name, begin, ctypes.sizeof(struct)
+        return
+    for one, type_, *_ in fields:
+        if not one.startswith(_FILLING):
+            yield from _compiled(type_, one, begin + getattr(struct, one).offset)
+
+
+def _read(layout: Layout, name: str = "", begin: int = 0) -> Iterator[Field]:
+    if layout.fields is None:
+        yield name, begin, layout.itemsize
+        return
+    for one in layout.names or ():
+        type_, offset = layout.fields[one][:2]
+        yield from _read(type_, one, begin + offset)
