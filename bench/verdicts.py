@@ -76,7 +76,7 @@ def _verify(tier: str, command: Sequence[str]) -> Run:
     print(
         f"{run['tier']}: {run['verdict']}, {run['charged_pages']:,} pages charged, "
         f"{run['missed_events']:,} events missed ({_skipped([run])}), {run.get('settled_events', 0):,} "
-        f"settled, found {_found(run)}, {run['seconds']:.0f} s",
+        f"settled{_account(run)}, found {_found(run)}, {run['seconds']:.0f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -110,6 +110,17 @@ def _found(run: Run) -> str:
         count[f"{one['class']} ({one['confidence']})"] += one["count"]
     told = ", ".join(f"{n:,} {name}" for name, n in count.items()) or "nothing"
     return f"{told}{', refuted' if run.get('mismatches_refuted') else ''}"
+
+
+def _account(run: Run) -> str:
+    """Why it settled nothing, where one was taken and did not."""
+    account = run.get("account")
+    if account is None or account.get("exact"):
+        return ""
+    if "refusal" in account:
+        return f" ({account['refusal']})"
+    apart = account["charged_bytes"] - account["explained_bytes"]
+    return f" (account off by {apart:+,} bytes, {account['doubtful_bytes']:,} in doubt)"
 
 
 def _preemption() -> str:
