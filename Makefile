@@ -113,6 +113,10 @@ bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier
 bench-verdicts: $(VENV)/.project | silence-packages ## count how often verify comes to a verdict
 	@$(AS_ROOT) $(BIN)/python bench/verdicts.py $(ARGS)
 
+.PHONY: account
+account: $(VENV)/.project ## print how much of each cgroup's kernel memory is explained, and what that costs
+	@$(AS_ROOT) $(BIN)/python bench/account.py $(ARGS)
+
 .PHONY: bench-scrape
 bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
 	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)

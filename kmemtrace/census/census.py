@@ -19,7 +19,7 @@ from kmemtrace.census.owners import Owners, objcgs_of, read_owners
 from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import Chunks
 from kmemtrace.census.pins import read_pins
-from kmemtrace.census.slabs import read_objects
+from kmemtrace.census.slabs import ObjectReader
 from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
@@ -82,10 +82,11 @@ class Censor:
         """What changes while it is taken may be found twice, or not at all. Raises OSError."""
         begin, cpu = time.monotonic(), time.thread_time()
         memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
-        chunks = self._chunks
-        found = read_pages(memory, lay.page, self._page_map, self._frames, chunks.sought)
-        pages = found.charged
-        objects, caches = read_objects(memory, lay.page, lay.slab, found.slabs)
+        chunks, reader = self._chunks, ObjectReader(memory, lay.page, lay.slab)
+        before_pages = time.thread_time()
+        found = read_pages(memory, lay.page, self._page_map, self._frames, reader.add, chunks.sought)
+        pages_cpu = time.thread_time() - before_pages - reader.cpu_seconds
+        pages, (objects, caches) = found.charged, reader.result()
         chunks.find(found.chunks)
         areas = chunks.read()
         nobody = np.zeros(0, "u8")
@@ -98,9 +99,10 @@ class Censor:
             time=time.time(),
             seconds=time.monotonic() - begin,
             cpu_seconds=time.thread_time() - cpu,
+            pages_cpu_seconds=pages_cpu,
             page_frames=self._frames,
             blocks=len(pages.heads),
-            objects=len(objects.owners),
+            objects=int(objects.counts.sum()),
             cgroups=tuple(sorted(counted, key=lambda c: (-c.account.explained_bytes, c.path))),
             unseen=self._unseen(),
         )

@@ -50,7 +50,7 @@ class Sums:
         self._ahead = _sum(group, owners.ahead_bytes, groups)
         self._caches, kinds = caches, len(caches.names)
         of_object = group[owners.place(objects.owners)].astype("i8")
-        counts = np.bincount(of_object * kinds + objects.caches.astype("i8"), minlength=groups * kinds)
+        counts = _sum(of_object * kinds + objects.caches.astype("i8"), objects.counts, groups * kinds)
         self._counts = counts.reshape(groups, kinds)
 
     def account(self, group: int, kernel: KernelCount, *, tables: bool, percpu: bool) -> Account:

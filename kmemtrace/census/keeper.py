@@ -121,7 +121,7 @@ class Keeper:
                 pause = self._interval or LEAST_SECONDS
             else:
                 self._kept = _keep(census)
-                pause = self._interval or max(LEAST_SECONDS, _PER_CPU_SECOND * census.cpu_seconds)
+                pause = self._interval or default_pause(census.cpu_seconds)
             self._first.set()
 
 
@@ -146,6 +146,11 @@ class Absent:
     def joined(self, snapshot: Snapshot) -> Snapshot:
         """Its `unseen` says why it has no accounts."""
         return replace(snapshot, unseen={**snapshot.unseen, UNSEEN: self._why})
+
+
+def default_pause(cpu_seconds: float) -> float:
+    """Seconds from the end of a census that took so much of a CPU to the next, where nobody says."""
+    return max(LEAST_SECONDS, _PER_CPU_SECOND * cpu_seconds)
 
 
 def _keep(census: Census) -> _Kept:

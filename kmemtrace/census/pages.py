@@ -1,7 +1,7 @@
 """The charged pages and the slabs, from all struct pages of the machine."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,16 +29,8 @@ class ChargedPages:
 
 
 @dataclass(frozen=True, slots=True)
-class Slabs:
-    """Slabs with a vector of owners: their struct pages as 8-byte words, one row for each."""
-
-    words: Words
-
-
-@dataclass(frozen=True, slots=True)
 class PageReading:
     charged: ChargedPages
-    slabs: Slabs
     chunks: Words
     """What may be addresses of chunks of per-CPU memory, each once, most pages first; none where it was
     not asked for."""
@@ -54,26 +46,30 @@ def page_maps(memory: KernelMemory, layout: PageLayout, start: int, frames: int)
 
 
 def read_pages(
-    memory: KernelMemory, layout: PageLayout, start: int, frames: int, chunk_words: tuple[int, ...] = ()
+    memory: KernelMemory,
+    layout: PageLayout,
+    start: int,
+    frames: int,
+    take_slabs: Callable[[Words], None],
+    chunk_words: tuple[int, ...] = (),
 ) -> PageReading:
-    """Goes through all struct pages once. `chunk_words`: offsets of words of struct page that may name the
-    chunk of per-CPU memory that the page is part of."""
+    """Goes through all struct pages once. `take_slabs` is given those of slabs with a vector of owners, as
+    8-byte words, a row for each; it may read kernel memory. `chunk_words`: offsets of words of struct page
+    that may name the chunk of per-CPU memory that the page is part of."""
     blocks: list[tuple[Words, ...]] = []
-    slabs: list[Words] = []
     chunks: Counter[int] = Counter()
     address = start
     for pages in page_maps(memory, layout, start, frames):
         blocks.append(_charged(pages, layout, address))
-        slabs.append(pages[is_slab(pages, layout) & (word_at(pages, layout.vector) != 0)])
         for offset in chunk_words:
             chunks.update(_chunks(pages, layout, offset))
         address += len(pages) * layout.size
+        take_slabs(pages[is_slab(pages, layout) & (word_at(pages, layout.vector) != 0)])
     heads, owners, orders, doubtful, tables = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     compound = orders == _FROM_TAIL
     orders[compound] = head_orders(memory, layout, heads[compound])
     return PageReading(
         ChargedPages(heads, owners, orders, doubtful, tables),
-        Slabs(np.concatenate(slabs)),
         np.array([chunk for chunk, pages_of_it in chunks.most_common() if pages_of_it > 1], "u8"),
     )
 
@@ -85,8 +81,8 @@ def head_orders(memory: KernelMemory, layout: PageLayout, heads: Words) -> Words
 
 
 _FROM_TAIL = np.uint64(0xFF)
-"""Stands for the order of a compound page until it is read from the page after its head: few are, and that
-page may be in the next copy."""
+"""Stands for the order of a compound page that the page after its head tells, where that is in the next
+copy."""
 
 
 def _charged(pages: Words, layout: PageLayout, address: int) -> tuple[Words, ...]:
@@ -99,8 +95,16 @@ def _charged(pages: Words, layout: PageLayout, address: int) -> tuple[Words, ...
     )
     heads = np.uint64(address) + at.astype("u8") * np.uint64(layout.size)
     doubtful = np.where(head == 1, np.uint64(0), _further_pages(pages, layout, at))
-    orders = np.where(head == 1, _FROM_TAIL, np.uint64(0))
+    orders = np.where(head == 1, _orders(pages, layout, at), np.uint64(0))
     return heads, owner[at], orders, doubtful, is_table.astype("u8")
+
+
+def _orders(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
+    """Of compound pages whose heads are these."""
+    words = pages.reshape(-1)
+    place = at * pages.shape[1] + layout.order // 8
+    told = words[np.minimum(place, len(words) - 1)] >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
+    return np.where(place < len(words), told, _FROM_TAIL)
 
 
 def _further_pages(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:

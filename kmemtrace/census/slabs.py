@@ -1,18 +1,23 @@
 """The objects that are charged, from each slab's vector of owners."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.slab import SlabLayout
 from kmemtrace.census.memory import GATHERED, KernelMemory, Words
-from kmemtrace.census.pages import Slabs
 
 _STEPS = (128, 512, 2048, GATHERED // 2)
 """Vectors are read in batches of about one length: most are short, and the longest have 4 KB."""
 _OBJCG_POINTER = 8
 """obj_full_size(): an object is charged with the pointer to its owner."""
+_AT_ONCE = 1 << 11
+"""Slabs: some megabytes' worth, so that little changes between the struct pages and the vectors."""
+_NONE = np.zeros(0, "u8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,71 +32,118 @@ class Caches:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Charged objects: parallel arrays, one entry for each."""
+    """Charged objects: parallel arrays, one entry for each run of objects of one owner in one slab. Single
+    ones would take some 100 bytes each by the time that they are added up."""
 
     owners: Words
-    """Its objcg."""
+    """Their objcg."""
     caches: Words
-    """Place of its cache in Caches."""
+    """Place of their cache in Caches."""
+    counts: Words
 
 
-def read_objects(
-    memory: KernelMemory, page: PageLayout, layout: SlabLayout, slabs: Slabs
-) -> tuple[Objects, Caches]:
-    addresses, inverse = np.unique(slabs.words[:, layout.cache // 8], return_inverse=True)
-    place = inverse.astype("u8")
-    caches = _caches(memory, layout, addresses)
-    counters = slabs.words[:, layout.counters // 8] >> np.uint64(8 * (layout.counters % 8))
-    counts = counters >> np.uint64(16) & np.uint64(0x7FFF)
-    vectors = slabs.words[:, page.vector // 8] & ~np.uint64(layout.vector_flags)
-    inside = np.zeros(len(counts), bool)
-    if layout.in_objects_bit is not None:
-        inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
-    found = [_side_by_side(memory, layout, vectors[~inside], counts[~inside], place[~inside])]
-    if inside.any():
-        strides = caches.object_bytes[place] - np.uint64(_OBJCG_POINTER)
-        found.append(
-            _in_objects(memory, layout, vectors[inside], counts[inside], place[inside], strides[inside])
+class ObjectReader:
+    """Reads the charged objects of the slabs that it is given, soon after: a slab that is freed meanwhile is
+    missed, and a new one is not known yet."""
+
+    def __init__(self, memory: KernelMemory, page: PageLayout, layout: SlabLayout) -> None:
+        self._memory, self._page, self._layout = memory, page, layout
+        self._waiting: list[Words] = []
+        self._found: list[tuple[Words, Words, Words]] = [(_NONE, _NONE, _NONE)]
+        self._places: dict[int, int] = {}
+        """Of caches by their addresses, as they were found."""
+        self._sizes: list[int] = []
+        self.cpu_seconds = 0.0
+        """That the reading took."""
+
+    def add(self, slabs: Words) -> None:
+        """Struct pages of slabs with a vector, as 8-byte words, one row for each."""
+        self._waiting.append(slabs)
+        if sum(map(len, self._waiting)) >= _AT_ONCE:
+            self._read_waiting()
+
+    def result(self) -> tuple[Objects, Caches]:
+        self._read_waiting()
+        owners, caches, counts = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        return Objects(owners, caches, counts), self._caches()
+
+    def _read_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if sum(map(len, waiting)):
+            begin = time.thread_time()
+            self._read(np.concatenate(waiting))
+            self.cpu_seconds += time.thread_time() - begin
+
+    def _read(self, slabs: Words) -> None:
+        memory, layout = self._memory, self._layout
+        place = self._place(slabs[:, layout.cache // 8])
+        counters = slabs[:, layout.counters // 8] >> np.uint64(8 * (layout.counters % 8))
+        counts = counters >> np.uint64(16) & np.uint64(0x7FFF)
+        vectors = slabs[:, self._page.vector // 8] & ~np.uint64(layout.vector_flags)
+        inside = np.zeros(len(counts), bool)
+        if layout.in_objects_bit is not None:
+            inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
+        self._found += _side_by_side(memory, layout, vectors[~inside], counts[~inside], place[~inside])
+        if inside.any():
+            strides = np.array(self._sizes, "u8")[place]
+            self._found.append(
+                _in_objects(memory, layout, vectors[inside], counts[inside], place[inside], strides[inside])
+            )
+
+    def _place(self, addresses: Words) -> Words:
+        """Of these caches; those that were not known yet are from then on."""
+        different, inverse = np.unique(addresses, return_inverse=True)
+        new = [address for address in different.tolist() if address not in self._places]
+        if new:
+            sizes = self._memory.words(np.array(new, "u8"), self._layout.cache_size) & np.uint64(0xFFFFFFFF)
+            self._sizes += sizes.tolist()
+            self._places |= {address: len(self._places) + at for at, address in enumerate(new)}
+        return np.array([self._places[address] for address in different.tolist()], "u8")[inverse]
+
+    def _caches(self) -> Caches:
+        memory, layout, addresses = self._memory, self._layout, np.array(list(self._places), "u8")
+        flags = memory.words(addresses, layout.cache_flags) & np.uint64(0xFFFFFFFF)
+        return Caches(
+            memory.names(memory.words(addresses, layout.cache_name)),
+            np.array(self._sizes, "u8") + np.uint64(_OBJCG_POINTER),
+            (flags & np.uint64(layout.reclaim_flag) != 0).astype("u8"),
         )
-    owners, of_cache = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Objects(owners, of_cache), caches
 
 
-def _caches(memory: KernelMemory, layout: SlabLayout, addresses: Words) -> Caches:
-    sizes = memory.words(addresses, layout.cache_size) & np.uint64(0xFFFFFFFF)
-    flags = memory.words(addresses, layout.cache_flags) & np.uint64(0xFFFFFFFF)
-    return Caches(
-        memory.names(memory.words(addresses, layout.cache_name)),
-        sizes + np.uint64(_OBJCG_POINTER),
-        (flags & np.uint64(layout.reclaim_flag) != 0).astype("u8"),
-    )
+def _runs(owners: Words, slabs: NDArray[np.int64], caches: Words) -> tuple[Words, Words, Words]:
+    """Owner, cache and number of each run: `owners` of charged objects, `slabs` that each is in, and the
+    cache of each slab."""
+    begins = np.flatnonzero(np.concatenate([[True], (owners[1:] != owners[:-1]) | (slabs[1:] != slabs[:-1])]))
+    if not len(owners):
+        return _NONE, _NONE, _NONE
+    counts = np.diff(np.append(begins, len(owners))).astype("u8")
+    return owners[begins], caches[slabs[begins]], counts
 
 
 def _side_by_side(
     memory: KernelMemory, layout: SlabLayout, vectors: Words, counts: Words, place: Words
-) -> tuple[Words, Words]:
-    """Owner and cache of the charged objects of slabs whose entries lie one after the other."""
-    owners, caches = [np.zeros(0, "u8")], [np.zeros(0, "u8")]
+) -> Iterator[tuple[Words, Words, Words]]:
+    """The runs of slabs whose entries lie one after the other."""
     need, shorter = counts * np.uint64(layout.entry_size), 0
     for step in _STEPS:
         chosen = np.flatnonzero((need > shorter) & (need <= step))
         shorter = step
+        if not len(chosen):
+            continue
         read = memory.gather(vectors[chosen], step)[:, layout.entry_objcg // 8 :: layout.entry_size // 8]
         # What lies behind a vector is somebody else's memory.
         read[np.arange(read.shape[1]) >= counts[chosen, None]] = 0
         rows, columns = np.nonzero(read)
-        owners.append(read[rows, columns])
-        caches.append(place[chosen][rows].astype("u8"))
-    return np.concatenate(owners), np.concatenate(caches)
+        yield _runs(read[rows, columns], rows, place[chosen])
 
 
 def _in_objects(
     memory: KernelMemory, layout: SlabLayout, first: Words, counts: Words, place: Words, strides: Words
-) -> tuple[Words, Words]:
+) -> tuple[Words, Words, Words]:
     """The same, of slabs whose entries lie in the padding of each object (7.1+)."""
     rows = np.repeat(np.arange(len(counts)), counts.astype("i8"))
     within = np.arange(len(rows), dtype="u8") - np.repeat(np.cumsum(counts) - counts, counts.astype("i8"))
     entries = (first[rows] + within * strides[rows]).astype("u8")
     read = memory.words(entries, layout.entry_objcg)
     charged = read != 0
-    return read[charged], place[rows][charged].astype("u8")
+    return _runs(read[charged], rows[charged], place)

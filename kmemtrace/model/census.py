@@ -65,6 +65,8 @@ class Census:
     """Seconds since the epoch, of its end."""
     seconds: float
     cpu_seconds: float
+    pages_cpu_seconds: float
+    """Of these, for going through the struct pages, which takes as long whatever is charged."""
     page_frames: int
     """That were looked at."""
     blocks: int

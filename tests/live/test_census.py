@@ -3,7 +3,6 @@ the kernel says that it charged there."""
 
 import ctypes
 import json
-import mmap
 import os
 import resource
 import socket
@@ -23,11 +22,11 @@ from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pins import read_pins
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
-from kmemtrace.kernel.syscall import bpf
 from kmemtrace.model.account import Account
 from kmemtrace.model.audit import beyond
 from kmemtrace.model.census import PinKind
 from kmemtrace.model.enums import CgroupState
+from tests.live.objects import HASH, NO_PREALLOC, PERCPU_ARRAY, PERCPU_HASH, bpf_map, memory_maps
 from tests.live.test_command import COMMAND
 from tests.live.workloads import (
     fill_pipes,
@@ -133,33 +132,6 @@ def watches() -> list[int]:
     return [descriptor]
 
 
-def memory_maps() -> mmap.mmap:
-    """Every second page with other rights: so many areas."""
-    area = mmap.mmap(-1, 2 * 503 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    libc = ctypes.CDLL(None, use_errno=True)
-    begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    for number in range(503):
-        assert libc.mprotect(ctypes.c_void_p(begin + 2 * number * PAGE), PAGE, mmap.PROT_READ) == 0
-    return area
-
-
-def bpf_map(kind: int, entries: int, flags: int = 0, fill: int = 0) -> Callable[[], int]:
-    def make() -> int:
-        descriptor = bpf(0, (ctypes.c_uint32 * 32)(kind, 4, 64, entries, flags))
-        assert descriptor >= 0, os.strerror(-descriptor)
-        for number in range(fill):
-            key, value = ctypes.c_uint32(number), (ctypes.c_char * 64)()
-            attributes = (ctypes.c_uint64 * 16)(descriptor, ctypes.addressof(key), ctypes.addressof(value), 0)
-            result = bpf(2, ctypes.cast(attributes, ctypes.POINTER(ctypes.c_uint32 * 32)).contents)
-            assert result == 0, os.strerror(-result)
-        return descriptor
-
-    return make
-
-
-_HASH, _PERCPU_ARRAY, _NO_PREALLOC = 1, 6, 1
-
-
 def semaphores() -> int:
     """In a namespace of their own, which goes with the process."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -180,10 +152,11 @@ LOADS = {
     "open-files": Load(open_files, {"filp": 997}),
     "semaphores": Load(semaphores, {}),
     "watches": Load(watches, {"shmem_inode_cache": 308, "dentry": 308}, after=remove_files),
-    "memory-maps": Load(memory_maps, {"vm_area_struct": 1006}),
-    "hash": Load(bpf_map(_HASH, 4001), {}),
-    "hash-as-needed": Load(bpf_map(_HASH, 4001, _NO_PREALLOC, fill=1009), {}),
-    "per-cpu-map": Load(bpf_map(_PERCPU_ARRAY, 1009), {}),
+    "memory-maps": Load(lambda: memory_maps(503), {"vm_area_struct": 1006}),
+    "hash": Load(lambda: bpf_map(HASH, 4001), {}),
+    "hash-as-needed": Load(lambda: bpf_map(HASH, 4001, NO_PREALLOC, fill=1009), {}),
+    "per-cpu-hash": Load(lambda: bpf_map(PERCPU_HASH, 1009, NO_PREALLOC, fill=503), {}),
+    "per-cpu-map": Load(lambda: bpf_map(PERCPU_ARRAY, 1009), {}),
 }
 
 

@@ -185,7 +185,7 @@ def census(*numbers: int) -> Census:
     found = [
         Counted(CgroupKey(0, n), f"/{n}", CgroupState.ONLINE, account(FILES, kernel=60_000)) for n in numbers
     ]
-    return Census(1.0, 0.5, 0.25, 7, 7, 7, tuple(found), {})
+    return Census(1.0, 0.5, 0.25, 0.125, 7, 7, 7, tuple(found), {})
 
 
 def test_a_keeper_gives_what_is_still_there() -> None:

@@ -224,6 +224,8 @@ def test_processes(status: str, stderr: str, output: str, reason: str, tmp_path:
     [
         ("0", "a table\n", [("passed", "")]),
         ("1", "Traceback\nFileNotFoundError: 'bpftool'\n", [("failed", "FileNotFoundError: 'bpftool'")]),
+        ("4", "account: no count\n", [("skipped", "account: no count")]),
+        ("137", "", [("failed", "")]),
         (None, "", []),
     ],
 )

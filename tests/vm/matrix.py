@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from kmemtrace.errors import ExitStatus
 from tests.vm import verdict_tables
 from tests.vm.boot import Boot, boot, last_words
 from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
@@ -86,6 +87,13 @@ def main() -> int:
         action="append_const",
         const="verdicts",
         help="also count there how often verify comes to a verdict",
+    )
+    parser.add_argument(
+        "--bench-account",
+        dest="bench",
+        action="append_const",
+        const="account",
+        help="also print there how much of each cgroup's kernel memory is explained",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
@@ -179,14 +187,18 @@ def processes(folder: Path) -> list[Case]:
     ]
 
 
+_OUTCOMES: Mapping[int, str] = {ExitStatus.OK: "passed", ExitStatus.CANNOT: "skipped"}
+"""Of benchmarks, by their exit status."""
+
+
 def _measured(folder: Path) -> list[Case]:
-    """Whether each benchmark came to its end; nothing where none was asked for."""
+    """Whether each benchmark came to a good end, or cannot be run there; nothing where none was asked for."""
     found = []
     for status in sorted(folder.glob("bench-*.status")):
-        bad = status.read_text().strip() != "0"
-        why = status.with_suffix(".txt").read_text().strip().rpartition("\n")[2] if bad else ""
+        ended = int(status.read_text())
+        why = status.with_suffix(".txt").read_text().strip().rpartition("\n")[2] if ended else ""
         name = status.stem.replace("-", " ")
-        found.append(Case(name, PROCESS, "failed" if bad else "passed", 0.0, why))
+        found.append(Case(name, PROCESS, _OUTCOMES.get(ended, "failed"), 0.0, why))
     return found
 
 
