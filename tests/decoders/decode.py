@@ -8,9 +8,9 @@ from kmemtrace.census.layout.page import page_layout
 from kmemtrace.census.layout.percpu import percpu_layout, stock_layout
 from kmemtrace.census.layout.slab import slab_layout
 from kmemtrace.census.memory import KernelMemory
-from kmemtrace.census.pages import Slabs, read_pages
+from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import read_areas
-from kmemtrace.census.slabs import read_objects
+from kmemtrace.census.slabs import ObjectReader
 from kmemtrace.census.stocks import read_stocks
 from kmemtrace.kernel.facts import Facts
 
@@ -23,18 +23,17 @@ def decode(
     memory: KernelMemory, facts: Facts, windows: list[int], chunk: int, stocks: list[int]
 ) -> dict[str, Any]:
     """As plain numbers: of each window the blocks; then objects, areas and stocks by owner."""
-    layout, blocks, slabs = page_layout(facts), [], []
+    layout, blocks = page_layout(facts), []
+    reader = ObjectReader(memory, layout, slab_layout(facts))
     for window in windows:
-        found = read_pages(memory, layout, window, FRAMES)
-        pages = found.charged
+        pages = read_pages(memory, layout, window, FRAMES, reader.add).charged
         columns = (pages.heads, pages.owners, pages.orders, pages.doubtful, pages.tables)
         blocks.append([list(map(int, block)) for block in zip(*columns, strict=True)])
-        slabs.append(found.slabs.words)
-    objects, caches = read_objects(memory, layout, slab_layout(facts), Slabs(np.concatenate(slabs)))
+    objects, caches = reader.result()
     sizes = caches.object_bytes.tolist()
+    runs = zip(objects.caches.tolist(), objects.owners.tolist(), objects.counts.tolist(), strict=True)
     of_cache = [
-        [caches.names[cache], sizes[cache], int(owner)]
-        for cache, owner in zip(objects.caches.tolist(), objects.owners.tolist(), strict=True)
+        [caches.names[cache], sizes[cache], owner] for cache, owner, count in runs for _ in range(count)
     ]
     areas = read_areas(memory, percpu_layout(facts, PAGE_BYTES), chunk) if chunk else ((), ())
     kept = read_stocks(memory, stock_layout(facts), np.array(stocks, "u8"))

@@ -15,7 +15,6 @@ import pytest
 from kmemtrace.census.census import Censor
 from kmemtrace.census.layout.percpu import percpu_layout
 from kmemtrace.census.memory import Words
-from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import read_areas
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
@@ -23,7 +22,7 @@ from kmemtrace.model.audit import beyond
 from tests.decoders.decode import FRAMES, PAGE_BYTES, decode
 from tests.decoders.recorded import Recording, RecordingFacts, RecordingMemory
 from tests.faults.conftest import FOLDER
-from tests.faults.objects import cgroups_of, slab_entries
+from tests.faults.objects import cgroups_of, slab_entries, slabs_of
 from tests.live.workloads import fill_pipes, held_in, send_messages, touch_sparsely
 from tests.tracing import new_cgroup
 
@@ -76,8 +75,7 @@ def _recorded(censor: Censor, cgroup: int, above: int) -> Recording:
 
 def _windows(censor: Censor, cgroup: int) -> list[int]:
     layout, start = censor._layouts.page, censor._page_map
-    found = read_pages(censor._memory, layout, start, censor._frames)
-    pages = found.charged
+    pages, slabs = slabs_of(censor)
     mine = cgroups_of(censor, pages.owners, memcgs=not layout.owner_is_objcg) == cgroup
     kinds = (
         mine & (pages.tables == 1),
@@ -87,7 +85,7 @@ def _windows(censor: Censor, cgroup: int) -> list[int]:
     chosen = [int(head) for kind in kinds for head in pages.heads[kind][:_OF_EACH]]
     assert any(kinds[1]), "no block of more than a page"
     frames = [(head - start) // layout.size for head in chosen]
-    frames += _slab_frames(censor, found.slabs.words, cgroup)
+    frames += _slab_frames(censor, slabs, cgroup)
     begins = {frame // FRAMES * FRAMES for frame in frames}
     return [start + begin * layout.size for begin in sorted(begins)]
 

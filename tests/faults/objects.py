@@ -4,7 +4,7 @@ import numpy as np
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import Words
-from kmemtrace.census.pages import read_pages
+from kmemtrace.census.pages import ChargedPages, read_pages
 
 _POINTER = 8
 """An object is charged with the pointer to its owner."""
@@ -13,13 +13,19 @@ _POINTER = 8
 def charged_object(censor: Censor, cgroup: int) -> tuple[int, int]:
     """Of an object that is charged to the cgroup with this id: the address of its owner's, and the bytes that
     it was charged with. The slabs' vectors are looked through one by one, until one is found."""
-    memory, page = censor._memory, censor._layouts.page
-    for words in read_pages(memory, page, censor._page_map, censor._frames).slabs.words:
+    for words in slabs_of(censor)[1]:
         entries, size = slab_entries(censor, words)
-        mine = np.flatnonzero(cgroups_of(censor, memory.words(entries)) == cgroup)
+        mine = np.flatnonzero(cgroups_of(censor, censor._memory.words(entries)) == cgroup)
         if len(mine):
             return int(entries[mine[0]]), size + _POINTER
     raise AssertionError("no object is charged to the cgroup")
+
+
+def slabs_of(censor: Censor) -> tuple[ChargedPages, Words]:
+    """The charged pages, and the struct pages of the slabs with owners, as words, a row for each."""
+    slabs: list[Words] = []
+    found = read_pages(censor._memory, censor._layouts.page, censor._page_map, censor._frames, slabs.append)
+    return found.charged, np.concatenate(slabs)
 
 
 def slab_entries(censor: Censor, words: Words) -> tuple[Words, int]:
