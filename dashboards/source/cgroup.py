@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from dashboards.source.account import by_part, lost_pages, unexplained
 from dashboards.source.panels import (
     HOST,
     ONLY_FUNCTIONS,
@@ -53,6 +54,9 @@ def cgroup() -> Dashboard:
             Query(f"kmemtrace_held_bytes{{{ONE}}}", "{{state}}"),
             stack=True,
         ),
+        by_part(ONE),
+        unexplained(ONE, "unexplained"),
+        lost_pages(ONE, "{{class}} {{confidence}}"),
         graph(
             "Charged and uncharged",
             "Base pages a second.",

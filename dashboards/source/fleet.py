@@ -4,6 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.source.panels import (
     HOST,
+    ONLY_CENSUS,
     ONLY_FUNCTIONS,
     Column,
     Query,
@@ -90,6 +91,13 @@ def fleet() -> Dashboard:
             "The ten hosts with most.",
             "bytes",
             Query(f"topk(10, kmemtrace_dead_cgroup_held_bytes{{{HOST}}})", "{{instance}}"),
+        ),
+        graph(
+            "Kept by removed cgroups",
+            "Page cache and all else that is charged to them still, of the ten hosts with most.",
+            "bytes",
+            Query(f"topk(10, instance:kmemtrace_pinned_bytes:sum{{{HOST}}})", "{{instance}}"),
+            empty=ONLY_CENSUS,
         ),
         graph(
             "Mismatches found",

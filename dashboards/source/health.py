@@ -82,6 +82,13 @@ def health() -> Dashboard:
             ),
         ),
         graph(
+            "A census takes",
+            "The last one, by the clock.",
+            "s",
+            Query(f"kmemtrace_census_seconds{{{HOST}}}", "{{instance}}"),
+            empty="None is taken: the table above tells why (account)",
+        ),
+        graph(
             "The exporter's process",
             "Resident memory, the compiler's own part of it included, and the maps, which are kernel memory.",
             "bytes",

@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
+from dashboards.source.account import of_host
 from dashboards.source.panels import (
     HOST,
     ONLY_FUNCTIONS,
@@ -116,6 +117,7 @@ def overview() -> Dashboard:
             link=CGROUP_LINK,
         )
     )
+    made = add(made.with_row(Row("What it is made of")), *of_host())
     made = made.with_row(Row("How long it takes"))
     return made.with_panel(
         heat(

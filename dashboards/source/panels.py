@@ -41,6 +41,7 @@ TAG = "kmemtrace"
 HOST = 'job=~"$job",instance=~"$instance"'
 """The labels that choose the hosts that are shown."""
 ONLY_FUNCTIONS = "Only where functions can be probed: the dashboard Tracer health tells why not here"
+ONLY_CENSUS = "No census is taken: the dashboard Tracer health tells why not"
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 
@@ -55,15 +56,20 @@ class Query(NamedTuple):
 
 
 def graph(
-    title: str, description: str, unit: str, *queries: Query, stack: bool = False, empty: str = "No series"
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Query,
+    stack: bool = False,
+    signed: bool = False,
+    empty: str = "No series",
 ) -> timeseries.Panel:
-    """`empty` is told where there is no data."""
+    """`empty` is told where there is no data; `signed`: values can be negative."""
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
         .unit(unit)
-        .min(0)
         .no_value(empty)
         .datasource(SOURCE)
         .span(12)
@@ -78,6 +84,8 @@ def graph(
             .show_legend(True)
         )
     )
+    if not signed:
+        panel = panel.min(0)
     if stack:
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
     for query in queries:

@@ -11,14 +11,14 @@ from kmemtrace.census.holdings import PAGE_BYTES, Holdings, KernelCount, Sums
 from kmemtrace.census.layout.find import UnknownLayoutError
 from kmemtrace.census.layout.memcg import OwnerLayout, TreeLayout, owner_layout, tree_layout
 from kmemtrace.census.layout.page import PageLayout, page_layout
-from kmemtrace.census.layout.pin import pin_layout
+from kmemtrace.census.layout.pin import PinLayout, pin_layout
 from kmemtrace.census.layout.slab import SlabLayout, slab_layout
 from kmemtrace.census.memcgs import Memcgs, kernel_pages, read_memcgs
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.owners import Owners, objcgs_of, read_owners
 from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import Chunks
-from kmemtrace.census.pins import read_pins
+from kmemtrace.census.pins import Pinned, PinReader, told_pins
 from kmemtrace.census.slabs import ObjectReader
 from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
@@ -64,6 +64,7 @@ class Censor:
         except CannotError:
             self._memory.close()
             raise
+        self._pins, self._pins_unseen = _pin_layout(facts)
         self._chunks = Chunks(self._memory, facts, PAGE_BYTES)
         self._stocks = Stocks(self._memory, facts)
 
@@ -80,13 +81,19 @@ class Censor:
 
     def take(self) -> Census:
         """What changes while it is taken may be found twice, or not at all. Raises OSError."""
+        return self._take()[0]
+
+    def _take(self) -> tuple[Census, Memcgs, Pinned]:
         begin, cpu = time.monotonic(), time.thread_time()
         memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
         chunks, reader = self._chunks, ObjectReader(memory, lay.page, lay.slab)
+        pins = PinReader(lay.page, self._pins, memcgs.addresses[memcgs.removed == 1])
         before_pages = time.thread_time()
-        found = read_pages(memory, lay.page, self._page_map, self._frames, reader.add, chunks.sought)
+        found = read_pages(
+            memory, lay.page, self._page_map, self._frames, reader.add, pins.look, chunks.sought
+        )
         pages_cpu = time.thread_time() - before_pages - reader.cpu_seconds
-        pages, (objects, caches) = found.charged, reader.result()
+        pages, (objects, caches), pinned = found.charged, reader.result(), pins.result(memory)
         chunks.find(found.chunks)
         areas = chunks.read()
         nobody = np.zeros(0, "u8")
@@ -95,7 +102,7 @@ class Censor:
         objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0], all_of_them])
         owners = read_owners(memory, lay.owner, objcgs, of_pages[1], self._stocks.read())
         counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))
-        return Census(
+        census = Census(
             time=time.time(),
             seconds=time.monotonic() - begin,
             cpu_seconds=time.thread_time() - cpu,
@@ -104,23 +111,24 @@ class Censor:
             blocks=len(pages.heads),
             objects=int(objects.counts.sum()),
             cgroups=tuple(sorted(counted, key=lambda c: (-c.account.explained_bytes, c.path))),
+            pinned={} if self._pins is None else pinned.bytes_of(PAGE_BYTES),
             unseen=self._unseen(),
         )
+        return census, memcgs, pinned
 
     def removed(self) -> tuple[Removed, ...]:
         """The removed cgroups that the kernel still has, most pinned first; takes a census for it.
 
         Raises CannotError, OSError.
         """
-        try:
-            layout = pin_layout(self._facts, PAGE_BYTES)
-        except UnknownLayoutError as error:
-            raise CannotError(f"This kernel does not tell what keeps a removed cgroup: {error}.") from None
-        by_id = {counted.key.id: counted for counted in self.take().cgroups}
-        memory, memcgs = self._memory, self._memcgs()
+        if self._pins is None:
+            raise CannotError(f"This kernel does not tell what keeps a removed cgroup: {self._pins_unseen}.")
+        census, memcgs, pinned = self._take()
+        memory, layout = self._memory, self._pins
+        by_id = {counted.key.id: counted for counted in census.cgroups}
         gone = np.flatnonzero(memcgs.removed)
         addresses = memcgs.addresses[gone]
-        pins = read_pins(memory, self._layouts.page, layout, self._page_map, self._frames, addresses)
+        pins = told_pins(memory, layout, pinned)
         references = memory.words(memory.words(addresses, layout.css_references), layout.count)
         below = np.bincount(memcgs.parents[gone].astype("i8"), minlength=len(memcgs.addresses))
         found = [
@@ -128,12 +136,11 @@ class Censor:
             for at, cgroup, address, count in zip(
                 gone.tolist(), memcgs.ids[gone].tolist(), addresses.tolist(), references.tolist(), strict=True
             )
-            if cgroup in by_id  # removed since, else
         ]
         return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
 
     def _unseen(self) -> dict[str, str]:
-        reasons = {"percpu": self._chunks.unseen, STOCK: self._stocks.unseen}
+        reasons = {"percpu": self._chunks.unseen, STOCK: self._stocks.unseen, "pinned": self._pins_unseen}
         return {part: why for part, why in reasons.items() if why is not None}
 
     def _memcgs(self) -> Memcgs:
@@ -171,6 +178,14 @@ class Censor:
             )
             for i, path in enumerate(memcgs.paths)
         ]
+
+
+def _pin_layout(facts: Facts) -> tuple[PinLayout | None, str | None]:
+    """And why there is none."""
+    try:
+        return pin_layout(facts, PAGE_BYTES), None
+    except UnknownLayoutError as error:
+        return None, str(error)
 
 
 def _kernel_counts(memcgs: Memcgs, pages_after: Words | None) -> list[KernelCount]:

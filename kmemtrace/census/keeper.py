@@ -11,7 +11,7 @@ from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.account import Account, CensusInfo, added_caches
-from kmemtrace.model.census import Census, joined, row_of
+from kmemtrace.model.census import Census, joined, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 
@@ -162,6 +162,7 @@ def _keep(census: Census) -> _Kept:
             cpu_seconds=census.cpu_seconds,
             objects=census.objects,
             dying_cgroups=sum(one.state is CgroupState.DEAD for one in census.cgroups),
+            pinned=pinned_parts(census),
             caches=added_caches(use for one in census.cgroups for use in one.account.caches),
             unseen=census.unseen,
         ),

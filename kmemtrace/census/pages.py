@@ -51,11 +51,13 @@ def read_pages(
     start: int,
     frames: int,
     take_slabs: Callable[[Words], None],
+    look: Callable[[Words, int], None] = lambda _pages, _address: None,
     chunk_words: tuple[int, ...] = (),
 ) -> PageReading:
     """Goes through all struct pages once. `take_slabs` is given those of slabs with a vector of owners, as
-    8-byte words, a row for each; it may read kernel memory. `chunk_words`: offsets of words of struct page
-    that may name the chunk of per-CPU memory that the page is part of."""
+    8-byte words, a row for each; it may read kernel memory. `look` is shown all, some at a time, with the
+    address of the first; it may not. `chunk_words`: offsets of words of struct page that may name the chunk
+    of per-CPU memory that the page is part of."""
     blocks: list[tuple[Words, ...]] = []
     chunks: Counter[int] = Counter()
     address = start
@@ -63,10 +65,11 @@ def read_pages(
         blocks.append(_charged(pages, layout, address))
         for offset in chunk_words:
             chunks.update(_chunks(pages, layout, offset))
+        look(pages, address)
         address += len(pages) * layout.size
         take_slabs(pages[is_slab(pages, layout) & (word_at(pages, layout.vector) != 0)])
     heads, owners, orders, doubtful, tables = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    compound = orders == _FROM_TAIL
+    compound = orders == FROM_TAIL
     orders[compound] = head_orders(memory, layout, heads[compound])
     return PageReading(
         ChargedPages(heads, owners, orders, doubtful, tables),
@@ -80,7 +83,7 @@ def head_orders(memory: KernelMemory, layout: PageLayout, heads: Words) -> Words
     return words >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
 
 
-_FROM_TAIL = np.uint64(0xFF)
+FROM_TAIL = np.uint64(0xFF)
 """Stands for the order of a compound page that the page after its head tells, where that is in the next
 copy."""
 
@@ -95,16 +98,16 @@ def _charged(pages: Words, layout: PageLayout, address: int) -> tuple[Words, ...
     )
     heads = np.uint64(address) + at.astype("u8") * np.uint64(layout.size)
     doubtful = np.where(head == 1, np.uint64(0), _further_pages(pages, layout, at))
-    orders = np.where(head == 1, _orders(pages, layout, at), np.uint64(0))
+    orders = np.where(head == 1, orders_in(pages, layout, at), np.uint64(0))
     return heads, owner[at], orders, doubtful, is_table.astype("u8")
 
 
-def _orders(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
-    """Of compound pages whose heads are these."""
+def orders_in(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
+    """Of compound pages whose heads are these; FROM_TAIL where it is not in these."""
     words = pages.reshape(-1)
     place = at * pages.shape[1] + layout.order // 8
     told = words[np.minimum(place, len(words) - 1)] >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
-    return np.where(place < len(words), told, _FROM_TAIL)
+    return np.where(place < len(words), told, FROM_TAIL)
 
 
 def _further_pages(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:

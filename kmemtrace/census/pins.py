@@ -4,11 +4,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.pin import PinLayout
 from kmemtrace.census.memory import KernelMemory, Words
-from kmemtrace.census.pages import head_orders, is_charged, is_slab, page_maps, word_at
+from kmemtrace.census.pages import FROM_TAIL, head_orders, is_charged, is_slab, orders_in, word_at
 from kmemtrace.model.census import Pin, PinKind
 
 _MOST_FILES = 16
@@ -17,63 +18,97 @@ _DEEPEST = 40
 _NAME_BYTES = 128
 
 
+_NONE = np.zeros(0, "u8")
+_KINDS = (PinKind.FILE, PinKind.SHMEM, PinKind.ANON)
+
+
 @dataclass(frozen=True, slots=True)
-class _Pages:
-    """Of user space's memory, charged to a removed cgroup: parallel arrays, an entry for each folio."""
+class Pinned:
+    """Pages of user space's memory, charged to removed cgroups: parallel arrays, an entry for each cgroup,
+    kind and file."""
 
     memcgs: Words
+    kinds: Words
+    """Places in _KINDS."""
     mappings: Words
-    swap_backed: Words
+    """The struct address_space; 0 of anonymous memory."""
     pages: Words
 
-
-def read_pins(
-    memory: KernelMemory, page: PageLayout, layout: PinLayout, start: int, frames: int, memcgs: Words
-) -> dict[int, tuple[Pin, ...]]:
-    """By struct mem_cgroup, most bytes first. `memcgs`: those asked about."""
-    if not len(memcgs):
-        return {}
-    found = _pages_of(memory, page, layout, start, frames, np.sort(memcgs))
-    sums: dict[int, dict[tuple[PinKind, int], int]] = defaultdict(lambda: defaultdict(int))
-    for memcg, mapping, swap_backed, pages in zip(
-        found.memcgs.tolist(),
-        found.mappings.tolist(),
-        found.swap_backed.tolist(),
-        found.pages.tolist(),
-        strict=True,
-    ):
-        kind = PinKind.ANON if mapping & 3 else PinKind.SHMEM if swap_backed else PinKind.FILE
-        sums[memcg][kind, 0 if kind is PinKind.ANON else mapping] += pages * layout.page_bytes
-    return {memcg: tuple(_pins(memory, layout, of)) for memcg, of in sums.items()}
+    def bytes_of(self, page_bytes: int) -> dict[str, int]:
+        """Of all of them, by kind."""
+        return {
+            kind.value: int(self.pages[self.kinds == place].sum()) * page_bytes
+            for place, kind in enumerate(_KINDS)
+        }
 
 
-def _pages_of(
-    memory: KernelMemory, page: PageLayout, layout: PinLayout, start: int, frames: int, memcgs: Words
-) -> _Pages:
-    parts: list[tuple[Words, ...]] = []
-    address = start
-    for pages in page_maps(memory, page, start, frames):
-        owners = word_at(pages, page.owner)
-        place = np.searchsorted(memcgs, owners).clip(max=len(memcgs) - 1)
-        at = np.flatnonzero((owners != 0) & (memcgs[place] == owners))
+class PinReader:
+    """Adds up what of the struct pages that it is shown is charged to certain memcgs."""
+
+    def __init__(self, page: PageLayout, layout: PinLayout | None, memcgs: Words) -> None:
+        """`layout`: None: nothing is found."""
+        self._page, self._layout, self._memcgs = page, layout, np.sort(memcgs)
+        self._found = [Pinned(_NONE, _NONE, _NONE, _NONE)]
+        self._later = [(_NONE, _NONE, _NONE, _NONE)]
+        """Compound pages whose order is in the next copy: cgroup, kind, file, address."""
+
+    def look(self, pages: Words, address: int) -> None:
+        page, layout = self._page, self._layout
+        if layout is None or not len(self._memcgs):
+            return
+        at = self._owned(word_at(pages, page.owner))
         mine = pages[at]
         at = at[~is_charged(mine, page) & ~is_slab(mine, page)]
+        if not len(at):
+            return
         mine = pages[at]
-        heads = np.uint64(address) + at.astype("u8") * np.uint64(page.size)
-        parts.append(
-            (
-                word_at(mine, page.owner),
-                word_at(mine, layout.page_mapping),
-                word_at(mine, page.flags) >> np.uint64(layout.swap_backed_bit) & np.uint64(1),
-                heads,
-                word_at(mine, page.flags) >> np.uint64(page.head_bit) & np.uint64(1),
-            )
-        )
-        address += len(pages) * page.size
-    owners, mappings, swap_backed, heads, compound = map(np.concatenate, zip(*parts, strict=True))
-    orders = np.zeros(len(heads), "u8")
-    orders[compound == 1] = head_orders(memory, page, heads[compound == 1])
-    return _Pages(owners, mappings, swap_backed, np.uint64(1) << orders)
+        mappings = word_at(mine, layout.page_mapping)
+        swap_backed = word_at(mine, page.flags) >> np.uint64(layout.swap_backed_bit) & np.uint64(1)
+        is_anon = mappings & np.uint64(3) != 0
+        kinds = np.where(is_anon, np.uint64(_KINDS.index(PinKind.ANON)), swap_backed)
+        of = (word_at(mine, page.owner), kinds, np.where(is_anon, np.uint64(0), mappings))
+        compound = word_at(mine, page.flags) >> np.uint64(page.head_bit) & np.uint64(1) == 1
+        orders = np.where(compound, orders_in(pages, page, at), np.uint64(0))
+        later = orders == FROM_TAIL
+        heads = np.uint64(address) + at[later].astype("u8") * np.uint64(page.size)
+        self._later.append((*(column[later] for column in of), heads))
+        memcgs, kinds, files = (column[~later] for column in of)
+        self._found.append(_added(memcgs, kinds, files, np.uint64(1) << orders[~later]))
+
+    def result(self, memory: KernelMemory) -> Pinned:
+        memcgs, kinds, mappings, heads = (np.concatenate(parts) for parts in zip(*self._later, strict=True))
+        pages = np.uint64(1) << head_orders(memory, self._page, heads)
+        found = [*self._found, Pinned(memcgs, kinds, mappings, pages)]
+        columns = ((one.memcgs, one.kinds, one.mappings, one.pages) for one in found)
+        return _added(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
+
+    def _owned(self, owners: Words) -> NDArray[np.int64]:
+        """Which are the memcgs'. Neighbours have one owner as a rule: each run of them is looked up once."""
+        begins = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
+        values = owners[begins]
+        place = np.searchsorted(self._memcgs, values).clip(max=len(self._memcgs) - 1)
+        ours = (values != 0) & (self._memcgs[place] == values)
+        return np.flatnonzero(np.repeat(ours, np.diff(np.append(begins, len(owners)))))
+
+
+def _added(memcgs: Words, kinds: Words, mappings: Words, pages: Words) -> Pinned:
+    """One entry of each cgroup, kind and file."""
+    if not len(pages):
+        return Pinned(memcgs, kinds, mappings, pages)
+    order = np.lexsort((mappings, kinds, memcgs))
+    columns = memcgs, kinds, mappings = memcgs[order], kinds[order], mappings[order]
+    differs = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    begins = np.flatnonzero(np.concatenate([[True], differs]))
+    return Pinned(memcgs[begins], kinds[begins], mappings[begins], np.add.reduceat(pages[order], begins))
+
+
+def told_pins(memory: KernelMemory, layout: PinLayout, found: Pinned) -> dict[int, tuple[Pin, ...]]:
+    """By struct mem_cgroup, most bytes first, with the files' names."""
+    sums: dict[int, dict[tuple[PinKind, int], int]] = defaultdict(dict)
+    columns = (found.memcgs, found.kinds, found.mappings, found.pages)
+    for memcg, kind, mapping, pages in zip(*(column.tolist() for column in columns), strict=True):
+        sums[memcg][_KINDS[kind], mapping] = pages * layout.page_bytes
+    return {memcg: tuple(_pins(memory, layout, of)) for memcg, of in sums.items()}
 
 
 def _pins(memory: KernelMemory, layout: PinLayout, of: dict[tuple[PinKind, int], int]) -> list[Pin]:

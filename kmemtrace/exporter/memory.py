@@ -41,6 +41,15 @@ def memory(census: CensusInfo, series: Iterable[Series]) -> Iterator[Metric]:
         "Removed cgroups that the kernel still has, whatever keeps them.",
         census.dying_cgroups,
     )
+    pinned = GaugeMetricFamily(
+        "kmemtrace_pinned_bytes",
+        "Memory that is charged to them still: page cache (file), shared and anonymous memory, and kernel "
+        "memory by part.",
+        labels=("part",),
+    )
+    for part, size in census.pinned.items():
+        pinned.add_metric((part,), size)
+    yield pinned
     yield GaugeMetricFamily("kmemtrace_census_seconds", "Time that the last census took.", census.seconds)
     yield GaugeMetricFamily("kmemtrace_census_age_seconds", "Since its end.", census.age_seconds)
 

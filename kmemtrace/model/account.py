@@ -79,6 +79,8 @@ class CensusInfo:
     """That are charged."""
     dying_cgroups: int
     """Removed ones that the kernel still has, whatever keeps them."""
+    pinned: Mapping[str, int]
+    """Bytes that these keep: "file", "shmem" and "anon" of user space's, and parts of their accounts."""
     caches: tuple[CacheUse, ...]
     """Of the whole machine; most bytes first."""
     unseen: Mapping[str, str]

@@ -75,8 +75,20 @@ class Census:
     """That are charged."""
     cgroups: tuple[Counted, ...]
     """Of the memory hierarchy, the removed ones included; most kernel memory first."""
+    pinned: Mapping[str, int]
+    """Bytes of user space's memory that is charged to removed ones, by PinKind."""
     unseen: Mapping[str, str]
     """What could not be read, and why."""
+
+
+def pinned_parts(census: Census) -> dict[str, int]:
+    """Bytes that removed cgroups keep, by what it is: user space's memory by kind, and parts of accounts."""
+    found = dict(census.pinned)
+    for one in census.cgroups:
+        if one.state is CgroupState.DEAD:
+            for part, size in one.account.parts.items():
+                found[part] = found.get(part, 0) + size
+    return found
 
 
 def joined(

@@ -104,6 +104,8 @@ def test_metrics_of_the_census() -> None:
     assert value(found, "account_bytes", cgroup="/old.service", part="stock") == 96
     assert value(found, "unexplained_bytes", cgroup="/old.service") == 4_005_400 - DENTRIES.bytes - 96
     assert value(found, "slab_bytes", cache="dentry") == 2 * DENTRIES.bytes
+    assert value(found, "pinned_bytes", part="file") == 8 << 20
+    assert value(found, "pinned_bytes", part="shmem") == 0, "there from the start, so that it can grow"
     assert (value(found, "dying_cgroups"), value(found, "census_seconds")) == (3, 0.25)
     assert value(found, "cgroups") == 4, "those that were charged"
     assert value(found, "dead_cgroups") == 1
@@ -112,6 +114,7 @@ def test_metrics_of_the_census() -> None:
         "kmemtrace_account_bytes",
         "kmemtrace_slab_bytes",
         "kmemtrace_dying_cgroups",
+        "kmemtrace_pinned_bytes",
         "kmemtrace_census_seconds",
     }
 
@@ -185,7 +188,7 @@ def census(*numbers: int) -> Census:
     found = [
         Counted(CgroupKey(0, n), f"/{n}", CgroupState.ONLINE, account(FILES, kernel=60_000)) for n in numbers
     ]
-    return Census(1.0, 0.5, 0.25, 0.125, 7, 7, 7, tuple(found), {})
+    return Census(1.0, 0.5, 0.25, 0.125, 7, 7, 7, tuple(found), {"file": 4096}, {})
 
 
 def test_a_keeper_gives_what_is_still_there() -> None:

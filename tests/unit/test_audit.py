@@ -31,7 +31,7 @@ def with_(**changes: int | None) -> Account:
 
 def census(account: Account) -> Census:
     counted = Counted(CgroupKey(0, 7), "/a", CgroupState.ONLINE, account)
-    return Census(1.0, 0.2, 0.2, 0.1, 1000, 8, 80, (counted,), {})
+    return Census(1.0, 0.2, 0.2, 0.1, 1000, 8, 80, (counted,), {}, {})
 
 
 @pytest.mark.parametrize(
