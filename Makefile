@@ -109,6 +109,10 @@ bench: $(VENV)/.project | bench-packages ## run the benchmarks
 bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier's programs
 	@$(AS_ROOT) $(BIN)/python bench/tiers.py $(ARGS)
 
+.PHONY: bench-objects
+bench-objects: $(VENV)/.project | bench-packages ## run the benchmark of following slab objects
+	@$(AS_ROOT) $(BIN)/python bench/objects.py $(ARGS)
+
 .PHONY: bench-verdicts
 bench-verdicts: $(VENV)/.project | silence-packages ## count how often verify comes to a verdict
 	@$(AS_ROOT) $(BIN)/python bench/verdicts.py $(ARGS)

@@ -8,6 +8,7 @@
 #include "lives.h"
 #include "departures.h"
 #include "functions.h"
+#include "objects.h"
 
 /* Without a probe on the charge, a refused one shows only in an accounted allocation that gave
  * nothing while a limit was reached. */

@@ -8,6 +8,7 @@ from kmemtrace.model.account import Account, CacheUse, CensusInfo, added_caches
 from kmemtrace.model.census import Counted, joined, row_of
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import (
     Cgroup,
     CgroupKey,
@@ -174,6 +175,22 @@ def counted(step: int = 0) -> Snapshot:
         unseen={},
     )
     return joined(now, info, accounts, [row_of(old, old.path, "old.service")])
+
+
+DENTRIES_MADE = ObjectSite("dentry", "__d_alloc", 4001, 3, 0, 200)
+FILES_OPENED = ObjectSite("filp", "alloc_empty_file", 307, 300, 2, 240)
+
+
+def followed(step: int = 0) -> Snapshot:
+    """counted() with the slab objects that were followed: 10 more names a step."""
+    now = counted(step)
+    made = dataclasses.replace(DENTRIES_MADE, charged_objects=DENTRIES_MADE.charged_objects + 10 * step)
+    objects = {CONTAINER: (made, FILES_OPENED), NGINX: (FILES_OPENED,)}
+    return dataclasses.replace(
+        now,
+        cgroups=tuple(dataclasses.replace(c, objects=objects.get(c.path, ())) for c in now.cgroups),
+        losses=dataclasses.replace(now.losses, mended_objects=7),
+    )
 
 
 def mismatch(**changes: object) -> Mismatch:

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kmemtrace.census.direct_map import page_map_at
 from kmemtrace.census.holdings import PAGE_BYTES, Holdings, KernelCount, Sums
 from kmemtrace.census.layout.find import UnknownLayoutError
 from kmemtrace.census.layout.memcg import OwnerLayout, TreeLayout, owner_layout, tree_layout
@@ -24,15 +25,10 @@ from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.kernel.judged import page_map
 from kmemtrace.model.audit import STOCK
 from kmemtrace.model.census import Census, Counted, Removed
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
-
-_ALIGNED = 1 << 30
-"""Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
-_KERNEL = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Censor:
         self._facts, self._frames, self._hierarchy = facts, page_frames, hierarchy
         self._memory = KernelMemory(facts.release)
         try:
-            self._page_map = _page_map(self._memory, facts, page_frames)
+            self._page_map = page_map_at(self._memory, facts, page_frames)
         except CannotError:
             self._memory.close()
             raise
@@ -215,22 +211,3 @@ def _own(memcgs: Memcgs, counts: Words | None) -> NDArray[np.int64] | None:
     below[0] = 0  # the root is nobody's child
     np.subtract.at(own, memcgs.parents, below)
     return own
-
-
-def _page_map(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
-    """Where struct page 0 is: by its symbol, else from any of them, where page_map() lets us."""
-    base = facts.symbol("vmemmap_base")
-    stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
-    if not page_map(facts, page_frames):
-        found = 0
-    elif base is not None:
-        found = memory.word(base)
-    elif stack is not None and pages is not None:
-        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -_ALIGNED
-    else:
-        found = 0
-    if found < _KERNEL:
-        raise CannotError(
-            "Where this kernel keeps its struct pages is not known, so that no census can be taken."
-        )
-    return found

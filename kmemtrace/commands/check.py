@@ -7,6 +7,7 @@ import platform
 import textwrap
 from typing import Any
 
+from kmemtrace.census.object_plan import objects_refusal
 from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.commands import able
@@ -49,7 +50,8 @@ def examine() -> Part:
     problems = able.problems()
     # To look at what takes memory could be the end.
     short = bool(able.shortages())
-    plan = None if short else _part(_plan, problems)
+    planned = None if short else _part(_plan, problems)
+    plan, objects = planned or (None, None)
     bcc = None if short else _part(_bcc, problems)
     hierarchy = _part(memory_hierarchy, problems)
     allowed = privileges()
@@ -63,6 +65,7 @@ def examine() -> Part:
         "problems": problems,
         "events": [] if plan is None else _events(plan, works=works),
         "verdicts": _verdicts(plan) if plan is not None and works else {},
+        "objects": objects,
         "functions": plan.unprobed if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
@@ -81,9 +84,11 @@ def _part(find: Any, problems: list[str]) -> Any:
         return None
 
 
-def _plan() -> Plan:
+def _plan() -> tuple[Plan, str | None]:
+    """And why no slab objects can be followed on request; None where they can."""
     with btf.Btf() as types:
-        return make_plan(RunningKernel(types), page_frames=_page_frames())
+        facts = RunningKernel(types)
+        return make_plan(facts, page_frames=_page_frames()), objects_refusal(facts)
 
 
 def _page_frames() -> int:
@@ -130,6 +135,8 @@ def _text(report: Part) -> str:
     lines.append(f"tier        {report['tier'] or 'none'}")
     if report["functions"]:
         lines.append(_wrap("functions   ", f"not probed: {report['functions']}"))
+    if report["objects"]:
+        lines.append(_wrap("objects     ", f"not followed (--objects): {report['objects']}"))
     if report["symbols"]:
         lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")

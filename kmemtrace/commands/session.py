@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.cgroups.preexisting import count_preexisting
@@ -62,6 +63,7 @@ def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,
         sites=not options.no_sites,
+        objects=getattr(options, "objects", False) and (options.max_objects or True),
     ) as tracer:
         yield tracer
 
@@ -75,8 +77,10 @@ def make_tracer(
     alloc_latency: bool = False,
     departures: bool = False,
     steady: bool = False,
+    objects: bool | int = False,
 ) -> Iterator[Tracer]:
-    """With what make_plan() takes. Raises CannotError or UsageError before anything is loaded."""
+    """With what make_plan() takes. `objects`: whether the slab's are followed too, or how many at a time.
+    Raises CannotError or UsageError before anything is loaded."""
     require_able(max_pages)
     hierarchy = memory_hierarchy()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
@@ -91,6 +95,8 @@ def make_tracer(
                 steady=steady,
                 page_frames=frames,
             )
+            if objects:
+                plan = with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             tracer = stack.enter_context(Tracer(plan, hierarchy, paths, capacity, limit, sites))

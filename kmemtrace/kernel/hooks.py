@@ -55,7 +55,8 @@ GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *
 class Hook:
     """One row. `arguments` maps what we need to its position in `prototype`."""
 
-    event: Event
+    event: StrEnum
+    """An Event, or one of another table's."""
     name: str
     mechanism: Mechanism
     prototype: tuple[str, ...]
@@ -68,7 +69,7 @@ class Hook:
 
 
 def _row(
-    event: Event,
+    event: StrEnum,
     name: str,
     prototype: tuple[str, ...],
     arguments: str,
@@ -84,8 +85,8 @@ def _row(
     return Hook(event, name, mechanism, prototype, places, since, until, why)
 
 
-def _tracepoint(
-    event: Event,
+def tracepoint_row(
+    event: StrEnum,
     name: str,
     prototype: tuple[str, ...],
     arguments: str,
@@ -103,7 +104,7 @@ _UNTIL_5_12, _UNTIL_5_4 = (5, 13), (5, 5)
 # fmt: off
 HOOKS: tuple[Hook, ...] = (
     # alloc: the tracepoint stands behind the charge, so the page's mark is readable there.
-    _tracepoint(
+    tracepoint_row(
         Event.ALLOC,
         "mm_page_alloc",
         (PAGE, UINT, GFP, INT),
@@ -123,7 +124,7 @@ HOOKS: tuple[Hook, ...] = (
     _row(Event.ALLOC, "__alloc_pages_nodemask", (GFP, UINT, _ZONELIST, _NODEMASK), _ALLOC_ARGS,
          (4, 8), (4, 12), "4.8: charging moved into the allocator"),
     # free: free_pages_prepare is inlined; this tracepoint stands at the top of its body.
-    _tracepoint(
+    tracepoint_row(
         Event.FREE,
         "mm_page_free",
         (PAGE, UINT),
@@ -165,7 +166,7 @@ HOOKS: tuple[Hook, ...] = (
          (5, 10), (6, 10), "5.12, and 5.10's stable series: called by split_page too (e1baddf8475b); counts pages"),
     _row(Event.SPLIT, "mem_cgroup_split_huge_fixup", (PAGE,), "head",
          (4, 8), (5, 12), "4.8; not called by split_page before e1baddf8475b"),
-    _tracepoint(
+    tracepoint_row(
         Event.KERNEL_TOTAL,
         "mod_memcg_state",
         (MEMCG, INT, LONG),
@@ -173,7 +174,7 @@ HOOKS: tuple[Hook, ...] = (
         "7.2: val is a long",
         since=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.KERNEL_TOTAL,
         "mod_memcg_state",
         (MEMCG, INT, INT),
@@ -182,7 +183,7 @@ HOOKS: tuple[Hook, ...] = (
         since=(6, 14),
         until=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.RECLAIM_BEGIN,
         "mm_vmscan_memcg_reclaim_begin",
         (GFP, INT, MEMCG),
@@ -190,7 +191,7 @@ HOOKS: tuple[Hook, ...] = (
         "7.2: arguments swapped, memcg added",
         since=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.RECLAIM_BEGIN,
         "mm_vmscan_memcg_reclaim_begin",
         (INT, GFP),
@@ -199,7 +200,7 @@ HOOKS: tuple[Hook, ...] = (
         since=(5, 2),
         until=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.RECLAIM_BEGIN,
         "mm_vmscan_memcg_reclaim_begin",
         (INT, INT, GFP, INT),
@@ -207,7 +208,7 @@ HOOKS: tuple[Hook, ...] = (
         "4.8",
         until=(5, 2),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.RECLAIM_END,
         "mm_vmscan_memcg_reclaim_end",
         ("long unsigned int", MEMCG),
@@ -215,7 +216,7 @@ HOOKS: tuple[Hook, ...] = (
         "7.2: memcg added",
         since=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.RECLAIM_END,
         "mm_vmscan_memcg_reclaim_end",
         ("long unsigned int",),
@@ -223,7 +224,7 @@ HOOKS: tuple[Hook, ...] = (
         "4.8",
         until=(7, 0),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.CGROUP_RMDIR,
         "cgroup_rmdir",
         (CGROUP, TEXT),
@@ -231,7 +232,7 @@ HOOKS: tuple[Hook, ...] = (
         "4.19: gives the path; before, it has to be looked up",
         since=(4, 18),
     ),
-    _tracepoint(
+    tracepoint_row(
         Event.CGROUP_ATTACH,
         "cgroup_attach_task",
         (CGROUP, TEXT, TASK, "bool"),
@@ -239,7 +240,7 @@ HOOKS: tuple[Hook, ...] = (
         "4.19: gives the path",
         since=(4, 18),
     ),
-    _tracepoint(Event.TASK_BORN, "sched_process_fork", (TASK, TASK), "parent child", "4.8"),
+    tracepoint_row(Event.TASK_BORN, "sched_process_fork", (TASK, TASK), "parent child", "4.8"),
 )
 # fmt: on
 
@@ -251,9 +252,11 @@ class NoHook:
     reason: str
 
 
-def choose(event: Event, mechanism: Mechanism, facts: Facts) -> Hook | NoHook:
+def choose(
+    event: StrEnum, mechanism: Mechanism, facts: Facts, table: tuple[Hook, ...] = HOOKS
+) -> Hook | NoHook:
     """The first row of the table that fits this kernel."""
-    rows = [h for h in HOOKS if h.event is event and h.mechanism is mechanism]
+    rows = [h for h in table if h.event is event and h.mechanism is mechanism]
     if not rows:
         return NoHook(f"no {mechanism} shows it on any kernel")
     if not facts.has_btf:

@@ -2,7 +2,7 @@
 is loaded, and shown by `kmemtrace check`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kmemtrace.errors import CannotError
@@ -102,6 +102,8 @@ class Plan:
     refusal: str | None
     misses_tasks: bool
     """Whether tasks' allocations can be missed too, not interrupts' alone, which are charged to nobody."""
+    more_unseen: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for beyond the events, and cannot be seen, and why."""
 
     @property
     def unseen(self) -> dict[str, str]:
@@ -115,7 +117,7 @@ class Plan:
             unseen[ALLOC_LATENCY] = self.alloc_function.reason
         if self.unprobed is not None:
             unseen[FUNCTIONS] = self.unprobed
-        return unseen | {c.label: reason for c, reason in self.unjudged.items()}
+        return unseen | {c.label: reason for c, reason in self.unjudged.items()} | {**self.more_unseen}
 
     def attachments(self, event: Event) -> list[str]:
         """How the event's hook is attached, e.g. ["fexit", "fentry"]; empty where it has none."""

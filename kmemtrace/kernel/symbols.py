@@ -27,6 +27,7 @@ _VARIABLES = (
     "mem_cgroup_stats_index",
     "memcg_stock",
     "obj_stock",
+    "page_offset_base",
     "pcpu_chunk_lists",
     "pcpu_hot",
     "pcpu_nr_slots",

@@ -39,7 +39,7 @@ class Column:
     key: str = ""
     """The key that sorts by it."""
     needs: str = ""
-    """Only in tables that have this: "cgroups", "a tracer", "a census", "a fleet"."""
+    """Only in tables that have this, as columns_of() knows it."""
 
     @property
     def is_left(self) -> bool:
@@ -52,27 +52,36 @@ COLUMNS = (
     Column("HOST", Unit.HOST, 20, 98, lambda r: r.host, "", needs="a fleet"),
     Column("STATE", Unit.STATE, 6, 85, lambda r: r.state,
            "dead: the cgroup was removed and still holds pages; gone: it holds none, and is shown "
-           "once for its last counts"),
+           "once for its last counts", needs="pages"),
     Column("KERNEL", Unit.BYTES, 6, 97, lambda r: r.kernel_bytes,
            "all kernel memory of the cgroup by the kernel's own count, that from before the start "
            "included, as of the last census; - of a cgroup that is newer",
            SortKey.KERNEL, "K", "a census"),
     Column("SLAB", Unit.BYTES, 6, 75, lambda r: r.slab_bytes,
-           "of KERNEL, objects of slab caches", SortKey.SLAB, "S", "a census"),
+           "of KERNEL, objects of slab caches", SortKey.SLAB, "S", "slab"),
+    Column("OBJECTS", Unit.COUNT, 9, 96, lambda r: r.objects,
+           "charged objects of the slab cache, as of the last census", SortKey.OBJECTS, "T", "caches"),
+    Column("OBJ HELD", Unit.BYTES, 8, 96, lambda r: r.object_bytes,
+           "slab objects charged since the start and not freed, with --objects",
+           SortKey.OBJECT_HELD, "B", "objects"),
+    Column("OBJ/s", Unit.RATE, 6, 94, lambda r: r.object_charge_rate,
+           "slab objects charged a second, with --objects", SortKey.OBJECT_CHARGE, "J", "objects"),
+    Column("OBJ FREE/s", Unit.RATE, 10, 88, lambda r: r.object_free_rate,
+           "slab objects freed a second, with --objects", SortKey.OBJECT_FREE, "E", "objects"),
     Column("PERCPU", Unit.BYTES, 6, 15, lambda r: r.percpu_bytes,
            "of KERNEL, per-CPU areas, on all CPUs", SortKey.PERCPU, "P", "a census"),
     Column("HELD", Unit.BYTES, 6, 99, lambda r: r.held_bytes,
            "kernel memory charged since the start, not yet uncharged and not LOST, by the cgroup "
-           "that it was charged to", SortKey.HELD, "H"),
+           "that it was charged to", SortKey.HELD, "H", needs="pages"),
     Column("GROWTH", Unit.CHANGE, 7, 83, lambda r: r.growth_bytes,
-           "how HELD changed since the frame before, or since c", SortKey.GROWTH, "G"),
+           "how HELD changed since the frame before, or since c", SortKey.GROWTH, "G", needs="pages"),
     Column("CHARGE/s", Unit.RATE, 8, 95, lambda r: r.charge_rate,
-           "pages charged a second", SortKey.CHARGE, "C"),
+           "pages charged a second", SortKey.CHARGE, "C", needs="pages"),
     Column("UNCHARGE/s", Unit.RATE, 10, 70, lambda r: r.uncharge_rate,
-           "pages uncharged a second", SortKey.UNCHARGE, "U"),
+           "pages uncharged a second", SortKey.UNCHARGE, "U", needs="pages"),
     Column("FAIL/s", Unit.RATE, 6, 40, lambda r: r.fail_rate,
-           "page charges refused at a limit; objects of the slab that a limit refused are not seen, "
-           "and are not in it", SortKey.FAIL, "F", "cgroups"),
+           "page charges refused at a limit; objects of the slab that a limit refused are not in "
+           "it; --objects tells them behind a row", SortKey.FAIL, "F", "cgroups"),
     Column("OLDEST", Unit.DURATION, 6, 80, lambda r: r.oldest_seconds,
            "how long the oldest of the held pages has been held", SortKey.OLDEST, "O", "a tracer"),
     Column("P50", Unit.DURATION, 8, 20, lambda r: r.quantile_seconds(0.50),
@@ -83,25 +92,33 @@ COLUMNS = (
     Column("MISMATCH", Unit.COUNT, 8, 35, lambda r: r.mismatches,
            "charges that broke the promise; - where none is judged", SortKey.MISMATCH, "M", "cgroups"),
     Column("CHARGED", Unit.COUNT, 9, 12, lambda r: r.charged_pages,
-           "pages charged since the start, or since c", SortKey.CHARGED, "A"),
+           "pages charged since the start, or since c", SortKey.CHARGED, "A", needs="pages"),
     Column("UNCHARGED", Unit.COUNT, 9, 10, lambda r: r.uncharged_pages,
-           "pages uncharged since the start, or since c", SortKey.UNCHARGED, "Z"),
+           "pages uncharged since the start, or since c", SortKey.UNCHARGED, "Z", needs="pages"),
     Column("TOP SITE", Unit.SITE, 0, 90, lambda r: r.top_site[1],
            "the function that most of the held pages were asked for by", needs="sites"),
 )
 # fmt: on
 
 
-def columns_of(by: GroupBy, *, fleet: bool = False, census: bool = True) -> list[Column]:
+def columns_of(
+    by: GroupBy, *, fleet: bool = False, census: bool = True, objects: bool = False
+) -> list[Column]:
     """Those that a table of such rows can have. A Prometheus server knows no ages, latencies by cgroup and
-    call sites; only its tables have a host. `census`: whether there is one."""
+    call sites; only its tables have a host. `census`: whether there is one. `objects`: whether they are
+    followed."""
+    caches = by is GroupBy.CACHE
     known = {
         "": True,
         "a fleet": fleet and by is GroupBy.CGROUP,
         "cgroups": by.has_cgroups,
         "a tracer": by.has_cgroups and not fleet,
         "a census": by.has_cgroups and census and not fleet,
-        "sites": not fleet,
+        "sites": not fleet and not caches,
+        "pages": not caches,
+        "caches": caches and census,
+        "slab": (by.has_cgroups or caches) and census and not fleet,
+        "objects": (by.has_cgroups or caches) and objects,
     }
     return [column for column in COLUMNS if known[column.needs]]
 

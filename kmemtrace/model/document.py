@@ -5,6 +5,7 @@ from typing import Any
 
 from kmemtrace.model.account import Account
 from kmemtrace.model.codec import Codec, Json, Shape
+from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, OldPages, Site, Snapshot
 
 
@@ -58,6 +59,10 @@ def _held(of: Cgroup | Site) -> Json:
     return {"held_pages": of.held_pages}
 
 
+def _held_objects(of: ObjectSite) -> Json:
+    return {"held_objects": of.held_objects, "held_bytes": of.held_bytes}
+
+
 def _losses_in_all(losses: Losses) -> Json:
     sums = {"map_full": sum(losses.map_full.values())}
     if losses.recursion_misses is not None:
@@ -76,6 +81,7 @@ _CODEC = Codec(
         Cgroup: Shape(merged=frozenset({"key"}), more=_held),
         OldPages: Shape(merged=frozenset({"key"})),
         Site: Shape(more=_held),
+        ObjectSite: Shape(more=_held_objects),
         Losses: Shape(
             {"map_full": "map_full_by_map", "recursion_misses": "recursion_misses_by_program"},
             more=_losses_in_all,

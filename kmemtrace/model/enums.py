@@ -14,7 +14,7 @@ class Tier(StrEnum):
 class CgroupState(StrEnum):
     ONLINE = "online"
     DEAD = "dead"
-    """Removed, and still holding pages."""
+    """Removed, and still holding pages, or objects where those are followed."""
     GONE = "gone"
     """Removed, and holding nothing any more: told once, for its last counts."""
 
@@ -53,6 +53,9 @@ class Loss(IntEnum):
     UNPAIRED = 11
     PAGES_BUSY = 12
     DEPARTURES_FULL = 13
+    OBJECTS_FULL = 14
+    OBJECT_SITES_FULL = 15
+    OBJECTS_MENDED = 16
 
 
 class MismatchClass(IntEnum):

@@ -92,6 +92,23 @@ class Row:
         return self.sums.percpu
 
     @property
+    def objects(self) -> int | None:
+        """Of a slab cache."""
+        return self.sums.objects
+
+    @property
+    def object_bytes(self) -> int | None:
+        return self.sums.object_bytes
+
+    @property
+    def object_charge_rate(self) -> float | None:
+        return None if self.sums.object_charged is None else self._rate("object_charged")
+
+    @property
+    def object_free_rate(self) -> float | None:
+        return None if self.sums.object_freed is None else self._rate("object_freed")
+
+    @property
     def held_pages(self) -> int:
         return self.sums.held
 
@@ -160,7 +177,7 @@ class Row:
     def _rate(self, count: str) -> float | None:
         if self.span.seconds <= 0:
             return None
-        before: int = 0 if self.before is None else getattr(self.before, count)
+        before: int = 0 if self.before is None else getattr(self.before, count) or 0
         change: int = getattr(self.sums, count) - before
         return max(0, change) / self.span.seconds
 
@@ -172,3 +189,7 @@ def latency_shown(snapshot: Snapshot) -> str:
         if any(name in cgroup.latency for cgroup in snapshot.cgroups):
             return name
     return "lifetime"
+
+
+def follows_objects(snapshot: Snapshot) -> bool:
+    return snapshot.losses.mended_objects is not None

@@ -7,6 +7,7 @@ from itertools import chain
 
 from kmemtrace.model.columns import value_of
 from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.row import Row, Span, latency_shown
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.sums import Sums, sums
@@ -57,8 +58,10 @@ def _is_wanted(one: Sums, view: View) -> bool:
     if not text:
         return True
     names = (one.name, one.label or "", one.host or "")
-    return any(text in name.casefold() for name in names) or any(
-        text in site.symbol.casefold() for _, site in one.all_sites()
+    return (
+        any(text in name.casefold() for name in names)
+        or any(text in site.symbol.casefold() for _, site in one.all_sites())
+        or any(text in part.site.casefold() for _, part in one.shares if isinstance(part, ObjectSite))
     )
 
 
@@ -72,6 +75,6 @@ def _ordering(sort: SortKey) -> Callable[[Row], tuple[float | str, ...]]:
         if isinstance(found, str):
             return found, row.host or ""
         first = math.inf if found is None else -found
-        return first, -row.sums.held, -(row.sums.kernel or 0), -row.sums.charged, row.name
+        return first, -row.sums.held, -(row.sums.kernel or row.sums.slab or 0), -row.sums.charged, row.name
 
     return order

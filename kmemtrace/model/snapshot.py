@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kmemtrace.model.account import Account, CensusInfo
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.objects import ObjectSite
 
 SCHEMA_VERSION = 1
 
@@ -85,6 +86,8 @@ class Cgroup:
     account: Account | None = None
     """What its kernel memory is made of, that from before the start included, as of Snapshot.census; None
     where there was none yet, or none can be taken."""
+    objects: tuple[ObjectSite, ...] | None = None
+    """Slab objects charged since the start, most held first; None where they are not followed."""
 
     @property
     def held_pages(self) -> int:
@@ -214,6 +217,8 @@ class Losses:
     """Ends of charges whose begin was missed."""
     pages_busy: int = 0
     """Ends of records that the kernel refused because the map was locked by what they interrupted."""
+    mended_objects: int | None = None
+    """Slab objects whose free was not seen, as when many are freed at once; None where none are followed."""
 
     @property
     def missed_events(self) -> int:

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kmemtrace.model.account import Account, added
+from kmemtrace.model.account import Account, CacheUse, added
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.objects import ObjectSite, added_objects
 from kmemtrace.model.snapshot import Cgroup, Site, Snapshot
 from kmemtrace.model.view import GroupBy, Place
 
@@ -37,8 +38,16 @@ class Sums:
     """Bytes, as its cgroups' accounts have them; None where none has. So `slab` and `percpu`."""
     slab: int | None = None
     percpu: int | None = None
+    objects: int | None = None
+    """Of a slab cache, as the cgroups' accounts have them."""
+    object_bytes: int | None = None
+    """Of slab objects that were followed, those held; None where none is. The next two count objects."""
+    object_charged: int | None = None
+    object_freed: int | None = None
     parts: list["Cgroup | tuple[Cgroup, Site] | Sums"] = field(default_factory=list)
     """What was added: cgroups whole, call sites without the others of their cgroups, sums of children."""
+    shares: list[tuple[Cgroup, CacheUse | ObjectSite]] = field(default_factory=list)
+    """Of a slab cache: what each cgroup has of it, by its account and by the objects that were followed."""
 
     @property
     def held(self) -> int:
@@ -47,7 +56,7 @@ class Sums:
     @property
     def has_cgroups(self) -> bool:
         """Whether it adds up whole cgroups, not single call sites."""
-        return not self.parts or not isinstance(self.parts[0], tuple)
+        return not self.shares and (not self.parts or not isinstance(self.parts[0], tuple))
 
     @property
     def place(self) -> Place:
@@ -66,6 +75,10 @@ class Sums:
         self._add_age(cgroup.oldest_seconds)
         if (account := cgroup.account) is not None:
             self._add_memory(account.kernel_bytes, account.slab_bytes, account.percpu_bytes)
+        if cgroup.objects is not None:
+            self._add_objects(0, 0, 0)
+            for site in cgroup.objects:
+                self._add_objects(site.held_bytes, site.charged_objects, site.freed_objects)
 
     def add_site(self, cgroup: Cgroup, site: Site) -> None:
         """The ages of pages are known by cgroup only."""
@@ -74,6 +87,17 @@ class Sums:
         self.charged += site.charged_pages
         self.uncharged += site.uncharged_pages
         self.lost += site.lost_pages or 0
+
+    def add_cache(self, cgroup: Cgroup, use: CacheUse) -> None:
+        self.shares.append((cgroup, use))
+        self._add_state(cgroup.state)
+        self.slab = _plus(self.slab, use.bytes)
+        self.objects = _plus(self.objects, use.objects)
+
+    def add_object_site(self, cgroup: Cgroup, site: ObjectSite) -> None:
+        self.shares.append((cgroup, site))
+        self._add_state(cgroup.state)
+        self._add_objects(site.held_bytes, site.charged_objects, site.freed_objects)
 
     def add_below(self, child: "Sums") -> None:
         """All of a child, with what is below it."""
@@ -88,6 +112,7 @@ class Sums:
         self.mismatches += child.mismatches
         self._add_age(child.oldest)
         self._add_memory(child.kernel, child.slab, child.percpu)
+        self._add_objects(child.object_bytes, child.object_charged, child.object_freed)
 
     def _add_state(self, state: CgroupState) -> None:
         self.dead += state is CgroupState.DEAD
@@ -101,6 +126,11 @@ class Sums:
         self.kernel = _plus(self.kernel, kernel)
         self.slab = _plus(self.slab, slab)
         self.percpu = _plus(self.percpu, percpu)
+
+    def _add_objects(self, held: int | None, charged: int | None, freed: int | None) -> None:
+        self.object_bytes = _plus(self.object_bytes, held)
+        self.object_charged = _plus(self.object_charged, charged)
+        self.object_freed = _plus(self.object_freed, freed)
 
     def _add_age(self, seconds: float | None) -> None:
         if seconds is not None and (self.oldest is None or seconds > self.oldest):
@@ -120,6 +150,14 @@ class Sums:
     def account(self) -> Account | None:
         """Of all its cgroups; None where none has one."""
         return added(c.account for c in self.all_cgroups() if c.account is not None)
+
+    def object_sites(self) -> tuple[ObjectSite, ...] | None:
+        """Of all its cgroups; None where no objects are followed."""
+        if self.shares:
+            sites = [one for _, one in self.shares if isinstance(one, ObjectSite)]
+            return added_objects(sites) if sites else None
+        followed = [c.objects for c in self.all_cgroups() if c.objects is not None]
+        return added_objects(site for sites in followed for site in sites) if followed else None
 
     def all_sites(self) -> Iterator[tuple[Cgroup, Site]]:
         for part in self.parts:
@@ -162,8 +200,17 @@ def sums(snapshot: Snapshot, by: GroupBy) -> dict[str, Sums]:
         elif by is GroupBy.CONTAINER:
             key = cgroup.label or _NO_LABEL
             groups.setdefault(key, Sums(key, cgroup.label)).add_cgroup(cgroup)
+        elif by is GroupBy.CACHE:
+            _add_caches(groups, cgroup)
         else:
             for site in cgroup.sites:
                 key = site.symbol if by is GroupBy.SITE else site.kind.value
                 groups.setdefault(key, Sums(key)).add_site(cgroup, site)
     return groups
+
+
+def _add_caches(groups: dict[str, Sums], cgroup: Cgroup) -> None:
+    for use in () if cgroup.account is None else cgroup.account.caches:
+        groups.setdefault(use.cache, Sums(use.cache)).add_cache(cgroup, use)
+    for site in cgroup.objects or ():
+        groups.setdefault(site.cache, Sums(site.cache)).add_object_site(cgroup, site)

@@ -23,6 +23,10 @@ class SortKey(StrEnum):
     MISMATCH = "mismatch"
     CHARGED = "charged"
     UNCHARGED = "uncharged"
+    OBJECTS = "objects"
+    OBJECT_HELD = "object-held"
+    OBJECT_CHARGE = "object-charge"
+    OBJECT_FREE = "object-free"
     CGROUP = "cgroup"
 
 
@@ -33,10 +37,11 @@ class GroupBy(StrEnum):
     SITE = "site"
     KIND = "kind"
     CONTAINER = "container"
+    CACHE = "cache"
 
     @property
     def has_cgroups(self) -> bool:
-        """Whether a row adds up whole cgroups; else it adds up call sites of many."""
+        """Whether a row adds up whole cgroups; else it adds up call sites, or slab caches, of many."""
         return self in (GroupBy.CGROUP, GroupBy.CONTAINER)
 
 

@@ -14,6 +14,7 @@ from kmemtrace.errors import CannotError
 from kmemtrace.tracer import maps
 from kmemtrace.tracer.capacity import LIFE_PATH
 from kmemtrace.tracer.departures import DEPARTURE
+from kmemtrace.tracer.objects import CACHE_TOLD, OBJECT, OBJECT_KEY, OBJECT_SUMS
 from kmemtrace.tracer.verdicts import FINDING
 
 Layout = np.dtype[Any]
@@ -45,6 +46,9 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
         "allocations": (index, maps.LATENCY),
         "inspections": (index, maps.INSPECTION),
         "departures": (maps.ID, DEPARTURE),
+        "objects": (maps.ID, OBJECT),
+        "object_sites": (OBJECT_KEY, OBJECT_SUMS),
+        "cache_told": (index, CACHE_TOLD),
         "finding_layout": (index, FINDING),
     }
 

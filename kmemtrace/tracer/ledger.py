@@ -13,6 +13,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, OldPages, Site
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.stacks import Stacks
@@ -95,10 +96,12 @@ class Ledger:
         reading: Reading,
         heirs: Mapping[int, int],
         mismatches: Mapping[int, Mapping[str, int]],
+        objects: Mapping[int, tuple[ObjectSite, ...]] | None = None,
     ) -> View:
         """The cgroups as of the reading. A cgroup that was removed and holds nothing is gone: it is in
         one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
-        others count to, as found since the last time. `mismatches`: by cgroup and class."""
+        others count to, as found since the last time. `mismatches`: by cgroup and class. `objects`: by
+        cgroup; None where they are not followed."""
         # One update late: a finding of the same moment still has to be named.
         for cgroup_id in self._forgotten:
             self._paths.forget(cgroup_id)
@@ -118,7 +121,10 @@ class Ledger:
                 fields = self._fields(records[at], mine, errors)
                 counts = self._counts[key] = _Counts(totals, mine, errors, fields)
             age = reading.clock - oldest[key] / 1e9 if key in oldest else None
-            cgroup = self._cgroup(key, counts.fields, age, key in removed, mismatches.get(key, {}))
+            fields = counts.fields
+            if objects is not None:
+                fields = fields | {"objects": objects.get(key, ())}
+            cgroup = self._cgroup(key, fields, age, key in removed, mismatches.get(key, {}))
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.GONE:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
@@ -183,7 +189,8 @@ class Ledger:
         dead = removed or not found.alive
         heir = self._heirs.get(cgroup_id) if dead else None
         held = fields["charged_pages"] - fields["uncharged_pages"] - (fields["lost_pages"] or 0)
-        after = CgroupState.DEAD if held > 0 else CgroupState.GONE
+        holds_objects = any(one.held_objects > 0 for one in fields.get("objects", ()))
+        after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
             path=path,

@@ -25,7 +25,7 @@ from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer import departures, maps
+from kmemtrace.tracer import departures, maps, objects
 from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
@@ -33,6 +33,7 @@ from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.layouts import check_layouts, layouts
 from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
 from kmemtrace.tracer.missed import Missed
+from kmemtrace.tracer.objects import Objects
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import program_text
@@ -134,6 +135,9 @@ class Tracer:
         self._departures = None
         if "WITH_DEPARTURES" in plan.defines:
             self._departures = Departures(self._programs.fd, self._programs.map_fd("departures"), paths)
+        self._objects = None
+        if "WITH_OBJECTS" in plan.defines:
+            self._objects = Objects(self._programs, plan.defines, kernel_symbols())
         self._sweeper = self._make_sweeper() if sweeps else None
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._began = kernel_seconds()
@@ -161,6 +165,8 @@ class Tracer:
             names += ADOPTION_PROGRAMS
         if self._departures is not None:
             names += departures.PROGRAMS
+        if self._objects is not None:
+            names += objects.ON_REQUEST
         return names
 
     def close(self) -> None:
@@ -216,6 +222,7 @@ class Tracer:
 
         Raises CannotError when memory was added that the tracer has no room for."""
         self._check_memory()
+        followed = None if self._objects is None else self._objects.read()
         reading = self._read()
         heirs: Mapping[int, int] = {}
         if self._sweeper is not None:
@@ -224,7 +231,7 @@ class Tracer:
         losses = self._losses()
         self._judge(found, losses)
         count_as_uncharged(self._verdicts.doubtful, reading.sites, reading.cgroups)
-        view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup)
+        view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup, followed)
         for ended in view.ended:
             self._forget(ended)
         if self._preexisting is None and self._looked_charged is not None:
@@ -390,9 +397,12 @@ class Tracer:
         self._maps.cgroups.delete(ended.cgroup)
         self._maps.lives.delete(ended.cgroup)
         self._verdicts.forget(ended.cgroup)
+        if self._objects is not None:
+            self._objects.forget(ended.cgroup)
 
     def _losses(self) -> Losses:
         lost = {loss: int(self._maps.losses[loss.value][0]) for loss in Loss}
+        of_objects = {"objects": lost[Loss.OBJECTS_FULL], "object_sites": lost[Loss.OBJECT_SITES_FULL]}
         return Losses(
             recursion_misses=self._misses(),
             map_full={
@@ -404,6 +414,7 @@ class Tracer:
                 "failures": lost[Loss.FAILURES_FULL],
                 "batches": lost[Loss.BATCH_FULL],
                 "departures": lost[Loss.DEPARTURES_FULL],
+                **({} if self._objects is None else of_objects),
             },
             unpaired=lost[Loss.UNPAIRED] - self._unpaired_at_start,
             pages_busy=lost[Loss.PAGES_BUSY],
@@ -412,6 +423,7 @@ class Tracer:
             swept=lost[Loss.SWEPT],
             unmatched_frees=lost[Loss.UNMATCHED_FREE],
             unknown_stacks=lost[Loss.STACK_UNKNOWN],
+            mended_objects=None if self._objects is None else lost[Loss.OBJECTS_MENDED],
         )
 
     def _fill(self, reading: Reading) -> Mapping[str, MapFill]:
@@ -421,6 +433,7 @@ class Tracer:
             "cgroups": MapFill(len(reading.cgroups[0]), room.cgroups),
             "sites": MapFill(len(reading.sites[0]), room.sites),
             "lives": MapFill(len(reading.lives[0]), room.lives),
+            **({} if self._objects is None else self._objects.fill()),
         }
 
 

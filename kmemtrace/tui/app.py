@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from kmemtrace.model.row import latency_shown
+from kmemtrace.model.row import follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
@@ -202,7 +202,11 @@ class TopApp(KeyedApp):
         table.display, notice.display = bool(found), not found
         notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")
         width = self.size.width - table.scrollbar_size_vertical
-        known = {"fleet": self.shown.hosts is not None, "census": self.shown.census is not None}
+        known = {
+            "fleet": self.shown.hosts is not None,
+            "census": self.shown.census is not None,
+            "objects": follows_objects(self.shown),
+        }
         chosen = columns.columns(width, self.view.by, latency_shown(self.shown), **known)
         table.show_rows(found, chosen, self.view.sort)
         self.now = Shown(self.shown, found, self.view, self._history)

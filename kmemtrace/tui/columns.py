@@ -24,14 +24,14 @@ class Fitted:
 
 
 def columns(
-    width: int, by: GroupBy, latency: str, *, fleet: bool = False, census: bool = True
+    width: int, by: GroupBy, latency: str, *, fleet: bool = False, census: bool = True, objects: bool = False
 ) -> list[Fitted]:
     """Those that fit into `width` columns of the screen, gaps of one between.
 
     `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the
     latency of a charge.
     """
-    chosen = columns_of(by, fleet=fleet, census=census)
+    chosen = columns_of(by, fleet=fleet, census=census, objects=objects)
     while len(chosen) > 2 and sum(_least(c, width) for c in chosen) + _GAP * (len(chosen) - 1) > width:
         chosen.remove(min(chosen, key=lambda c: c.worth))
     widths = _widths(chosen, width)

@@ -20,6 +20,7 @@ from kmemtrace.tui.function_lines import FunctionLines
 from kmemtrace.tui.hints import keys
 from kmemtrace.tui.history import sparkline
 from kmemtrace.tui.listing import Listing
+from kmemtrace.tui.object_lines import cgroup_lines, object_lines
 from kmemtrace.tui.shown import Following, Shown
 from kmemtrace.tui.stack import StackScreen
 
@@ -75,15 +76,20 @@ class FunctionsScreen(Following):
         self._lines.fit(listing.row_width)
         listing.show(self._lines.keys, self._lines.heading(), self._lines.line)
         below = bars(self._row.latency(), self.size.width)
-        account = (
-            []
-            if self._is_gone
-            else account_lines(self._row.sums.account(), shown.snapshot.census, self.size.width)
-        )
+        account = [] if self._is_gone else self._memory(self._row, shown)
         for what in ("sites", "symbols"):
             if what in shown.snapshot.unseen:
                 below = f"{shown.snapshot.unseen[what]}\n{below}"
         self.query_one("#bars", Static).update("\n".join([*account, below]))
+
+    def _memory(self, row: Row, shown: Shown) -> list[str]:
+        """By the census, and by the objects that were followed."""
+        width = self.size.width
+        return [
+            *account_lines(row.sums.account(), shown.snapshot.census, width),
+            *cgroup_lines(row, width),
+            *object_lines(row, width),
+        ]
 
     def _title(self, row: Row, shown: Shown) -> Text:
         width = self.size.width
@@ -91,6 +97,8 @@ class FunctionsScreen(Following):
         if row.state is CgroupState.DEAD:
             name.stylize(style.DEAD)
         held = text.size(row.held_bytes)
+        if row.sums.shares:
+            held = f"{text.size(row.slab_bytes or 0)} in {text.count(row.objects or 0)} objects"
         if self._is_gone:
             ago = text.duration(max(0.0, shown.snapshot.time - self._seen))
             gone = f" GONE  it holds nothing any more; when last seen, {ago} ago, it held {held} "
@@ -107,7 +115,7 @@ class FunctionsScreen(Following):
         frames = shown.history.of(row, narrowed=shown.view.narrowed)
         most = max(8, min(_MOST_SPARKS, self.size.width - 40))
         values = frames[-most:]
-        if len(values) < 2:
+        if len(values) < 2 or row.sums.shares:
             return Text("")
         page, seconds = row.span.page_size, shown.history.seconds(len(values))
         bounds = f"{text.size(min(values) * page)} to {text.size(max(values) * page)}"

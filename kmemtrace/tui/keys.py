@@ -11,6 +11,7 @@ from textual.reactive import reactive
 from textual.widgets import Input
 
 from kmemtrace.model.columns import COLUMNS, columns_of
+from kmemtrace.model.row import follows_objects
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.tree import opened_to_fit
@@ -97,7 +98,8 @@ class KeyedApp(App[None]):
         """Also by a column that has no room on the screen: the title says by which."""
         fleet = self.shown is not None and self.shown.hosts is not None
         census = self.shown is not None and self.shown.census is not None
-        chosen = columns_of(self.view.by, fleet=fleet, census=census)
+        objects = self.shown is not None and follows_objects(self.shown)
+        chosen = columns_of(self.view.by, fleet=fleet, census=census, objects=objects)
         if any(column.sort == sort for column in chosen):
             self.view = steering.sorted_by(self.view, SortKey(sort))
 

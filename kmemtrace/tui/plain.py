@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from kmemtrace.model.row import latency_shown
+from kmemtrace.model.row import follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
-from kmemtrace.model.view import View
+from kmemtrace.model.view import GroupBy, View
 from kmemtrace.tui import columns, summary, text
 
 _LEAST_TABLE, _ENDLESS = 140, 10_000
@@ -27,6 +27,7 @@ def frame(
         latency=latency_shown(snapshot),
         fleet=snapshot.hosts is not None,
         census=snapshot.census is not None,
+        objects=follows_objects(snapshot),
     )
     chosen = fitted(width or _LEAST_TABLE)
     if width is None:
@@ -55,6 +56,8 @@ def frame(
 
 def empty(snapshot: Snapshot, view: View) -> str:
     """Why a table has no row."""
+    if view.by is GroupBy.CACHE and snapshot.census is None:
+        return f"No slab cache is known: {snapshot.unseen.get('account', 'no census was taken')}."
     if not snapshot.cgroups:
         return "No page was charged to a memory cgroup since the start."
     if view.filter and view.dead_only:

@@ -4,7 +4,7 @@ import dataclasses
 
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.model.snapshot import Snapshot
-from kmemtrace.model.view import GroupBy, View
+from kmemtrace.model.view import GroupBy, SortKey, View
 from tests import sample
 from tests.screen.conftest import NARROW, WIDE, OnScreen, Screen
 
@@ -127,3 +127,41 @@ def test_the_title_of_a_removed_one_stands_out(on_screen: OnScreen) -> None:
         assert screen.lines()[1].startswith("holds 320K  dead  counted to / since its removal")
 
     on_screen(play, NARROW, make=dying)
+
+
+def test_the_objects_of_a_row_by_cache_and_function(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.step(1)
+        await screen.press("enter")
+        lines = screen.lines()
+        begin = next(at for at, line in enumerate(lines) if line.startswith("objects since the start"))
+        assert lines[begin : begin + 3] == [
+            "objects since the start: 4,015 held  784K  5/s charged  2 refused at a limit",
+            "   783K  dentry < __d_alloc (4,008 held, +5/s)",
+            "   1.6K  filp < alloc_empty_file (7 held, 2 refused)",
+        ]
+
+    on_screen(play, (80, 40), make=sample.followed)
+
+
+def test_without_objects_nothing_is_said_of_them(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("enter")
+        assert "objects since the start" not in screen.text()
+
+    on_screen(play, (80, 40), make=sample.counted)
+
+
+def test_a_slab_cache_is_told_by_cgroup(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        heading, first, second = (line.split() for line in screen.table())
+        assert heading == ["CACHE", "SLAB", "OBJECTS", "OBJ", "HELD", "OBJ/s", "OBJ", "FREE/s"]
+        assert first[:3] == ["dentry", "7.6M", "40,006"]
+        assert second[0] == "filp"
+        await screen.press("T", "r")
+        assert screen.table()[1].startswith("filp")
+        await screen.press("enter")
+        assert screen.lines()[:2] == ["filp", "holds 99K in 422 objects  online"]
+        assert "49K  /system.slice/nginx.service (211 objects)" in screen.text()
+
+    on_screen(play, (80, 40), make=sample.followed, view=View(by=GroupBy.CACHE, sort=SortKey.SLAB))

@@ -129,6 +129,36 @@ def _without_btf(release: str) -> Recorded:
     return Recorded(release, has_btf=False, tracepoints={}, fields={}, enumerators={})
 
 
+_OBJECT, _CALL_SITE, _CACHE = "void *", "long unsigned int", "struct kmem_cache *"
+_SIZES = ("size_t", "size_t", "gfp_t")
+
+OBJECT_TRACEPOINTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "5.10": {
+        "kmem_cache_alloc": (_CALL_SITE, _OBJECT, *_SIZES),
+        "kmem_cache_alloc_node": (_CALL_SITE, _OBJECT, *_SIZES, "int"),
+        "kmalloc": (_CALL_SITE, _OBJECT, *_SIZES),
+        "kmalloc_node": (_CALL_SITE, _OBJECT, *_SIZES, "int"),
+        "kmem_cache_free": (_CALL_SITE, _OBJECT),
+        "kfree": (_CALL_SITE, _OBJECT),
+    },
+    "6.0": {
+        "kmem_cache_alloc": (_CALL_SITE, _OBJECT, _CACHE, *_SIZES),
+        "kmem_cache_alloc_node": (_CALL_SITE, _OBJECT, _CACHE, *_SIZES, "int"),
+        "kmalloc": (_CALL_SITE, _OBJECT, _CACHE, *_SIZES),
+        "kmalloc_node": (_CALL_SITE, _OBJECT, _CACHE, *_SIZES, "int"),
+        "kmem_cache_free": (_CALL_SITE, _OBJECT, "char *"),
+        "kfree": (_CALL_SITE, _OBJECT),
+    },
+    # 6.1, 6.12, 6.16, 6.17, 6.18 and 7.3 alike.
+    "6.1": {
+        "kmem_cache_alloc": (_CALL_SITE, _OBJECT, _CACHE, "gfp_t", "int"),
+        "kmalloc": (_CALL_SITE, _OBJECT, *_SIZES, "int"),
+        "kmem_cache_free": (_CALL_SITE, _OBJECT, _CACHE),
+        "kfree": (_CALL_SITE, _OBJECT),
+    },
+}
+"""Those of slab objects."""
+
 _STATE_INT = {"mod_memcg_state": (MEMCG, "int", "int")}
 _KMEM_TOTAL = {**_ENUMERATORS, "MEMCG_KMEM": 55, "___GFP_ACCOUNT_BIT": 22}
 

@@ -10,7 +10,7 @@ import pytest
 from kmemtrace.model.document import document
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Mismatch, Snapshot
-from tests.sample import LIFETIMES, busy, cgroup, counted, site, snapshot
+from tests.sample import LIFETIMES, busy, cgroup, counted, followed, site, snapshot
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "top.schema.json").read_text())
 
@@ -43,7 +43,9 @@ POOR = dataclasses.replace(
 
 
 @pytest.mark.parametrize(
-    "of", [busy(), FULL, POOR, snapshot(), counted()], ids=["busy", "full", "poor", "empty", "counted"]
+    "of",
+    [busy(), FULL, POOR, snapshot(), counted(), followed()],
+    ids=["busy", "full", "poor", "empty", "counted", "followed"],
 )
 def test_every_document_is_as_the_schema_says(of: Snapshot) -> None:
     through_json = json.loads(json.dumps(document(of), allow_nan=False))

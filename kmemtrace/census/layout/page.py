@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from kmemtrace.census.layout.find import UnknownLayoutError, at, value
+import numpy as np
+from numpy.typing import NDArray
+
+from kmemtrace.census.layout.find import UnknownLayoutError, at, first, value
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.layout import page_mark
+
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,18 @@ class PageLayout:
     """Value of the type's upper byte of page tables; None where it is not so told."""
     references: int
     """Of the 32 bits that count them: 0 of a block's further pages, and of free ones."""
+    head: int
+    """Of the word by which a further page of a block finds the first one: its lowest bit is 1 there."""
+
+    def head_of(self, pages: Words, words: Words) -> Words:
+        """Addresses of the first struct pages of the blocks of `pages`; `words`: what these have at `head`.
+
+        It is the first one's address and 1; or, where all upper bits are set, what the own address has to be
+        masked with.
+        """
+        masks = words >> np.uint64(32) == np.uint64(0xFFFFFFFF)
+        firsts = np.where(masks, pages & words, words - np.uint64(1))
+        return np.where(words & np.uint64(1) == 1, firsts, pages).astype("u8")
 
 
 def page_layout(facts: Facts) -> PageLayout:
@@ -62,6 +79,7 @@ def page_layout(facts: Facts) -> PageLayout:
         slab_bit=bit,
         table_type=facts.enumerator("PGTY_table", "pagetype"),
         references=at(facts, "page", "_refcount"),
+        head=first(facts, "page", "compound_head", "compound_info"),
     )
 
 

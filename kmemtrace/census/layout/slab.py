@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from kmemtrace.census.layout.find import at, first
 from kmemtrace.kernel.facts import Facts
 
-_RECLAIM_BEFORE_ENUM = 0x00020000
-"""SLAB_RECLAIM_ACCOUNT, before 6.9 (cc61eb851461) made its flags an enum, which BTF tells."""
+_RECLAIM_BEFORE_ENUM, _ACCOUNT_BEFORE_ENUM = 0x00020000, 0x04000000
+"""SLAB_RECLAIM_ACCOUNT, SLAB_ACCOUNT, before 6.9 (cc61eb851461) made its flags an enum, which BTF tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class SlabLayout:
     cache_size: int
     cache_flags: int
     reclaim_flag: int
+    account_flag: int
+    """Of caches whose objects are all accounted, whatever their allocation asks for."""
 
 
 def slab_layout(facts: Facts) -> SlabLayout:
@@ -39,6 +41,7 @@ def slab_layout(facts: Facts) -> SlabLayout:
     flags = facts.enumerator("__NR_OBJEXTS_FLAGS", "objext_flags")
     if flags is None:
         flags = facts.enumerator("__NR_MEMCG_DATA_FLAGS", "page_memcg_data_flags") or 4
+    account = facts.enumerator("_SLAB_ACCOUNT", "_slab_flag_bits")
     reclaim = facts.enumerator("_SLAB_RECLAIM_ACCOUNT", "_slab_flag_bits")
     return SlabLayout(
         cache=at(facts, of, "slab_cache"),
@@ -51,4 +54,5 @@ def slab_layout(facts: Facts) -> SlabLayout:
         cache_size=at(facts, "kmem_cache", "size"),
         cache_flags=at(facts, "kmem_cache", "flags"),
         reclaim_flag=_RECLAIM_BEFORE_ENUM if reclaim is None else 1 << reclaim,
+        account_flag=_ACCOUNT_BEFORE_ENUM if account is None else 1 << account,
     )

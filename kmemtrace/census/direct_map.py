@@ -1,0 +1,99 @@
+"""Where the kernel keeps its struct pages, and where all memory is mapped: what leads from an object's
+address to its slab."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kmemtrace.census.layout.page import PageLayout
+from kmemtrace.census.layout.slab import SlabLayout
+from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.pages import is_slab, word_at
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.judged import page_map
+
+ALIGNED = 1 << 30
+"""Of where x86 puts both, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
+_KERNEL = 1 << 63
+_IMAGE = 0xFFFFFFFF80000000
+"""Of x86: from there on are the kernel's own variables, such as the namespaces that most tasks are in."""
+_OBJECTS = ("cred", "files", "fs", "mm", "nsproxy", "sighand", "signal")
+"""Of a task, each in a slab of another cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    pages: int
+    """Address of struct page 0."""
+    memory: int
+    """Of the first byte of page 0."""
+
+
+def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
+    """Where struct page 0 is: by its symbol, else from any of them, where page_map() lets us."""
+    base = facts.symbol("vmemmap_base")
+    stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
+    if not page_map(facts, page_frames):
+        found = 0
+    elif base is not None:
+        found = memory.word(base)
+    elif stack is not None and pages is not None:
+        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -ALIGNED
+    else:
+        found = 0
+    if found < _KERNEL:
+        raise CannotError(
+            "Where this kernel keeps its struct pages is not known, so that no census can be taken."
+        )
+    return found
+
+
+def find_maps(
+    memory: KernelMemory, facts: Facts, page: PageLayout, slab: SlabLayout, page_frames: int
+) -> Maps:
+    """Raises CannotError."""
+    pages = page_map_at(memory, facts, page_frames)
+    symbol = facts.symbol("page_offset_base")
+    if symbol is not None:
+        return Maps(pages, memory.word(symbol))
+    task = memory.current_task()
+    offsets = [facts.offset("task_struct", name) for name in _OBJECTS]
+    objects = [task, *(memory.word(task + at) for at in offsets if at is not None)]
+    known = np.array([one for one in objects if _KERNEL <= one < _IMAGE], "u8")
+    below = int(known.min()) & -ALIGNED
+    fitting = [
+        base
+        for base in range(below, below - (page_frames << _FRAME_SHIFT) - ALIGNED, -ALIGNED)
+        if all(_in_slab(memory, page, slab, Maps(pages, base), known, page_frames))
+    ]
+    if len(fitting) != 1:
+        raise CannotError(
+            "Where this kernel maps its memory is not known, so that no object can be followed."
+        )
+    return Maps(pages, fitting[0])
+
+
+_FRAME_SHIFT = 12
+"""Of x86, where alone it is not told by a symbol."""
+
+
+def _in_slab(
+    memory: KernelMemory, page: PageLayout, slab: SlabLayout, maps: Maps, objects: Words, page_frames: int
+) -> list[bool]:
+    """Whether each of them would be an object of a slab, if these were the maps."""
+    frames = (objects - np.uint64(maps.memory)) >> np.uint64(_FRAME_SHIFT)
+    if (frames >= page_frames).any():
+        return [False]
+    size = page.size.bit_length() - 1
+    own = np.uint64(maps.pages) + (frames << np.uint64(size))
+    heads = page.head_of(own, memory.words(own, page.head))
+    found = memory.gather(heads, page.size)
+    caches = word_at(found, slab.cache)
+    sizes = memory.words(caches, slab.cache_size) & np.uint64(0xFFFFFFFF)
+    starts = np.uint64(maps.memory) + (
+        (heads - np.uint64(maps.pages)) >> np.uint64(size) << np.uint64(_FRAME_SHIFT)
+    )
+    slabs = is_slab(found, page) & (sizes > 0)
+    whole = (objects - starts) % np.maximum(sizes, np.uint64(1)) == 0
+    return [bool(one) for one in slabs & whole]

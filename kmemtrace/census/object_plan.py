@@ -1,0 +1,134 @@
+"""Adds to a Plan what follows the objects of the slab, where that was asked for and can be done."""
+
+import dataclasses
+import resource
+from collections.abc import Callable
+
+from kmemtrace.census.direct_map import Maps, find_maps
+from kmemtrace.census.layout.find import UnknownLayoutError, at
+from kmemtrace.census.layout.page import PageLayout, page_layout
+from kmemtrace.census.layout.slab import SlabLayout, slab_layout
+from kmemtrace.census.memory import KernelMemory
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import Facts, version
+from kmemtrace.kernel.hooks import Hook, NoHook
+from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.object_hooks import PROGRAMS, object_hooks
+from kmemtrace.kernel.plan import Attachment, Plan, Probe
+from kmemtrace.tracer.objects import CACHE_NAME, OBJECT_BATCH
+
+UNSEEN = "objects"
+"""In Snapshot.unseen: why none is followed."""
+
+_SINCE = (5, 10)
+"""1b4d60ec162f: programs that user space runs, without which no record could be mended."""
+_LEAST, _MOST = 1 << 17, 1 << 21
+_MOST_PAGES = 1 << 22
+"""Counters of records by page, 4 bytes each: on machines of more than 16 GB some pages share one."""
+_SITES = 1 << 15
+
+
+def default_objects(page_frames: int) -> int:
+    """One for each 16 pages of the machine, at 0.2 % of its memory."""
+    return min(max(_power_of_two(page_frames // 16), _LEAST), _MOST)
+
+
+def with_objects(
+    plan: Plan,
+    facts: Facts,
+    page_frames: int,
+    most: int | None = None,
+    maps: Callable[[PageLayout, SlabLayout], Maps] | None = None,
+) -> Plan:
+    """The plan with programs for objects, `most` at a time; or with the reason why there are none. `maps`: of
+    the running kernel, unless given."""
+    if plan.tier is None:
+        return plan
+    hooks = object_hooks(facts)
+    refusal = objects_refusal(facts)
+    if refusal is None:
+        try:
+            page, slab = page_layout(facts), slab_layout(facts)
+            where = maps(page, slab) if maps else _maps(facts, page, slab, page_frames)
+            constants = _layout(facts, page, slab, where) | _room(page_frames, most)
+        except UnknownLayoutError as error:
+            refusal = f"this kernel keeps its objects in a way that is not known: {error}"
+        except CannotError as error:
+            refusal = str(error)
+    if refusal is not None:
+        return dataclasses.replace(plan, more_unseen={**plan.more_unseen, UNSEEN: refusal})
+    probes = {
+        PROGRAMS[event]: Probe(hook, Attachment.RAW_TRACEPOINT)
+        for event, hook in hooks.items()
+        if isinstance(hook, Hook)
+    }
+    return dataclasses.replace(
+        plan, programs={**probes, **plan.programs}, defines=plan.defines | constants | _arguments(probes)
+    )
+
+
+def objects_refusal(facts: Facts) -> str | None:
+    """Why objects cannot be followed, as far as that can be told before anything is loaded."""
+    if version(facts.release) < _SINCE:
+        return "objects are followed from kernel 5.10 on"
+    for event, hook in object_hooks(facts).items():
+        if isinstance(hook, NoHook):
+            return f"there is no hook for the event '{event}': {hook.reason}"
+    # The other allocator, up to 6.7, begins a slab's objects elsewhere than at its page's.
+    return None if facts.offset("kmem_cache", "oo") is not None else "the kernel's allocator is not SLUB"
+
+
+def _maps(facts: Facts, page: PageLayout, slab: SlabLayout, page_frames: int) -> Maps:
+    with KernelMemory(facts.release) as memory:
+        return find_maps(memory, facts, page, slab, page_frames)
+
+
+def _layout(facts: Facts, page: PageLayout, slab: SlabLayout, where: Maps) -> Defines:
+    found: Defines = {
+        "PAGE_MAP": f"{where.pages:#x}ULL",
+        "DIRECT_MAP": f"{where.memory:#x}ULL",
+        "OFF_PAGE_HEAD": page.head,
+        "OFF_SLAB_VECTOR": page.vector,
+        "SLAB_VECTOR_FLAGS": slab.vector_flags,
+        "OFF_SLAB_CACHE": slab.cache,
+        "OFF_SLAB_COUNTERS": slab.counters,
+        "SLAB_ENTRY_SIZE": slab.entry_size,
+        "OFF_ENTRY_OBJCG": slab.entry_objcg,
+        "OFF_ENTRY_MEMCG": at(facts, "obj_cgroup", "memcg"),
+        "OFF_CACHE_SIZE": slab.cache_size,
+        "OFF_CACHE_FLAGS": slab.cache_flags,
+        "OFF_CACHE_NAME": slab.cache_name,
+        "SLAB_ACCOUNT": slab.account_flag,
+    }
+    if slab.in_objects_bit is not None:
+        found["SLAB_IN_OBJECTS_BIT"] = slab.in_objects_bit
+    if page.slab_type is not None:
+        return found | {"OFF_PAGE_TYPE": page.type, "SLAB_PAGE_TYPE": page.slab_type}
+    assert page.slab_bit is not None
+    return found | {"SLAB_PAGE_BIT": page.slab_bit}
+
+
+def _room(page_frames: int, most: int | None) -> Defines:
+    page = resource.getpagesize()
+    return {
+        "WITH_OBJECTS": 1,
+        "MAX_OBJECTS": most or default_objects(page_frames),
+        "MAX_OBJECT_SITES": _SITES,
+        "OBJECT_PAGES": min(_power_of_two(page_frames), _MOST_PAGES),
+        "OBJECT_BATCH": OBJECT_BATCH,
+        "CACHE_NAME": CACHE_NAME,
+        "FRAME_SHIFT": page.bit_length() - 1,
+        "LARGEST_OBJECT": 2 * page,  # KMALLOC_MAX_CACHE_SIZE
+    }
+
+
+def _arguments(probes: dict[str, Probe]) -> Defines:
+    return {
+        f"ARG_{name.upper()}_{argument.upper()}": position
+        for name, probe in probes.items()
+        for argument, position in probe.hook.arguments.items()
+    }
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << max(0, at_least - 1).bit_length()

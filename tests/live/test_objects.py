@@ -1,0 +1,172 @@
+"""Slab objects as they come and go, on this kernel: exact numbers, by cache and function."""
+
+import os
+import resource
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.objects import ObjectSite
+from kmemtrace.model.snapshot import Cgroup, Snapshot
+from kmemtrace.tracer.tracer import Tracer
+from tests.live import workloads
+from tests.tracing import new_cgroup
+
+DESCRIPTORS, WATCHED = 4001, 2003
+
+
+@pytest.fixture(scope="module")
+def follower() -> Iterator[Tracer]:
+    with make_tracer(objects=True) as tracer:
+        if "objects" in tracer.plan.unseen:
+            pytest.skip(tracer.plan.unseen["objects"])
+        yield tracer
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, follower: Tracer) -> Iterator[Path]:
+    made = new_cgroup(f"objects-{request.node.name[:24].replace('[', '-')}")
+    yield made
+    if made.exists():
+        made.rmdir()
+
+
+def row(snapshot: Snapshot, cgroup: int) -> Cgroup:
+    return next(c for c in snapshot.cgroups if c.key.id == cgroup)
+
+
+def site(snapshot: Snapshot, cgroup: int, function: str) -> ObjectSite:
+    found = [one for one in row(snapshot, cgroup).objects or () if one.site == function]
+    assert found, f"nothing was charged by {function}"
+    return found[0]
+
+
+def files_held(snapshot: Snapshot, cgroup: int) -> int:
+    """0 also of one that has been told for the last time."""
+    objects = [one for c in snapshot.cgroups if c.key.id == cgroup for one in c.objects or ()]
+    return sum(one.held_objects for one in objects if one.site == "alloc_empty_file")
+
+
+def missed(snapshot: Snapshot, before: Snapshot) -> int:
+    """What could make a count inexact: events that were skipped, or had no room."""
+    return snapshot.losses.missed_events - before.losses.missed_events
+
+
+def settled(tracer: Tracer, done: Callable[[Snapshot], bool], seconds: float = 60.0) -> Snapshot:
+    deadline = time.monotonic() + seconds
+    while True:
+        snapshot = tracer.snapshot()
+        if done(snapshot) or time.monotonic() > deadline:
+            return snapshot
+        time.sleep(0.5)
+
+
+def open_descriptors(count: int = DESCRIPTORS) -> list[int]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    return [os.eventfd(0) for _ in range(count)]
+
+
+def watch_descriptors() -> tuple[list[int], select.epoll]:
+    made, watch = open_descriptors(WATCHED), select.epoll()
+    for one in made:
+        watch.register(one)
+    return made, watch
+
+
+def test_files_are_counted_exactly_held_and_then_freed(follower: Tracer, folder: Path) -> None:
+    before, cgroup = follower.snapshot(), folder.stat().st_ino
+    with workloads.held_in(folder, open_descriptors):
+        held = follower.snapshot()
+    files = site(held, cgroup, "alloc_empty_file")
+    slack = missed(held, before)
+    assert DESCRIPTORS - slack <= files.held_objects <= DESCRIPTORS + slack
+    assert files.object_bytes > 100
+    freed = settled(follower, lambda s: site(s, cgroup, "alloc_empty_file").held_objects == 0)
+    files = site(freed, cgroup, "alloc_empty_file")
+    assert files.held_objects == 0
+    assert abs(files.freed_objects - DESCRIPTORS) <= missed(freed, before)
+
+
+def test_what_is_freed_in_bulk_is_mended(follower: Tracer, folder: Path) -> None:
+    """Watches of epoll are freed by kfree_rcu(), which does so in bulk, and seconds later."""
+    before, cgroup = follower.snapshot(), folder.stat().st_ino
+    with workloads.held_in(folder, watch_descriptors):
+        held = follower.snapshot()
+        slack = missed(held, before)
+        objects = row(held, cgroup).objects or ()
+    watches = [one for one in objects if one.site.startswith(("do_epoll_ctl", "ep_insert"))]
+    assert any(abs(one.held_objects - WATCHED) <= slack for one in watches), objects
+
+    def all_freed(snapshot: Snapshot) -> bool:
+        return not any(site(snapshot, cgroup, one.site).held_objects for one in watches)
+
+    after = settled(follower, all_freed)
+    assert all_freed(after), row(after, cgroup).objects
+
+
+def test_what_nobody_is_charged_for_is_not_followed(follower: Tracer, folder: Path) -> None:
+    """Buffers for paths: 4 KB each, of a cache that is not accounted."""
+
+    def look_up() -> None:
+        os.close(os.eventfd(0))
+        for _ in range(10_007):
+            os.access("/", os.F_OK)
+
+    cgroup = folder.stat().st_ino
+    workloads.run_in(folder, look_up)
+    found = row(follower.snapshot(), cgroup).objects or ()
+    assert any(one.site == "alloc_empty_file" for one in found)
+    assert not [one for one in found if "name" in one.cache or one.charged_objects > 5000]
+
+
+def test_a_removed_cgroup_stays_while_its_objects_do(follower: Tracer, folder: Path) -> None:
+    cgroup = folder.stat().st_ino
+    other = new_cgroup("objects-elsewhere")
+    try:
+        with workloads.held_in(folder, open_descriptors, leave_to=other):
+            folder.rmdir()
+            dead = row(follower.snapshot(), cgroup)
+            assert dead.state is CgroupState.DEAD
+            assert folder.name in dead.path
+            assert site(follower.snapshot(), cgroup, "alloc_empty_file").held_objects >= DESCRIPTORS - 1
+        # Its names of files may stay cached for as long as nobody wants the memory.
+        after = settled(follower, lambda s: not files_held(s, cgroup))
+        assert not files_held(after, cgroup)
+    finally:
+        other.rmdir()
+
+
+def test_objects_refused_at_a_limit(follower: Tracer) -> None:
+    """The cgroup's limit has the kernel end the process, and the allocation that was under way gives nothing:
+    mostly while the limit is still reached, which tells it from a machine without free memory."""
+    for number in range(7):
+        folder = new_cgroup(f"objects-limit-{number}")
+        workloads.set_limit(folder, 8 << 20)
+        child = os.fork()
+        if child == 0:
+            workloads.join(folder)
+            files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            made: list[int] = []
+            while len(made) < files - 64:
+                made.append(os.eventfd(0))
+            os._exit(0)
+        os.waitpid(child, 0)
+        found = row(follower.snapshot(), folder.stat().st_ino).objects or ()
+        folder.rmdir()
+        if any(one.failed_objects for one in found):
+            return
+    pytest.fail("no object was refused in seven cgroups at their limits")
+
+
+def test_nothing_is_followed_without_being_asked_for() -> None:
+    with make_tracer() as tracer:
+        snapshot = tracer.snapshot()
+        assert "object_alloc" not in tracer.plan.programs
+    assert snapshot.losses.mended_objects is None
+    assert all(cgroup.objects is None for cgroup in snapshot.cgroups)
