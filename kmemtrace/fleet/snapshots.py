@@ -9,21 +9,29 @@ from typing import TypeVar
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.errors import CannotError
+from kmemtrace.fleet import accounts
+from kmemtrace.fleet.accounts import CGROUP_METRICS, HOST_METRICS, Place
 from kmemtrace.fleet.prometheus import Prometheus, Sample
-from kmemtrace.model.enums import CgroupState, Tier
+from kmemtrace.model.account import Account
+from kmemtrace.model.enums import CgroupState, Confidence, Tier
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Losses, MapFill, Mismatch, Snapshot
 
 MOST_CGROUPS = 2000
 """Those that hold most, of all hosts; more is nothing that anybody reads on a screen."""
 
 _HOSTS = (
-    "build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity|missed_events_total"
+    f"{'|'.join(HOST_METRICS)}|lost_pages_total|build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity|missed_events_total"
     "|mended_pages_total|unknown_stacks_total|mismatches_total|unseen_info"
 )
-_CGROUPS = "charged_pages_total|failed_charges_total|reclaim_stalls_total|reclaim_stall_seconds_total"
-_MOST = f"topk({MOST_CGROUPS}, sum by (instance, cgroup) (kmemtrace_held_bytes))"
+_CGROUPS = (
+    f"{'|'.join(CGROUP_METRICS)}|charged_pages_total|failed_charges_total|reclaim_stalls_total"
+    "|reclaim_stall_seconds_total"
+)
+_MOST = f'topk({MOST_CGROUPS}, sum by (instance, cgroup) ({{__name__=~"kmemtrace_(held|kernel)_bytes"}}))'
+"""By the kernel's count, where there is a census, and what was charged since the start."""
 
 UNSEEN = {
+    **accounts.UNSEEN,
     "sites": "a Prometheus server has call sites by kind and host only: run kmemtrace top on that host",
     "oldest": "a Prometheus server does not have the age of single pages",
     "latency by cgroup": "a Prometheus server has the latencies of whole hosts",
@@ -39,6 +47,10 @@ class _One:
 
     held: dict[CgroupState, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
+    account: Account | None = None
+    lost_pages: int | None = None
+    """For certain; None where this is not judged."""
+    mismatches: dict[str, int] = field(default_factory=dict)
 
 
 class Fleet:
@@ -69,72 +81,88 @@ class Fleet:
         if self._first is None:
             self._first = now
         page_size = int(_highest(told, "page_size_bytes") or 4096)
-        mismatches, hosts = _mismatches(told), len({_host(b) for b in builds})
+        mismatches, hosts = _mismatches(told), {_host(b) for b in builds}
         return Snapshot(
             time=time.time(),
-            host="1 host" if hosts == 1 else f"{hosts} hosts",
+            host="1 host" if len(hosts) == 1 else f"{len(hosts)} hosts",
             kernel=_common(builds, "kernel"),
             tier=min((_label_of(Tier, b, "tier") for b in builds), key=list(Tier).index),
             watched_seconds=now - self._first,
             page_size=page_size,
-            cgroups=tuple(self._cgroups(held, counted, mismatches, page_size)),
+            cgroups=tuple(self._cgroups(_by_place(held, counted, told, mismatches), page_size)),
             losses=_losses(told),
             maps=_maps(told),
             mismatches=mismatches,
             preexisting_pages=_sum(told, "preexisting_pages"),
             own_bytes=_sum(told, "own_map_bytes"),
-            unseen=UNSEEN | _unseen(told),
-            hosts=hosts,
+            unseen=UNSEEN | _unseen(told) | accounts.without_census(hosts, told),
+            hosts=len(hosts),
+            census=accounts.census_of(told),
         )
 
-    def _cgroups(
-        self,
-        held: Iterable[Sample],
-        counted: Iterable[Sample],
-        mismatches: Iterable[Mismatch],
-        page_size: int,
-    ) -> Iterable[Cgroup]:
-        found: dict[tuple[str, str], _One] = defaultdict(_One)
-        for sample in held:
-            found[_host(sample), sample.labels.get("cgroup", "")].held[
-                _label_of(CgroupState, sample, "state")
-            ] = sample.value
-        for sample in counted:
-            found[_host(sample), sample.labels.get("cgroup", "")].counts[
-                sample.name.removeprefix("kmemtrace_")
-            ] = sample.value
-        broken: dict[tuple[str | None, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for one in mismatches:
-            broken[one.host, one.charged_to][one.mismatch_class] += one.count
-        for (host, path), one_ in found.items():
-            yield from self._rows(host, path, one_, broken[host, path], page_size)
+    def _cgroups(self, found: Mapping[Place, _One], page_size: int) -> Iterable[Cgroup]:
+        for at, one in found.items():
+            yield from self._rows(at, one, page_size)
 
-    def _rows(
-        self, host: str, path: str, one: _One, mismatches: Mapping[str, int], page_size: int
-    ) -> Iterable[Cgroup]:
+    def _rows(self, at: Place, one: _One, page_size: int) -> Iterable[Cgroup]:
         """One per state; what is not told by state goes to the first."""
+        host, path = at
         for state in sorted(one.held, reverse=True):  # online first
-            pages, counts = round(one.held[state] / page_size), one.counts
+            pages, counts, lost = round(one.held[state] / page_size), one.counts, one.lost_pages or 0
             # A series may be younger than what its cgroup holds: the difference of its counters is not
             # what is held, and the rate of the one follows from that of the other.
-            charged = max(pages, int(counts.get("charged_pages_total", 0)))
+            charged = max(pages + lost, int(counts.get("charged_pages_total", 0)))
             yield Cgroup(
                 key=CgroupKey(0, self._ids.setdefault((host, path, state), len(self._ids) + 1)),
                 path=path,
                 label=label(path),
                 state=state,
                 charged_pages=charged,
-                uncharged_pages=charged - pages,
+                uncharged_pages=charged - pages - lost,
                 failed_charges=int(counts.get("failed_charges_total", 0)),
                 oldest_seconds=None,
                 sites=(),
                 latency={},
                 reclaim_stalls=_whole(counts.get("reclaim_stalls_total")),
                 reclaim_stall_seconds=counts.get("reclaim_stall_seconds_total"),
-                mismatches=dict(mismatches),
+                lost_pages=one.lost_pages,
+                mismatches=dict(one.mismatches),
                 host=host,
+                account=one.account,
             )
-            one, mismatches = _One(one.held), {}
+            one = _One(one.held, lost_pages=None if one.lost_pages is None else 0)
+
+
+def _by_place(
+    held: Iterable[Sample], counted: list[Sample], told: list[Sample], mismatches: Iterable[Mismatch]
+) -> dict[Place, _One]:
+    found: dict[Place, _One] = defaultdict(_One)
+    for sample in held:
+        state = _label_of(CgroupState, sample, "state")
+        found[_place(sample)].held[state] = sample.value
+    of_accounts = {f"kmemtrace_{name}" for name in CGROUP_METRICS}
+    for sample in counted:
+        if sample.name not in of_accounts:
+            found[_place(sample)].counts[sample.name.removeprefix("kmemtrace_")] = sample.value
+    known, lost = accounts.accounts(counted), _of(told, "lost_pages_total")
+    judging = {_host(sample) for sample in lost}
+    for at, one in found.items():
+        one.account = known.get(at)
+        one.lost_pages = 0 if at.host in judging else None
+    for sample in lost:
+        if _label(sample, "confidence") == Confidence.CERTAIN.value and _place(sample) in found:
+            one = found[_place(sample)]
+            one.lost_pages = (one.lost_pages or 0) + int(sample.value)
+    for mismatch in mismatches:
+        at = Place(mismatch.host or "", mismatch.charged_to or "")
+        if at in found:
+            of_class = found[at].mismatches
+            of_class[mismatch.mismatch_class] = of_class.get(mismatch.mismatch_class, 0) + mismatch.count
+    return found
+
+
+def _place(sample: Sample) -> Place:
+    return Place(_host(sample), sample.labels.get("cgroup", ""))
 
 
 def _host(sample: Sample) -> str:
@@ -219,6 +247,11 @@ def _maps(samples: list[Sample]) -> dict[str, MapFill]:
 
 def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     """Without evidence, which is only on the host."""
+
+    def kind(sample: Sample) -> tuple[str, ...]:
+        return _host(sample), *(_label(sample, name) for name in ("cgroup", "class", "confidence"))
+
+    lost = {kind(s): int(s.value) for s in _of(samples, "lost_pages_total")}
     return tuple(
         Mismatch.of_no_page(
             _label(s, "class"),
@@ -226,6 +259,7 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
             charged_to=_label(s, "cgroup"),
             time=time.time(),
             count=int(s.value),
+            lost_pages=lost.get(kind(s), 0),
             host=_host(s),
         )
         for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (_label(s, "confidence"), -s.value))

@@ -74,8 +74,9 @@ class CensusInfo:
     """Since its end."""
     seconds: float
     """That it took, by the clock."""
-    cpu_seconds: float
-    objects: int
+    cpu_seconds: float | None
+    """None: not told, as by a Prometheus server; so `objects`."""
+    objects: int | None
     """That are charged."""
     dying_cgroups: int
     """Removed ones that the kernel still has, whatever keeps them."""

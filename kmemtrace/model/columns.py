@@ -113,11 +113,11 @@ def columns_of(
         "a fleet": fleet and by is GroupBy.CGROUP,
         "cgroups": by.has_cgroups,
         "a tracer": by.has_cgroups and not fleet,
-        "a census": by.has_cgroups and census and not fleet,
+        "a census": by.has_cgroups and census,
         "sites": not fleet and not caches,
         "pages": not caches,
         "caches": caches and census,
-        "slab": (by.has_cgroups or caches) and census and not fleet,
+        "slab": (by.has_cgroups or caches) and census,
         "objects": (by.has_cgroups or caches) and objects,
     }
     return [column for column in COLUMNS if known[column.needs]]

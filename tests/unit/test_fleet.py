@@ -45,6 +45,13 @@ def hosts() -> list[Sample]:
         sample("unknown_stacks_total", 9, "b:9796"),
         sample("missed_events_total", 0, program="charge_exit", reason="unpaired"),
         sample("unseen_info", 1, "b:9796", what="charge", reason="no kprobes"),
+        sample("census_seconds", 0.5),
+        sample("census_age_seconds", 7),
+        sample("dying_cgroups", 3),
+        sample("pinned_bytes", 8192, part="file"),
+        sample("lost_pages_total", 0, cgroup="(other)", class_="lost_uncharge", confidence="certain"),
+        sample("lost_pages_total", 5, cgroup="/web", class_="lost_uncharge", confidence="certain"),
+        sample("lost_pages_total", 4, cgroup="/web", class_="lost_uncharge", confidence="suspect"),
         sample("mismatches_total", 0, cgroup="(other)", class_="wrong_cgroup", confidence="certain"),
         sample("mismatches_total", 2, cgroup="/web", class_="lost_uncharge", confidence="certain"),
     ]
@@ -74,6 +81,9 @@ class Server(Prometheus):
                 # Younger than what its cgroup holds.
                 sample("charged_pages_total", 3, "b:9796", cgroup="/web"),
                 sample("failed_charges_total", 2, cgroup="/web"),
+                sample("kernel_bytes", 5 << 20, cgroup="/web"),
+                sample("account_bytes", 1 << 20, cgroup="/web", part="pages"),
+                sample("account_bytes", 3 << 20, cgroup="/web", part="slab"),
             ]
         return self.held
 
@@ -106,6 +116,31 @@ def test_cgroups_by_host_and_state() -> None:
     assert len({c.key for c in cgroups}) == 3
 
 
+def test_accounts_and_lost_pages() -> None:
+    snapshot = Fleet(Server()).snapshot()
+    web, dead, elsewhere = snapshot.cgroups
+    assert web.account is not None
+    assert (web.account.kernel_bytes, web.account.slab_bytes) == (5 << 20, 3 << 20)
+    assert web.account.unexplained_bytes == 1 << 20
+    assert web.account.percpu_bytes is None, "that host does not tell"
+    assert (dead.account, elsewhere.account) == (None, None)
+    assert [c.lost_pages for c in snapshot.cgroups] == [5, 0, None]
+    assert [c.held_pages for c in snapshot.cgroups] == [100, 10, 7], "lost pages are not held"
+    assert [m.lost_pages for m in snapshot.mismatches] == [5]
+    assert snapshot.census is not None
+    assert (snapshot.census.dying_cgroups, snapshot.census.pinned) == (3, {"file": 8192})
+    assert snapshot.unseen["account"] == "not on 1 of the hosts"
+    assert "caches" in snapshot.unseen
+
+
+def test_where_no_host_takes_a_census() -> None:
+    server = Server()
+    server.hosts = [s for s in server.hosts if "census" not in s.name]
+    snapshot = Fleet(server).snapshot()
+    assert (snapshot.census, snapshot.unseen["account"]) == (None, "not on 2 of the hosts")
+    assert "KERNEL" not in frame(snapshot, None, View(), 120, None)
+
+
 def test_rates_are_those_between_two_readings() -> None:
     server = Server()
     fleet = Fleet(server)
@@ -126,6 +161,8 @@ def test_its_frame_has_hosts_and_no_call_sites() -> None:
     text = frame(Fleet(Server()).snapshot(), None, View(filter="b:97"), 120, None)
     heading = next(line for line in text.splitlines() if line.startswith("CGROUP"))
     assert "HOST" in heading
+    assert "KERNEL" in heading
+    assert "SLAB" in heading
     assert "TOP SITE" not in heading
     assert "OLDEST" not in heading
     assert "charge/s -" in text, "nothing to tell a rate from yet"
@@ -175,6 +212,7 @@ def test_a_server_that_knows_nothing_of_us() -> None:
         ("missed_events_total", "program"),
         ("missed_events_total", "reason"),
         ("mended_pages_total", "how"),
+        ("lost_pages_total", "confidence"),
         ("mismatches_total", "cgroup"),
         ("mismatches_total", "class"),
         ("mismatches_total", "confidence"),

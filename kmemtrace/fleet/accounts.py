@@ -1,0 +1,74 @@
+"""The accounts of all hosts' cgroups, of what their exporters tell of their last censuses."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from kmemtrace.fleet.prometheus import Sample
+from kmemtrace.model.account import Account, CensusInfo
+
+HOST_METRICS = ("census_seconds", "census_age_seconds", "dying_cgroups", "pinned_bytes")
+CGROUP_METRICS = ("kernel_bytes", "account_bytes")
+UNSEEN = {"caches": "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
+
+
+class Place(NamedTuple):
+    host: str
+    path: str
+
+
+def accounts(samples: Iterable[Sample]) -> dict[Place, Account]:
+    """By cgroup, of those that have one; of which caches and page tables is not told."""
+    kernel: dict[Place, int] = {}
+    parts: dict[Place, dict[str, int]] = defaultdict(dict)
+    for sample in samples:
+        at = Place(sample.labels.get("instance", ""), sample.labels.get("cgroup", ""))
+        if sample.name == "kmemtrace_kernel_bytes":
+            kernel[at] = int(sample.value)
+        elif sample.name == "kmemtrace_account_bytes":
+            parts[at][sample.labels.get("part", "")] = int(sample.value)
+    return {at: _account(kernel.get(at), of) for at, of in parts.items()}
+
+
+def _account(kernel: int | None, parts: Mapping[str, int]) -> Account:
+    return Account(
+        kernel_bytes=kernel,
+        pages_bytes=parts.get("pages", 0),
+        page_tables_bytes=None,
+        slab_bytes=parts.get("slab", 0),
+        caches=(),
+        percpu_bytes=parts.get("percpu"),
+        zswap_bytes=parts.get("zswap"),
+        ahead_bytes=parts.get("stock", 0),
+        moved_bytes=0,
+        doubtful_bytes=0,
+    )
+
+
+def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
+    """Of all hosts as one: the longest and the oldest, and sums; None where no host takes any."""
+    values: dict[str, list[float]] = defaultdict(list)
+    pinned: dict[str, int] = defaultdict(int)
+    for sample in samples:
+        values[sample.name.removeprefix("kmemtrace_")].append(sample.value)
+        if sample.name == "kmemtrace_pinned_bytes":
+            pinned[sample.labels.get("part", "")] += int(sample.value)
+    if not values["census_seconds"]:
+        return None
+    return CensusInfo(
+        age_seconds=max(values["census_age_seconds"], default=0.0),
+        seconds=max(values["census_seconds"]),
+        cpu_seconds=None,
+        objects=None,
+        dying_cgroups=int(sum(values["dying_cgroups"])),
+        pinned=pinned,
+        caches=(),
+        unseen={},
+    )
+
+
+def without_census(hosts: Iterable[str], samples: Iterable[Sample]) -> dict[str, str]:
+    """As in Snapshot.unseen: how many of the hosts have none."""
+    have = {s.labels.get("instance", "") for s in samples if s.name == "kmemtrace_census_seconds"}
+    lack = set(hosts) - have
+    return {"account": f"not on {len(lack)} of the hosts"} if lack else {}
