@@ -71,7 +71,7 @@ def _add_object_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also follow each charged object of the slab, by cache and function. It costs each such "
         "object: to open and close a descriptor took 1.7 times as long, a call that asks for an object "
-        "that is not charged 1.2 times (docs/overhead.md)",
+        "that is not charged 1.13 times (docs/overhead.md)",
     )
     parser.add_argument(
         "--max-objects",

@@ -73,6 +73,7 @@ class HashMap:
         self._keys = np.zeros(capacity, key)
         self._values = np.zeros(capacity, value)
         self._batches = True
+        self._token: int | None = None
 
     def read(self) -> tuple[Records, Records]:
         """All keys and values; each element whole, the map as a whole not at one instant.
@@ -84,6 +85,25 @@ class HashMap:
             self._batches = False
             count = self._read_one_by_one()
         return self._keys[:count], self._values[:count]
+
+    def next_keys(self, most: int) -> Records:
+        """Up to so many keys: those after the ones that the last call gave, and from the begin when it came
+        to the end. A view, as read()'s. Kernels from 5.6 on only."""
+        count = ctypes.c_uint32(min(most, self.capacity))
+        token = ctypes.c_uint32(0)
+        result = self._lib.bpf_map_lookup_batch(
+            self._fd,
+            None if self._token is None else ctypes.byref(ctypes.c_uint32(self._token)),
+            ctypes.byref(token),
+            self._keys.ctypes.data,
+            self._values.ctypes.data,
+            ctypes.byref(count),
+            None,
+        )
+        self._token = token.value if result == 0 else None
+        if result != 0 and ctypes.get_errno() != errno.ENOENT:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return self._keys[: count.value]
 
     def delete(self, key: Any) -> None:
         """Removes an element; that it is gone already is no error."""

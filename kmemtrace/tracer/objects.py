@@ -27,11 +27,14 @@ OBJECT_BATCH = 128
 OBJECT_KEY = np.dtype([("cgroup", "u8"), ("cache", "u8"), ("call_site", "u8")])
 OBJECT = np.dtype([("key", OBJECT_KEY), ("objcg", "u8")])
 OBJECT_SUMS = np.dtype([("charged", "u8"), ("freed", "u8"), ("failed", "u8")])
+CACHES_KNOWN = np.dtype([("caches", "u8", (256,))])
 CACHE_TOLD = np.dtype([("size", "u8"), ("name", f"S{CACHE_NAME}")])
 _OWNER_POINTER = 8
 """An object is charged with the pointer to its owner."""
 _LARGEST_SIZE = 1 << 16
 """What is less is no cache's address but a size."""
+_AT_ONCE = 1 << 15
+"""Records that are inspected for one snapshot at most: 24 ms."""
 _REST = 100.0
 """Seconds between two inspections for each second that one takes: a hundredth of one CPU at most."""
 
@@ -43,15 +46,17 @@ class Objects:
         self._objects = HashMap(fd("objects"), ID, OBJECT, int(defines["MAX_OBJECTS"]))
         self._sites = HashMap(fd("object_sites"), OBJECT_KEY, OBJECT_SUMS, int(defines["MAX_OBJECT_SITES"]))
         self._batch = ArrayMap(fd("object_batch"), ID, OBJECT_BATCH)
+        self._known = ArrayMap(fd("caches_known"), CACHES_KNOWN)
         self._told = ArrayMap(fd("cache_told"), CACHE_TOLD)
         self._caches: dict[int, tuple[str, int]] = {}
         self._functions: dict[int, str] = {}
         self._keys: dict[int, list[tuple[int, int, int]]] = {}
-        self._held = self._known = 0
+        self._held = self._filled = 0
         self._inspect_at = 0.0
 
     def read(self) -> Mapping[int, tuple[ObjectSite, ...]]:
         """By cgroup."""
+        self._known[0] = np.zeros(1, CACHES_KNOWN)
         if kernel_seconds() >= self._inspect_at:
             begin = kernel_seconds()
             self._inspect()
@@ -65,7 +70,7 @@ class Objects:
             self._keys[key[0]].append(key)
             charged, freed, failed = counts
             found[key[0]].append(ObjectSite(name, self._function(key[2]), charged, freed, failed, size))
-        self._known = len(keys)
+        self._filled = len(keys)
         self._held = int(sums["charged"].sum() - sums["freed"].sum())
         return {cgroup: added_objects(sites) for cgroup, sites in found.items()}
 
@@ -78,12 +83,12 @@ class Objects:
         """As last read."""
         return {
             "objects": MapFill(max(0, self._held), self._objects.capacity),
-            "object_sites": MapFill(self._known, self._sites.capacity),
+            "object_sites": MapFill(self._filled, self._sites.capacity),
         }
 
     def _inspect(self) -> None:
-        """Ends the records of objects that are free, or another's."""
-        objects = self._objects.read()[0].copy()
+        """Ends the records of objects that are free, or another's, among the next ones."""
+        objects = self._objects.next_keys(_AT_ONCE)
         program = self._program("inspect_objects")
         for begin in range(0, len(objects), OBJECT_BATCH):
             some = objects[begin : begin + OBJECT_BATCH]

@@ -4,17 +4,21 @@ import os
 import resource
 import select
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kmemtrace.census.census import Censor
+from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, Snapshot
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
+from tests.live.test_census import LOADS
 from tests.tracing import new_cgroup
 
 DESCRIPTORS, WATCHED = 4001, 2003
@@ -170,3 +174,34 @@ def test_nothing_is_followed_without_being_asked_for() -> None:
         assert "object_alloc" not in tracer.plan.programs
     assert snapshot.losses.mended_objects is None
     assert all(cgroup.objects is None for cgroup in snapshot.cgroups)
+
+
+@pytest.fixture(scope="module")
+def censor(follower: Tracer) -> Iterator[Censor]:
+    assert follower is not None
+    with open_censor() as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_what_is_followed_is_what_the_census_counts(
+    name: str, follower: Tracer, censor: Censor, folder: Path
+) -> None:
+    """Of a cgroup that was made after the start, by cache, whatever its processes do."""
+    load, before, cgroup = LOADS[name], follower.snapshot(), folder.stat().st_ino
+    with workloads.held_in(folder, load.work):
+        deadline = time.monotonic() + 20.0
+        while True:
+            snapshot = follower.snapshot()
+            account = next(c.account for c in censor.take().cgroups if c.key.id == cgroup)
+            followed = Counter[str]()
+            for one in row(snapshot, cgroup).objects or ():
+                followed[one.cache] += one.held_objects
+            counted = Counter({use.cache: use.objects for use in account.caches})
+            apart = sum(((followed - counted) + (counted - followed)).values())
+            if apart <= missed(snapshot, before) or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+    load.after()
+    assert apart <= missed(snapshot, before), (followed - counted, counted - followed)
+    assert all(counted[cache] >= least for cache, least in load.caches.items())
