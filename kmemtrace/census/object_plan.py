@@ -17,8 +17,9 @@ from kmemtrace.kernel.object_hooks import PROGRAMS, object_hooks
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
 from kmemtrace.tracer.objects import CACHE_NAME, OBJECT_BATCH
 
-UNSEEN = "objects"
-"""In Snapshot.unseen: why none is followed."""
+UNSEEN, IN_BULK = "objects", "objects in bulk"
+"""In Snapshot.unseen: why none is followed, and which are not."""
+_IN_BULK = "objects that are charged in bulk, or after their allocation, only the census tells"
 
 _SINCE = (5, 10)
 """1b4d60ec162f: programs that user space runs, without which no record could be mended."""
@@ -62,8 +63,12 @@ def with_objects(
         for event, hook in hooks.items()
         if isinstance(hook, Hook)
     }
+    unseen = {**plan.more_unseen, IN_BULK: _IN_BULK}
     return dataclasses.replace(
-        plan, programs={**probes, **plan.programs}, defines=plan.defines | constants | _arguments(probes)
+        plan,
+        more_unseen=unseen,
+        programs={**probes, **plan.programs},
+        defines=plan.defines | constants | _arguments(probes),
     )
 
 

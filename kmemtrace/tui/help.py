@@ -48,7 +48,8 @@ _LOSSES = """
   swept        pages found to have left kernel accounting without a free
   map full     entries refused, and in which map. pages: raise --max-pages;
                cgroups, sites, lives: cgroups come and go faster than they are
-               read, or are too many: a shorter --interval, or one --cgroup
+               read, or are too many: a shorter --interval, or one --cgroup;
+               objects: raise --max-objects
   preexisting  memory that looks charged from before the start: it is not
                followed
 """
