@@ -29,12 +29,17 @@ enum {
 	CHARGE_REMOTE = 8, /* to another memcg than the task's own (set_active_memcg) */
 	CHARGE_FREED_BEFORE = 16, /* mm_page_free saw it with a mark once more */
 	CHARGE_ELSEWHERE = 32, /* its batch uncharged it from another, which was reported there */
+	CHARGE_BEFORE = 64, /* before the start: `time` is when it was found */
+	CHARGE_OF_ANY_ORDER =
+		128, /* it does not tell: of a block that is not compound the first page is known */
 };
 
 enum {
 	STACK_UNKNOWN = -1,
 	NO_SITE = -2,
 	STACK_HERE = -3, /* where a stack is wanted: take that of the program itself */
+	STACK_BEFORE = -4, /* of pages charged before the start there is none */
+	STACK_BEFORE_TABLE = -5, /* of those that tell that they are page tables */
 };
 
 struct latency {
@@ -46,6 +51,7 @@ struct totals {
 	u64 charged; /* base pages, as everywhere */
 	u64 uncharged;
 	u64 lost; /* ended, and on the counter for good: of findings, certain or not */
+	u64 before; /* charged before the start, and found by the search */
 	u64 failed; /* charges, not pages */
 	u64 explicit; /* of those charged, outside the page allocator */
 	s64 kernel; /* change of the kernel's own total, in pages */
@@ -214,7 +220,7 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 		lose(LOSS_PAGES_FULL, 1);
 		return totals;
 	}
-	track(page, order, true);
+	track(page, order, TRACKED);
 	end_unfollowed(page);
 	if (order) /* what became of its pages when they were another's */
 		set_unfollowed_block(page, order, false);

@@ -78,7 +78,8 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 	__sync_fetch_and_add(&totals->uncharged, count - lost);
 	if (lost)
 		__sync_fetch_and_add(&totals->lost, lost);
-	count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
+	if (!(charge->flags & CHARGE_BEFORE))
+		count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
 }
 
 /* Which pages a finding is the end of. Of a block that was not split the head alone bears the mark:
@@ -117,7 +118,7 @@ static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps
 	u32 order = charge->order, count = 1U << order;
 	bool kept;
 
-	track(head, order, false);
+	track(head, order, NOT_TRACKED);
 	set_unfollowed_block(head, order, true);
 	if (!keeps_head)
 		return count;
@@ -128,9 +129,23 @@ static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps
 		lose(LOSS_PAGES_FULL, 1);
 		return count;
 	}
-	track(head, 0, true);
+	track(head, 0, TRACKED);
 	end_unfollowed(head);
 	return count - 1;
+}
+
+/* Of a page that is tracked and has no record. It may be from before the start: of another subtree
+ * than the traced one, without room for a record, or freed while the search looked at it. */
+static __always_inline void end_without_record(u64 page, u32 order, bool marked)
+{
+	struct owner owner = {};
+
+	if (!is_from_before(page))
+		lose(LOSS_UNMATCHED_FREE, 1);
+	else if (marked && owner_of(page, &owner) && in_subtree(owner.memcg))
+		exempt(EXEMPT_PREEXISTING);
+	end_unfollowed(page);
+	track(page, order, NOT_TRACKED);
 }
 
 /* Ends the record that covers a page, and judges how it ended. */
@@ -145,8 +160,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 
 	ending.head = record_of(page, &charge);
 	if (!ending.head) {
-		lose(LOSS_UNMATCHED_FREE, 1);
-		track(page, order, false);
+		end_without_record(page, order, marked);
 		return;
 	}
 	error = pages.delete(&ending.head);
@@ -170,7 +184,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end 
 		if (order > charge.order)
 			order = charge.order;
 		count = 1U << order;
-		track(page, order, false);
+		track(page, order, NOT_TRACKED);
 	}
 	if (what != NR_MISMATCHES) {
 		if (is_covered(page, charge.order))

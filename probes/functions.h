@@ -314,13 +314,15 @@ int split(void *ctx)
 	u64 head = argument(ctx, ARG_SPLIT_HEAD);
 	struct charge *charge;
 
-	if (!is_tracked(head)) {
-		split_unfollowed(head, SPLIT_ORDER(ctx));
-		return 0;
-	}
-	charge = pages.lookup(&head);
+	charge = is_tracked(head) ? pages.lookup(&head) : 0;
 	if (charge)
 		charge->flags |= CHARGE_SPLIT;
+	else
+		split_unfollowed(head, SPLIT_ORDER(ctx));
+	/* Each of its pages may now be uncharged by itself, and the record is of the first alone.
+	 */
+	if (is_from_before(head) && (!charge || charge->flags & CHARGE_OF_ANY_ORDER))
+		set_unfollowed_block(head, SPLIT_ORDER(ctx), true);
 	return 0;
 }
 #endif

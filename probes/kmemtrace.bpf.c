@@ -287,27 +287,125 @@ int find_page_map(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * adopt(first page): of the pages charged before the start, sets the bits. User
- * space goes through all struct pages with it, once. What lies beyond the
- * machine's memory cannot be read, and so is not charged. The page goes through
- * a map because the verifier forgets there what it knows of it: else it would
- * follow each turn of the loop on its own.
+ * The search for pages charged before the start, which user space runs: find_charged()
+ * looks at a batch of struct pages and sets bits, adopt() opens a record. Events go on meanwhile,
+ * so that a page may be freed, and charged anew, between any two lines here: the bit comes first,
+ * from when on its end is seen; and what then is not as it was is taken back. As ever, whoever
+ * deletes a record counts its end.
  */
+struct search {
+	u64 next; /* page */
+	u64 count;
+	u64 found[ADOPT_BATCH];
+};
+
+struct adoption {
+	u64 records; /* that were opened, of ADOPT_RECORDS at most */
+	u64 refused; /* pages without a record, for want of room */
+};
+
+BPF_ARRAY(searches, struct search, 1);
+BPF_ARRAY(adoptions, struct adoption, 1);
+
+static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
+{
+	__sync_fetch_and_add(&totals->before, count);
+	if (site)
+		__sync_fetch_and_add(&site->charged, count);
+}
+
+static __always_inline u32 order_before(u64 page, struct charge *charge)
+{
+	if (read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1)
+		return read_u32(page + OFF_PAGE_ORDER) & 0xff;
+	charge->flags |= CHARGE_OF_ANY_ORDER;
+	return 0;
+}
+
+static __always_inline s32 stack_before(u64 page)
+{
+#ifdef PAGE_TYPE_TABLE
+	if (read_u32(page + OFF_PAGE_TYPE) >> 24 == PAGE_TYPE_TABLE)
+		return STACK_BEFORE_TABLE;
+#endif
+	return STACK_BEFORE;
+}
+
+/* Whether the record is still the one that was opened here: another may be in its place by now. */
+static __always_inline bool is_mine(u64 page, u64 time)
+{
+	struct charge *found = pages.lookup(&page);
+
+	return found && found->time == time && found->flags & CHARGE_BEFORE;
+}
+
+/* adopt(page) */
 int adopt(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 first = 0;
-	volatile u64 *next = page_map.lookup(&first);
+	u64 page = ctx->args[0];
+	struct charge charge = {.flags = CHARGE_BEFORE};
+	u32 first = 0, order = order_before(page, &charge);
+	struct adoption *adoption = adoptions.lookup(&first);
+	struct totals *totals;
+	struct site *site;
 
-	if (!next)
+	if (!adoption || order > MAX_ORDER || !is_charged(page) || !is_from_before(page))
 		return 0;
+	track(page, order, FOUND);
+	if (!owner_of(page, &charge.owner) || !in_subtree(charge.owner.memcg))
+		return 0;
+	totals = totals_of(charge.owner.cgroup);
+	if (!totals)
+		return 0;
+	if (adoption->records >= ADOPT_RECORDS) {
+		adoption->refused += 1ULL << order;
+		return 0;
+	}
+	charge.order = order;
+	charge.time = bpf_ktime_get_ns();
+	site = site_of(ctx, &charge, stack_before(page));
+	count_before(totals, site, 1LL << order);
+	if (pages.insert(&page, &charge)) { /* charged anew by now */
+		count_before(totals, site, -(1LL << order));
+		return 0;
+	}
+	adoption->records += 1;
+	if (is_charged(page) && owner_word(page) == charge.owner.objcg && is_from_before(page))
+		return 0;
+	/* Its end came before its record, or with it: then that is gone, and has been counted. */
+	if (!pages.lookup(&page) || (is_mine(page, charge.time) && pages.delete(&page)))
+		return 0;
+	count_before(totals, site, -(1LL << order));
+	return 0;
+}
+
+/*
+ * find_charged(first page): those of a batch that are charged and have no record. What lies
+ * beyond the machine's memory cannot be read, and so is not charged. The page goes through a
+ * map because the verifier forgets there what it knows of it: else it would follow each turn
+ * of the loop on its own.
+ */
+int find_charged(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	struct search *search = searches.lookup(&first);
+	volatile u64 *next;
+
+	if (!search)
+		return 0;
+	next = &search->next;
 	*next = ctx->args[0];
+	search->count = 0;
 	UNROLL
 	for (u32 i = 0; i < ADOPT_BATCH; i++) {
 		u64 page = *next;
 
 		*next = page + (1ULL << STRUCT_PAGE_SHIFT);
-		if (is_charged(page) && !is_tracked(page))
-			set_preexisting(page);
+		if (is_charged(page) && !is_tracked(page)) {
+			track(page, 0, FOUND);
+			search->found[search->count & (ADOPT_BATCH - 1)] = page;
+			search->count += 1;
+		}
 	}
 	return 0;
 }

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which pages are tracked: one bit per page of the machine, so that the two
- * hottest events leave after one test of one array element. Array look-ups
- * are inlined by the verifier; a hash look-up on each free cost 200 ns more.
+ * Which pages are tracked: two bits per page of the machine, side by side, so
+ * that the two hottest events leave after one test of one array element. Array
+ * look-ups are inlined by the verifier; a hash look-up on each free cost 200 ns
+ * more.
+ *
+ * Two bits, because a bit may be set by one party only (track_word()): `charged`
+ * by who is charged for the page, `before` by the search for pages that were
+ * charged before the start. Whoever owns the page clears both.
  *
  * Constants that come from the Plan: STRUCT_PAGE_SHIFT (log2 of the size of
  * struct page), PAGE_INDEX_MASK (covers every page frame, so that no two
@@ -20,7 +25,12 @@
 #define UNROLL _Pragma("clang loop unroll(disable)")
 #endif
 
-BPF_ARRAY(tracked, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
+struct tracked {
+	u64 charged;
+	u64 before;
+};
+
+BPF_ARRAY(tracked, struct tracked, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
 
 static __always_inline u32 page_index(u64 page)
 {
@@ -37,9 +47,19 @@ static __always_inline bool is_tracked(u64 page)
 {
 	u32 index = page_index(page);
 	u32 at = index >> WORD_ORDER;
-	u64 *word = tracked.lookup(&at);
+	struct tracked *words = tracked.lookup(&at);
 
-	return word && (*word >> (index & 63)) & 1;
+	return words && ((words->charged | words->before) >> (index & 63)) & 1;
+}
+
+/* Whether the search found it, and its charge has not ended since. */
+static __always_inline bool is_from_before(u64 page)
+{
+	u32 index = page_index(page);
+	u32 at = index >> WORD_ORDER;
+	struct tracked *words = tracked.lookup(&at);
+
+	return words && (words->before >> (index & 63)) & 1;
 }
 
 /*
@@ -48,19 +68,41 @@ static __always_inline bool is_tracked(u64 page)
  * that is sound because a block's own bits are only changed by who owns it:
  * the task that just got it from the allocator, or that is giving it back.
  */
-static __always_inline void track_word(u32 at, u64 bits, bool on)
-{
-	u64 *word = tracked.lookup(&at);
+enum tracking {
+	NOT_TRACKED,
+	TRACKED, /* charged */
+	FOUND, /* by the search: nobody else sets these bits */
+};
 
-	if (!word)
-		return;
-	if (on)
-		__sync_fetch_and_add(word, bits & ~*word);
-	else
+static __always_inline void set_bits(u64 *word, u64 bits)
+{
+	__sync_fetch_and_add(word, bits & ~*word);
+}
+
+static __always_inline void clear_bits(u64 *word, u64 bits)
+{
+	if (bits & *word)
 		__sync_fetch_and_add(word, -(bits & *word));
 }
 
-static __always_inline void track(u64 page, u32 order, bool on)
+static __always_inline void track_word(u32 at, u64 bits, enum tracking how)
+{
+	struct tracked *words = tracked.lookup(&at);
+
+	if (!words)
+		return;
+	if (how == FOUND) {
+		set_bits(&words->before, bits);
+		return;
+	}
+	if (how == TRACKED)
+		set_bits(&words->charged, bits);
+	else
+		clear_bits(&words->charged, bits);
+	clear_bits(&words->before, bits);
+}
+
+static __always_inline void track(u64 page, u32 order, enum tracking how)
 {
 	u32 index = page_index(page);
 	u32 at = index >> WORD_ORDER;
@@ -68,14 +110,14 @@ static __always_inline void track(u64 page, u32 order, bool on)
 	if (order < WORD_ORDER) {
 		u64 bits = ((1ULL << (1U << order)) - 1) << (index & 63);
 
-		track_word(at, bits, on);
+		track_word(at, bits, how);
 		return;
 	}
 	UNROLL
 	for (u32 i = 0; i < 1 << (MAX_ORDER - WORD_ORDER); i++) {
 		if (i >> (order - WORD_ORDER))
 			break;
-		track_word(at + i, ~0ULL, on);
+		track_word(at + i, ~0ULL, how);
 	}
 }
 

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Pages that may be charged without a record of ours, a bit per page as in
- * pages.h: those charged before the start, and those whose charge is under way
- * or was refused by a full map. Nothing that ends them is called a mismatch.
- *
- * Two arrays, because a bit may have one writer at a time only (track_word()):
- * `unfollowed` is written by who owns the page, `preexisting` by the scan.
+ * pages.h: those whose charge is under way or was refused by a full map.
+ * Nothing that ends them is called a mismatch.
  */
 #ifndef KMEMTRACE_UNFOLLOWED_H
 #define KMEMTRACE_UNFOLLOWED_H
@@ -13,7 +10,6 @@
 #include "pages.h"
 
 BPF_ARRAY(unfollowed, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
-BPF_ARRAY(preexisting, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
 
 static __always_inline void flip(u64 *word, u64 page, bool on)
 {
@@ -39,25 +35,16 @@ static __always_inline void set_unfollowed(u64 page, bool on)
 	flip(unfollowed.lookup(&at), page, on);
 }
 
-static __always_inline void set_preexisting(u64 page)
+/* Whether the bit was set; now it is not. */
+static __always_inline bool end_unfollowed(u64 page)
 {
 	u32 at = page_index(page) >> WORD_ORDER;
+	u64 *word = unfollowed.lookup(&at);
+	bool was = has_bit(word, page);
 
-	flip(preexisting.lookup(&at), page, true);
-}
-
-/* Which bit was set, as the Exemption that it stands for, or NR_EXEMPTIONS; now neither is. */
-static __always_inline u32 end_unfollowed(u64 page)
-{
-	u32 at = page_index(page) >> WORD_ORDER;
-	u64 *refused = unfollowed.lookup(&at), *before = preexisting.lookup(&at);
-	bool was_refused = has_bit(refused, page), was_before = has_bit(before, page);
-
-	if (was_refused)
-		flip(refused, page, false);
-	if (was_before)
-		flip(before, page, false);
-	return was_refused ? EXEMPT_UNFOLLOWED : was_before ? EXEMPT_PREEXISTING : NR_EXEMPTIONS;
+	if (was)
+		flip(word, page, false);
+	return was;
 }
 
 /* All pages of a block whose record ends before they do; or, at their next charge, not any more. */
@@ -85,7 +72,7 @@ static __always_inline void split_unfollowed(u64 head, u32 order)
 
 	if (order > MAX_ORDER)
 		return;
-	if (has_bit(unfollowed.lookup(&at), head) || has_bit(preexisting.lookup(&at), head))
+	if (has_bit(unfollowed.lookup(&at), head))
 		set_unfollowed_block(head, order, true);
 }
 

@@ -134,7 +134,7 @@ static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 		.taken = 1U << order,
 	};
 	struct owner owner = {};
-	u32 first = 0, why = end_unfollowed(page);
+	u32 first = 0, why = end_unfollowed(page) ? EXEMPT_UNFOLLOWED : NR_EXEMPTIONS;
 	u64 *through = scanned.lookup(&first);
 
 	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
@@ -166,7 +166,7 @@ static __always_inline bool is_uncharged(u64 page, enum end end, bool marked)
 	if (end == END_HEALED || end == END_SWEPT)
 		return false;
 #ifdef JUDGE_LOST_UNCHARGE
-	return marked || end_unfollowed(page) == EXEMPT_UNFOLLOWED;
+	return marked || end_unfollowed(page);
 #else
 	return true; /* as far as can be told */
 #endif
@@ -190,7 +190,7 @@ static __always_inline u32 verdict(struct charge *charge, struct ending *ending,
 	if (end == END_HEALED)
 		return NR_MISMATCHES;
 #ifdef JUDGE_SIZE_MISMATCH
-	if (!whole && !(charge->flags & CHARGE_SPLIT))
+	if (!whole && !(charge->flags & (CHARGE_SPLIT | CHARGE_OF_ANY_ORDER)))
 		return MISMATCH_SIZE_MISMATCH;
 #endif
 #ifdef JUDGE_LOST_UNCHARGE
@@ -201,7 +201,7 @@ static __always_inline u32 verdict(struct charge *charge, struct ending *ending,
 	if (marked && owner_word(ending->page) != charge->owner.objcg)
 		return MISMATCH_WRONG_CGROUP;
 #endif
-	if (!whole)
+	if (!whole && !(charge->flags & CHARGE_OF_ANY_ORDER))
 		exempt(EXEMPT_SPLIT);
 	if (marked && is_reparented(charge))
 		exempt(EXEMPT_REPARENTED);

@@ -10,7 +10,6 @@ from pathlib import Path
 from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
-from kmemtrace.cgroups.preexisting import count_preexisting
 from kmemtrace.commands.able import require_able
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
@@ -100,7 +99,7 @@ def make_tracer(
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             tracer = stack.enter_context(Tracer(plan, hierarchy, paths, capacity, limit, sites))
-        with _counting(tracer):
+        with _adopting(tracer):
             yield tracer
 
 
@@ -111,18 +110,11 @@ def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) ->
 
 
 @contextmanager
-def _counting(tracer: Tracer) -> Iterator[None]:
-    """Finds and counts, beside the tracing, the pages that were charged before it: after attaching,
-    so that none falls between."""
+def _adopting(tracer: Tracer) -> Iterator[None]:
+    """Finds, beside the tracing, the pages that were charged before it: after attaching, so that none falls
+    between."""
     stop = threading.Event()
-
-    def count() -> None:
-        tracer.adopt(stop)
-        pages = count_preexisting(stop)
-        if not stop.is_set():
-            tracer.set_preexisting(pages)
-
-    thread = threading.Thread(target=count, name="preexisting", daemon=True)
+    thread = threading.Thread(target=tracer.adopt, args=(stop,), name="preexisting", daemon=True)
     thread.start()
     try:
         yield

@@ -89,7 +89,7 @@ def _of_cgroups(told: Told) -> Iterator[Metric]:
         )
     held = GaugeMetricFamily(
         "kmemtrace_held_bytes",
-        "Kernel memory charged since the start, neither uncharged nor lost.",
+        "Kernel memory that is charged in whole pages: neither uncharged nor lost.",
         labels=("cgroup", "state"),
     )
     info = GaugeMetricFamily(
@@ -166,7 +166,7 @@ def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:
     if snapshot.preexisting_pages is not None:
         yield _gauge(
             "preexisting_pages",
-            "Pages charged before the start, which are not followed: an upper estimate made then.",
+            "Base pages that were charged before the start, and are followed since.",
             snapshot.preexisting_pages,
         )
     yield _gauges(

@@ -105,7 +105,9 @@ def defines(facts: Facts) -> Defines:
         found[name] = _offset(facts, struct, field)
     if version(facts.release) < _CHARGES_TASK_SINCE:
         found["OFF_MM_OWNER"] = _offset(facts, "mm_struct", "owner")
-    return found | _optional(facts) | _sizes(facts) | _memory_css(facts) | preempt_count(facts)
+    return (
+        found | _optional(facts) | _sizes(facts) | _order(facts) | _memory_css(facts) | preempt_count(facts)
+    )
 
 
 def preempt_count(facts: Facts) -> Defines:
@@ -183,6 +185,28 @@ def _sizes(facts: Facts) -> Defines:
     if head is None:
         raise CannotError(f"This kernel ({facts.release}) does not tell which page flag marks a head.")
     return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "KN_ID_SIZE": id_size, "PG_HEAD": head}
+
+
+def order_offset(facts: Facts) -> int | None:
+    """From a compound page's head, of the byte that holds its order: in the page after it, a byte of its own
+    up to 6.5, then its flags' lowest (ebc1baf5c9b4)."""
+    page, byte = facts.size("page") or 0, facts.offset("page", "compound_order")
+    if byte is None:
+        byte = facts.offset("folio", "_folio_order")
+        byte = None if byte is None else byte - page
+    if byte is None:
+        byte = facts.offset("page", "flags")
+    return None if byte is None else page + byte
+
+
+def _order(facts: Facts) -> Defines:
+    """Of a compound page, and what tells that one is a page table (6.11: 4ffca5a96678)."""
+    order, type_ = order_offset(facts), facts.offset("page", "page_type")
+    table = facts.enumerator("PGTY_table", "pagetype")
+    found: Defines = {} if order is None else {"OFF_PAGE_ORDER": order}
+    if table is not None and type_ is not None:
+        found |= {"PAGE_TYPE_TABLE": table, "OFF_PAGE_TYPE": type_}
+    return found
 
 
 def _memory_css(facts: Facts) -> Defines:

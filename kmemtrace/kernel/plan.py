@@ -100,6 +100,8 @@ class Plan:
     """By name of the BPF function, in the order of attaching."""
     defines: Defines
     refusal: str | None
+    finds_pages: bool
+    """Whether struct pages can be gone through, as the search for pages charged before the start does."""
     misses_tasks: bool
     """Whether tasks' allocations can be missed too, not interrupts' alone, which are charged to nobody."""
     more_unseen: Mapping[str, str] = field(default_factory=dict)
@@ -170,8 +172,19 @@ def make_plan(
         except CannotError as error:
             refusal = str(error)
     tier_or_none, preempted = None if refusal else tier, raw_programs_are_preempted(facts)
+    finds = any(name in constants for name in ("PAGE_MAP_AT", "OFF_TASK_STACK_AREA"))
     return Plan(
-        facts.release, tier_or_none, hooks, alloc, unprobed, why, programs, constants, refusal, preempted
+        facts.release,
+        tier_or_none,
+        hooks,
+        alloc,
+        unprobed,
+        why,
+        programs,
+        constants,
+        refusal,
+        finds,
+        preempted,
     )
 
 

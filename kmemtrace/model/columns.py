@@ -71,7 +71,7 @@ COLUMNS = (
     Column("PERCPU", Unit.BYTES, 6, 15, lambda r: r.percpu_bytes,
            "of KERNEL, per-CPU areas, on all CPUs", SortKey.PERCPU, "P", "a census"),
     Column("HELD", Unit.BYTES, 6, 99, lambda r: r.held_bytes,
-           "kernel memory charged since the start, not yet uncharged and not LOST, by the cgroup "
+           "kernel memory charged in whole pages, not yet uncharged and not LOST, by the cgroup "
            "that it was charged to", SortKey.HELD, "H", needs="pages"),
     Column("GROWTH", Unit.CHANGE, 7, 83, lambda r: r.growth_bytes,
            "how HELD changed since the frame before, or since c", SortKey.GROWTH, "G", needs="pages"),
@@ -83,7 +83,7 @@ COLUMNS = (
            "page charges refused at a limit; objects of the slab that a limit refused are not in "
            "it; --objects tells them behind a row", SortKey.FAIL, "F", "cgroups"),
     Column("OLDEST", Unit.DURATION, 6, 80, lambda r: r.oldest_seconds,
-           "how long the oldest of the held pages has been held", SortKey.OLDEST, "O", "a tracer"),
+           "for how long the oldest of the held pages, or since the start", SortKey.OLDEST, "O", "a tracer"),
     Column("P50", Unit.DURATION, 8, 20, lambda r: r.quantile_seconds(0.50),
            "half of the charges took less; LIFE P50: half of the pages that were uncharged had "
            "been held shorter", SortKey.P50, "5", "a tracer"),

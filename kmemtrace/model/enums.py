@@ -31,6 +31,8 @@ class SiteKind(StrEnum):
     BPF = "bpf"
     IO_URING = "io_uring"
     KVM = "kvm"
+    BEFORE = "before"
+    """Charged before the start: by whom is not known."""
     OTHER = "other"
     UNKNOWN = "unknown"
     """Its stack was not recorded, or the kernel hides the names of functions."""

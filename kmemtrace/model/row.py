@@ -118,9 +118,11 @@ class Row:
 
     @property
     def growth_bytes(self) -> int:
-        """Change of what is held."""
-        before = 0 if self.before is None else self.before.held
-        return (self.sums.held - before) * self.span.page_size
+        """Change of what is held, but for what was held before the start and only found by now."""
+        changed = self.sums.held - self.sums.before
+        if self.before is not None:
+            changed -= self.before.held - self.before.before
+        return changed * self.span.page_size
 
     @property
     def charged_pages(self) -> int:

@@ -35,16 +35,18 @@ class Site:
     charged_pages: int
     uncharged_pages: int
     lost_pages: int | None = None
-    """As a cgroup's."""
+    """As a cgroup's; so are those of before the start."""
+    preexisting_pages: int = 0
 
     @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
+        return self.preexisting_pages + self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """What is known of one cgroup, counted since the tracer started but for its account."""
+    """What is known of one cgroup, counted since the tracer started but for its account and for what it held
+    before."""
 
     key: CgroupKey
     path: str
@@ -80,6 +82,9 @@ class Cgroup:
     """Given back without having been uncharged, for certain: the kernel counts them for good. They are
     neither held nor uncharged. None where lost uncharges or size mismatches are not judged, and none was
     found otherwise."""
+    preexisting_pages: int = 0
+    """Charged before the start, and found then: held, or among those uncharged and lost since. Of a block
+    that is not compound the first page alone is found."""
     mismatches: Mapping[str, int] = field(default_factory=dict)
     host: str | None = None
     """Where it is, if there are several (Snapshot.hosts)."""
@@ -91,7 +96,7 @@ class Cgroup:
 
     @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
+        return self.preexisting_pages + self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,8 @@ class Gone:
     uncharged_pages: int = 0
     failed_charges: int = 0
     lost_pages: int | None = None
-    """As a cgroup's."""
+    """As a cgroup's; so are those of before the start."""
+    preexisting_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +266,8 @@ class Snapshot:
     """Part of the accounted allocations' time that their charges took, 0 to 1; None where it is not
     measured or nothing was charged."""
     preexisting_pages: int | None = None
-    """Pages that look charged from before the start: an upper estimate from /proc/kpageflags, off
-    also by what was charged and uncharged in the seconds that the count took. None until they have
-    been counted, or where they cannot be."""
+    """Charged before the start: those that the cgroups held then, gone ones included. None until all have
+    been looked for, or where they cannot be."""
     own_bytes: int | None = None
     """Kernel memory of the tracer's own maps, charged (from 5.11 on) to the cgroup that it runs in;
     None where the kernel does not tell."""
@@ -297,4 +302,5 @@ class Snapshot:
 
     @property
     def held_pages(self) -> int:
-        return self.charged_pages - self.uncharged_pages - self.lost_pages
+        before = self.gone.preexisting_pages + sum(c.preexisting_pages for c in self.cgroups)
+        return before + self.charged_pages - self.uncharged_pages - self.lost_pages

@@ -31,6 +31,8 @@ class Sums:
     charged: int = 0
     uncharged: int = 0
     lost: int = 0
+    before: int = 0
+    """Pages charged before the start."""
     failed: int = 0
     mismatches: int = 0
     oldest: float | None = None
@@ -51,7 +53,7 @@ class Sums:
 
     @property
     def held(self) -> int:
-        return self.charged - self.uncharged - self.lost
+        return self.before + self.charged - self.uncharged - self.lost
 
     @property
     def has_cgroups(self) -> bool:
@@ -69,6 +71,7 @@ class Sums:
         self.charged += cgroup.charged_pages
         self.uncharged += cgroup.uncharged_pages
         self.lost += cgroup.lost_pages or 0
+        self.before += cgroup.preexisting_pages
         self.failed += cgroup.failed_charges
         if cgroup.mismatches:
             self.mismatches += sum(cgroup.mismatches.values())
@@ -87,6 +90,7 @@ class Sums:
         self.charged += site.charged_pages
         self.uncharged += site.uncharged_pages
         self.lost += site.lost_pages or 0
+        self.before += site.preexisting_pages
 
     def add_cache(self, cgroup: Cgroup, use: CacheUse) -> None:
         self.shares.append((cgroup, use))
@@ -108,6 +112,7 @@ class Sums:
         self.charged += child.charged
         self.uncharged += child.uncharged
         self.lost += child.lost
+        self.before += child.before
         self.failed += child.failed
         self.mismatches += child.mismatches
         self._add_age(child.oldest)

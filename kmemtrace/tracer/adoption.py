@@ -1,10 +1,8 @@
-"""Finds the pages that were charged before the start, by the mark on each struct page, so that their
-uncharge is not taken for a stray one. Before they are all known, none can be told."""
+"""Finds the pages that were charged before the start, by the mark on each struct page, and opens a record for
+each. Before they are all known, no uncharge can be told to be stray."""
 
 from collections.abc import Callable
 from threading import Event
-
-import numpy as np
 
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.test_run import test_run
@@ -18,33 +16,33 @@ SEARCHING = "pages charged before the start are still looked for: until all are 
 
 
 class Adoption:
-    """Runs `find_page_map` and `adopt`, programs of ours, over all page frames, once."""
+    """Runs `find_page_map`, `find_charged` and `adopt`, programs of ours, over all page frames, once."""
 
     def __init__(
-        self, program: Callable[[str], int], page_map: ArrayMap, scanned: ArrayMap, by_symbol: bool
+        self,
+        program: Callable[[str], int],
+        page_map: ArrayMap,
+        searches: ArrayMap,
+        through: Callable[[], None],
+        by_symbol: bool,
     ) -> None:
-        """`program` gives the descriptor of a BPF function; `by_symbol`: whether find_page_map answers
-        the start of the struct pages, or the address of any of them."""
-        self._program, self._page_map, self._scanned = program, page_map, scanned
+        """`program` gives the descriptor of a BPF function; `through` is called when all are known;
+        `by_symbol`: whether find_page_map answers the start of the struct pages, or the address of any of
+        them."""
+        self._program, self._page_map, self._searches, self._through = program, page_map, searches, through
         self._by_symbol = by_symbol
         self._over = Event()
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """Why they are not known, from when that is so."""
         self.ended: float | None = None
         """When all were known (kernel_seconds()); None while they are not."""
-
-    @property
-    def unjudged(self) -> str | None:
-        """Why no stray uncharge can be told; None from when it can."""
-        if self.ended is not None:
-            return None
-        return self._failure if self._over.is_set() else SEARCHING
 
     def wait(self) -> None:
         """Until all are known, or it is known why they cannot be."""
         self._over.wait()
 
     def run(self, page_frames: int, page_struct: int, stop: Event) -> None:
-        """Looks at `page_frames` structs of `page_struct` bytes, 30 ns each. Never raises: that pages could
+        """Looks at `page_frames` structs of `page_struct` bytes. Never raises: that pages could
         not be found is no reason to end what is traced."""
         why = "the search for them was ended"
         try:
@@ -56,22 +54,24 @@ class Adoption:
         except OSError as error:
             why = f"the kernel ended the search for them: {error.strerror}"
         finally:
-            self._failure = (
-                f"pages charged before the start are not known ({why}): no uncharge is called stray"
-            )
+            if self.ended is None:
+                self.failure = f"pages charged before the start are not all known ({why})"
             self._over.set()
 
     def _scan(self, page_frames: int, page_struct: int, stop: Event) -> str | None:
         """Why it did not come to its end; None when it did."""
         test_run(self._program("find_page_map"))
-        found = int(self._page_map[0][0])
-        begin = found if self._by_symbol else found & -_ALIGNED
+        known = int(self._page_map[0][0])
+        begin = known if self._by_symbol else known & -_ALIGNED
         if begin >> 63 == 0:  # no address of the kernel's
             return "where this kernel keeps its struct pages was not found"
-        adopt = self._program("adopt")
+        find, adopt = self._program("find_charged"), self._program("adopt")
         for frame in range(0, page_frames, ADOPT_BATCH):
             if stop.is_set():
                 return "the search for them was ended"
-            test_run(adopt, begin + frame * page_struct)
-        self._scanned[0] = np.ones(1, "u8")
+            test_run(find, begin + frame * page_struct)
+            found = self._searches[0][0]
+            for page in found["found"][: int(found["count"])].tolist():
+                test_run(adopt, page)
+        self._through()
         return None

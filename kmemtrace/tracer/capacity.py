@@ -97,6 +97,7 @@ class Capacity:
             "LIFE_PATH": LIFE_PATH,
             "INSPECT_BATCH": INSPECT_BATCH,
             "ADOPT_BATCH": ADOPT_BATCH,
+            "ADOPT_RECORDS": self.pages // 2,  # the rest is for what is charged from now on
             "FINDINGS_PAGES": FINDINGS_PAGES,
             "PAGE_SIZE": resource.getpagesize(),  # what BCC reckons a ring buffer's size in
             "HISTOGRAM_BUCKETS": BUCKETS,

@@ -44,6 +44,8 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
         "lives": (maps.ID, maps.life_dtype(LIFE_PATH)),
         "failures": (maps.FAILURE_KEY, maps.ID),
         "allocations": (index, maps.LATENCY),
+        "adoptions": (index, maps.ADOPTION),
+        "searches": (index, maps.SEARCH),
         "inspections": (index, maps.INSPECTION),
         "departures": (maps.ID, DEPARTURE),
         "objects": (maps.ID, OBJECT),

@@ -16,7 +16,7 @@ from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, OldPages, Site
 from kmemtrace.tracer.maps import Records
-from kmemtrace.tracer.stacks import Stacks
+from kmemtrace.tracer.stacks import BEFORE_START, Stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +137,24 @@ class Ledger:
         return View(tuple(cgroups), gone, ended)
 
     def old(self, reading: Reading, cgroups: Iterable[Cgroup], older_than: float) -> list[OldPages]:
-        """The pages charged longer ago than so many seconds, by cgroup and stack."""
+        """The pages charged longer ago than so many seconds, but since the start, by cgroup and stack."""
         known = {cgroup.key.id: cgroup for cgroup in cgroups}
         sums: dict[tuple[int, int], list[int]] = {}
-        aged = reading.charges[reading.charges["time"] < max(0, int((reading.clock - older_than) * 1e9))]
+        charges = reading.charges
+        old = charges["time"] < max(0, int((reading.clock - older_than) * 1e9))
+        aged = charges[old & ~np.isin(charges["stack"], list(BEFORE_START))]
         for cgroup_id, stack, order, charged in zip(
             *(aged[name].tolist() for name in ("cgroup", "stack", "order", "time")), strict=True
         ):
             found = sums.setdefault((cgroup_id, stack), [0, charged])
             found[0] += 1 << order
             found[1] = min(found[1], charged)
-        old = [
+        found_old = [
             self._old(known[cgroup_id], stack, pages, reading.clock - oldest / 1e9)
             for (cgroup_id, stack), (pages, oldest) in sums.items()
             if cgroup_id in known
         ]
-        return sorted(old, key=lambda o: (o.state is not CgroupState.DEAD, -o.pages, o.path, o.symbol))
+        return sorted(found_old, key=lambda o: (o.state is not CgroupState.DEAD, -o.pages, o.path, o.symbol))
 
     def _old(self, cgroup: Cgroup, stack_id: int, pages: int, oldest: float) -> OldPages:
         stack = self._stacks[stack_id]
@@ -188,7 +190,8 @@ class Ledger:
         path = found.path or f"(id {cgroup_id})"
         dead = removed or not found.alive
         heir = self._heirs.get(cgroup_id) if dead else None
-        held = fields["charged_pages"] - fields["uncharged_pages"] - (fields["lost_pages"] or 0)
+        held = fields["preexisting_pages"] + fields["charged_pages"] - fields["uncharged_pages"]
+        held -= fields["lost_pages"] or 0
         holds_objects = any(one.held_objects > 0 for one in fields.get("objects", ()))
         after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
         return Cgroup(
@@ -208,6 +211,7 @@ class Ledger:
             "charged_pages": int(totals["charged"]),
             "uncharged_pages": int(totals["uncharged"]),
             "lost_pages": self._lost(int(totals["lost"])),
+            "preexisting_pages": int(totals["before"]),
             "failed_charges": int(totals["failed"]),
             "sites": tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
             "latency": {name: histogram(totals[name]) for name in self._sees.latencies},
@@ -233,9 +237,10 @@ class Ledger:
             kind=stack.kind,
             symbol=stack.symbol,
             stack=stack.frames,
-            charged_pages=charged,
+            charged_pages=0 if stack_id in BEFORE_START else charged,
             uncharged_pages=uncharged,
             lost_pages=self._lost(lost),
+            preexisting_pages=charged if stack_id in BEFORE_START else 0,
         )
 
     def _lost(self, pages: int) -> int | None:
@@ -282,4 +287,5 @@ def _add(gone: Gone, cgroup: Cgroup) -> Gone:
         gone.uncharged_pages + cgroup.uncharged_pages,
         gone.failed_charges + cgroup.failed_charges,
         gone.lost_pages if cgroup.lost_pages is None else (gone.lost_pages or 0) + cgroup.lost_pages,
+        gone.preexisting_pages + cgroup.preexisting_pages,
     )

@@ -19,6 +19,10 @@ class Stack:
 
 
 NOT_RECORDED = Stack(SiteKind.UNKNOWN, UNKNOWN, ())
+BEFORE = "(before the start)"
+BEFORE_START = frozenset((-4, -5))
+"""STACK_BEFORE and STACK_BEFORE_TABLE of probes/charges.h: pages charged before the start have no stack."""
+_WITHOUT = {-4: Stack(SiteKind.BEFORE, BEFORE, ()), -5: Stack(SiteKind.PAGE_TABLE, BEFORE, ())}
 
 
 class Stacks:
@@ -27,9 +31,9 @@ class Stacks:
         self._known: dict[int, Stack] = {}
 
     def __getitem__(self, stack_id: int) -> Stack:
-        """NOT_RECORDED for a negative id."""
+        """Of a negative id, what it stands for; else NOT_RECORDED."""
         if stack_id < 0:
-            return NOT_RECORDED
+            return _WITHOUT.get(stack_id, NOT_RECORDED)
         stack = self._known.get(stack_id)
         if stack is None:
             stack = self._known[stack_id] = self._resolve(stack_id)

@@ -45,6 +45,15 @@ class Sweeper:
         moved = found[(found["counted_to"] != 0) & (found["counted_to"] != found["cgroup"])]
         return {int(look["cgroup"]): int(look["counted_to"]) for look in moved if look["cgroup"]}
 
+    def sweep_unmarked(self, pages: Records, charges: Records) -> None:
+        """Looks at all of these, and ends those that are unmarked at once."""
+        for begin in range(0, len(pages), INSPECT_BATCH):
+            looks = np.zeros(len(pages[begin : begin + INSPECT_BATCH]), INSPECTION)
+            looks["page"], looks["time"] = pages[begin:][: len(looks)], charges["time"][begin:][: len(looks)]
+            found = self._inspect(looks)
+            for look in found[found["unmarked"] == 1]:
+                test_run(self._program("sweep"), int(look["page"]), int(look["time"]))
+
     def _share(self, pages: Records, charges: Records) -> list[Records]:
         """Batches of inspections: last sweep's suspects again, then the next of the others."""
         if len(pages) <= PAGES_PER_SNAPSHOT:

@@ -11,7 +11,6 @@ from typing import Self
 
 import numpy as np
 
-from kmemtrace.cgroups.accounting import in_root_cgroup
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
@@ -26,12 +25,12 @@ from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.model.verification import Departure
 from kmemtrace.tracer import departures, maps, objects
-from kmemtrace.tracer.adoption import Adoption
+from kmemtrace.tracer.adoption import SEARCHING, Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.layouts import check_layouts, layouts
-from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, histogram
+from kmemtrace.tracer.ledger import Ended, Ledger, Reading, Sees, View, histogram
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.objects import Objects
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
@@ -39,7 +38,7 @@ from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.sweep import Sweeper
-from kmemtrace.tracer.verdicts import FINDING, Sight, Verdicts
+from kmemtrace.tracer.verdicts import FINDING, FOUND_BEFORE, Sight, Verdicts
 
 SOURCE = "kmemtrace.bpf.c"
 
@@ -62,9 +61,15 @@ PAGE_PROGRAMS = frozenset(
 """Those that open, change and end records: only their misses can explain a finding away."""
 
 SWEEP_PROGRAMS = ("inspect", "sweep")
-ADOPTION_PROGRAMS = ("find_page_map", "adopt")
+ADOPTION_PROGRAMS = ("find_page_map", "find_charged", "adopt")
 """No event runs these, but we do: at each snapshot, and once after the start."""
 
+_UNDER_WAY_SECONDS = 10.0
+"""From an uncharge's begin to when its page's mark is gone: a microsecond, or longer for who is preempted."""
+_NO_ROOM = (
+    "{pages:,} pages charged before the start have no room in the map of pages (half of it is for those): "
+    "--max-pages gives more"
+)
 _KPROBE_MISSES_SINCE = (6, 7)
 """dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
 _SKIPPED_PROBES = (
@@ -85,6 +90,7 @@ class _Maps:
     failures: maps.HashMap | None
     allocations: maps.ArrayMap | None
     findings_seen: maps.ArrayMap | None
+    adoptions: maps.ArrayMap
 
 
 class Tracer:
@@ -142,8 +148,7 @@ class Tracer:
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._began = kernel_seconds()
         self._own_bytes = self._programs.map_bytes()
-        self._looked_charged: int | None = None
-        self._preexisting: int | None = None
+        self._confirmed_at: float | None = None
 
     def start(self) -> None:
         # First, for whoever gives up the privilege to load anything once all is attached, and because it
@@ -161,7 +166,7 @@ class Tracer:
     def _on_request(self) -> list[str]:
         """Programs that no event runs, but we do."""
         names = [] if self._sweeper is None else [*SWEEP_PROGRAMS]
-        if MismatchClass.STRAY_UNCHARGE not in self.plan.unjudged:
+        if self._adoption is not None:
             names += ADOPTION_PROGRAMS
         if self._departures is not None:
             names += departures.PROGRAMS
@@ -191,26 +196,11 @@ class Tracer:
         that is traced; without one, all. Nothing where that was not asked for."""
         return () if self._departures is None else self._departures.read()
 
-    def set_preexisting(self, pages: int | None) -> None:
-        """Tells how many pages looked charged just after the start, once that has been counted; None where
-        it cannot be.
-
-        Those that the tracer follows by then are not from before it, nor are its own maps.
-        """
-        self._looked_charged = pages
-        if pages is None:
-            self._unseen["preexisting"] = "/proc/kpagecgroup and kpageflags, which tell, cannot be read here"
-
     def adopt(self, stop: Event) -> None:
-        """Looks for the pages that were charged before the start, where stray uncharges can be judged."""
+        """Looks for the pages that were charged before the start, where this kernel tells where pages are."""
         if self._adoption is not None:
             page_struct = 1 << int(self.plan.defines["STRUCT_PAGE_SHIFT"])
             self._adoption.run(self._capacity.page_frames, page_struct, stop)
-
-    def _own_charged_bytes(self) -> int:
-        """Of our maps; before 5.11 BPF's memory was charged to nobody."""
-        charged = version(self.plan.release) >= (5, 11) and not in_root_cgroup(self.hierarchy)
-        return (self._own_bytes or 0) if charged else 0
 
     def infos(self) -> dict[str, ProgramInfo]:
         """By program, for those that events run."""
@@ -227,6 +217,7 @@ class Tracer:
         heirs: Mapping[int, int] = {}
         if self._sweeper is not None:
             heirs = self._sweeper.sweep(reading.pages, reading.charges, self._may_have_missed)
+            self._confirm(self._sweeper, reading)
         found = self._take_findings()
         losses = self._losses()
         self._judge(found, losses)
@@ -234,10 +225,6 @@ class Tracer:
         view = self._ledger.update(reading, heirs, self._verdicts.by_cgroup, followed)
         for ended in view.ended:
             self._forget(ended)
-        if self._preexisting is None and self._looked_charged is not None:
-            ours = sum(cgroup.held_pages for cgroup in view.cgroups)
-            ours += self._own_charged_bytes() // _PAGE_SIZE
-            self._preexisting = max(0, self._looked_charged - ours)
         old = None
         if older_than is not None:
             old = tuple(self._ledger.old(reading, view.cgroups, older_than))
@@ -258,7 +245,7 @@ class Tracer:
             old=old,
             allocations=allocations,
             charge_share=charge_share,
-            preexisting_pages=self._preexisting,
+            preexisting_pages=self._preexisting(view),
             own_bytes=self._own_bytes,
             unseen=self._unseen_now(),
             unjudged_seconds=self._unjudged_seconds(),
@@ -279,6 +266,16 @@ class Tracer:
         if self._tier is Tier.TRACEPOINT or self._uncounted():
             return True
         return self._missed.between(since_ns / 1e9, kernel_seconds()) > 0
+
+    def _confirm(self, sweeper: Sweeper, reading: Reading) -> None:
+        """Looks once more at the pages that the search found, when what was under way is over. One that was
+        being uncharged, whose program had run by then, bears no mark now, and no end of it will be seen."""
+        over = None if self._adoption is None else self._adoption.ended
+        if self._confirmed_at is not None or over is None or kernel_seconds() < over + _UNDER_WAY_SECONDS:
+            return
+        before = (reading.charges["flags"] & FOUND_BEFORE) != 0
+        sweeper.sweep_unmarked(reading.pages[before], reading.charges[before])
+        self._confirmed_at = kernel_seconds()
 
     def _uncounted(self) -> bool:
         return self._tier is Tier.KPROBE and version(self.plan.release) < _KPROBE_MISSES_SINCE
@@ -302,15 +299,28 @@ class Tracer:
             count += losses.swept  # its record may by then have been that of a later charge
         self._missed.note(kernel_seconds(), count)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
-        sight = Sight(self._skips_uncounted, self._adoption.ended if self._adoption else None)
+        scanned_at = self._adoption.ended if self._adoption else None
+        sight = Sight(self._skips_uncounted, scanned_at, self._confirmed_at)
         self._verdicts.take(found, moves, self._missed, sight)
 
     def _unseen_now(self) -> dict[str, str]:
-        why = self._adoption.unjudged if self._adoption else None
-        return self._unseen | ({MismatchClass.STRAY_UNCHARGE.label: why} if why else {})
+        if self._adoption is None:
+            return self._unseen
+        found = dict(self._unseen)
+        if self._adoption.failure is not None:
+            found["preexisting"] = self._adoption.failure
+        elif refused := int(self._maps.adoptions[0]["refused"][0]):
+            found["preexisting"] = _NO_ROOM.format(pages=refused)
+        if self._adoption.ended is None and self._judges_stray:
+            found[MismatchClass.STRAY_UNCHARGE.label] = self._adoption.failure or SEARCHING
+        return found
+
+    @property
+    def _judges_stray(self) -> bool:
+        return MismatchClass.STRAY_UNCHARGE not in self.plan.unjudged
 
     def _unjudged_seconds(self) -> dict[str, float]:
-        if self._adoption is None:
+        if self._adoption is None or not self._judges_stray:
             return {}
         until = kernel_seconds() if self._adoption.ended is None else self._adoption.ended
         return {MismatchClass.STRAY_UNCHARGE.label: max(0.0, until - self._began)}
@@ -349,6 +359,7 @@ class Tracer:
             failures=failures,
             allocations=allocations,
             findings_seen=findings_seen,
+            adoptions=maps.ArrayMap(fd("adoptions"), maps.ADOPTION),
         )
 
     def _make_sweeper(self) -> Sweeper:
@@ -357,14 +368,24 @@ class Tracer:
         return Sweeper(self._programs.fd, inspections)
 
     def _make_adoption(self) -> Adoption | None:
-        if MismatchClass.STRAY_UNCHARGE in self.plan.unjudged:
+        if not self.plan.finds_pages:
             return None
         return Adoption(
             self._programs.fd,
             maps.ArrayMap(self._programs.map_fd("page_map"), maps.ID),
-            maps.ArrayMap(self._programs.map_fd("scanned"), maps.ID),
+            maps.ArrayMap(self._programs.map_fd("searches"), maps.SEARCH),
+            self._through if self._judges else lambda: None,
             by_symbol="PAGE_MAP_AT" in self.plan.defines,
         )
+
+    def _through(self) -> None:
+        """Tells the programs that all pages charged before the start are known."""
+        maps.ArrayMap(self._programs.map_fd("scanned"), maps.ID)[0] = np.ones(1, "u8")
+
+    def _preexisting(self, view: View) -> int | None:
+        if self._adoption is None or self._adoption.ended is None:
+            return None
+        return view.gone.preexisting_pages + sum(cgroup.preexisting_pages for cgroup in view.cgroups)
 
     def _read(self) -> Reading:
         lives = self._maps.lives.read()

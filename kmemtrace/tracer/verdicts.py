@@ -57,6 +57,8 @@ class End(IntEnum):
 
 
 _EXPLICIT, _SPLIT, _FREEING, _REMOTE, _FREED_BEFORE = 1, 2, 4, 8, 16
+FOUND_BEFORE = 64
+"""Of the flags of a record: it was charged before the start."""
 
 _INTERRUPT = re.compile(
     r"(asm_)?(sysvec|common_interrupt|exc_nmi|default_do_nmi)|handle_softirqs|__do_softirq|irq_exit"
@@ -81,6 +83,8 @@ class Sight:
     count that; the probe's own do (nmissed), which the kernel tells since 6.7."""
     scanned_at: float | None
     """When the search for pages charged before the start ended (kernel_seconds())."""
+    confirmed_at: float | None
+    """When those that it found were looked at once more: see Tracer."""
 
 
 def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
@@ -103,6 +107,14 @@ def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
     return counted + int(bool(sight.uncounted_in_interrupts and torn))
 
 
+def was_just_found(finding: Records, sight: Sight) -> bool:
+    """Whether it is of a page from before the start that has not been confirmed yet: it may have been in the
+    middle of its uncharge when it was found, whose program ran before there was a record."""
+    if not int(finding["flags"]) & FOUND_BEFORE:
+        return False
+    return sight.confirmed_at is None or int(finding["time"]) / 1e9 < sight.confirmed_at
+
+
 class Verdicts:
     """Takes findings in, folds those that are alike, and keeps count by cgroup."""
 
@@ -116,8 +128,7 @@ class Verdicts:
         self.received = 0
         self.unkept = 0
         """Findings of more kinds than are kept."""
-        self.moved = 0
-        self.interrupted = 0
+        self._exempted: dict[Exemption, int] = defaultdict(int)
 
     def take(
         self, findings: Iterable[Records], moves: Mapping[int, int], missed: Missed, sight: Sight
@@ -156,25 +167,30 @@ class Verdicts:
         for place in [place for place in self._doubtful if place[0] == cgroup]:
             del self._doubtful[place]
 
-    def exempted(self) -> dict[Exemption, int]:
+    def exempted(self) -> Mapping[Exemption, int]:
         """What was found to be legal only here."""
-        return {Exemption.MOVED: self.moved, Exemption.INTERRUPT: self.interrupted}
+        return self._exempted
 
     def _judge(self, finding: Records, moves: Mapping[int, int], missed: Missed, sight: Sight) -> None:
         alloc = self._stacks[int(finding["alloc_stack"])].frames
         if finding["what"] == MismatchClass.UNCHARGED_ALLOC:
             move = moves.get(int(finding["tgid"]))
             if move is not None and abs(move - int(finding["time"])) < _MOVE_SECONDS * 1e9:
-                self.moved += 1
+                self._exempted[Exemption.MOVED] += 1
                 return
             if any(map(_INTERRUPT.match, alloc)):
-                self.interrupted += 1
+                self._exempted[Exemption.INTERRUPT] += 1
                 return
         cgroup = int(finding["charged_to"]) or int(finding["uncharged_from"])
+        place = cgroup, int(finding["alloc_stack"])
+        if was_just_found(finding, sight):
+            self._exempted[Exemption.PREEXISTING] += 1
+            self._doubtful[place] += int(finding["lost"])
+            return
         self._by_cgroup[cgroup][MismatchClass(int(finding["what"])).label] += 1
         missing = missed_events(finding, missed, sight)
         if missing and finding["lost"]:
-            self._doubtful[cgroup, int(finding["alloc_stack"])] += int(finding["lost"])
+            self._doubtful[place] += int(finding["lost"])
         self._fold(self._mismatch(finding, alloc, missing))
 
     def _fold(self, found: Mismatch) -> None:
@@ -227,18 +243,21 @@ def events(finding: Records) -> Iterable[str]:
     if what is MismatchClass.UNCHARGED_ALLOC:
         yield f"allocated with __GFP_ACCOUNT, order {order}, and not marked as charged"
         return
-    if finding["charge_time"]:
+    if flags & FOUND_BEFORE:
+        yield f"charged before the start, order {order}"
+    elif finding["charge_time"]:
         how = "explicitly" if flags & _EXPLICIT else "by its allocation"
         other = ", for another cgroup than the task's" if flags & _REMOTE else ""
         yield f"charged {how}, order {order}{other}"
-        if flags & _SPLIT:
-            yield "split"
-        if flags & _FREEING:
-            yield "freed with its mark" + (", twice" if flags & _FREED_BEFORE else "")
     else:
         yield "no charge was seen, nor was it charged at the start"
+    if flags & _SPLIT:
+        yield "split"
+    if flags & _FREEING:
+        yield "freed with its mark" + (", twice" if flags & _FREED_BEFORE else "")
     age = (int(finding["time"]) - int(finding["charge_time"])) / 1e9
-    after = f", {age:.6f} s after its charge" if finding["charge_time"] else ""
+    since = "it was found" if flags & FOUND_BEFORE else "its charge"
+    after = f", {age:.6f} s after {since}" if finding["charge_time"] else ""
     yield _end(what, End(int(finding["end"])), end_order) + after
 
 

@@ -50,8 +50,6 @@ _LOSSES = """
                cgroups, sites, lives: cgroups come and go faster than they are
                read, or are too many: a shorter --interval, or one --cgroup;
                objects: raise --max-objects
-  preexisting  memory that looks charged from before the start: it is not
-               followed
 """
 _INDENT, _WIDTH = 17, 78
 

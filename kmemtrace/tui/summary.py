@@ -48,7 +48,6 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
         (100, f"held {text.size(snapshot.held_pages * snapshot.page_size)}"),
         (90, f"charge/s {_rate(charged, seconds)}"),
         (80, f"uncharge/s {_rate(uncharged, seconds)}"),
-        (70, _preexisting(snapshot)),
         (75, _census(snapshot)),
         (60, f"own maps {own}"),
     ]
@@ -123,10 +122,3 @@ def _fills(snapshot: Snapshot) -> list[str]:
 
 def _fill(fill: MapFill) -> float:
     return 100 * fill.entries / fill.capacity
-
-
-def _preexisting(snapshot: Snapshot) -> str:
-    """Nothing until they have been counted, and where they cannot be."""
-    if snapshot.preexisting_pages is None:
-        return ""
-    return f"preexisting {text.size(snapshot.preexisting_pages * snapshot.page_size)}"

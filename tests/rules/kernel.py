@@ -50,6 +50,9 @@ class ModelKernel:
         self.missed = Missed()
         self.found: list[Records] = []
         self.scanned_at: float | None = None
+        self.confirmed_at: float | None = None
+        self._under_way: set[int] = set()
+        """Numbers of the uncharges of which the program ran, and the mark is not gone yet."""
 
     def run(self, steps: int) -> None:
         """Some lives before the tracer starts, its start with lives going on, then `steps`, and all
@@ -60,13 +63,32 @@ class ModelKernel:
             self._turn(self._rnd.randrange(4))
             self._attached.add(program)
         self._turn(self._rnd.randrange(10))
-        self._machine.adopt()
-        self.scanned_at = self._now / 1e9
-        self.snapshot()
-        self._turn(steps)
+        self._search()
+        self._turn(steps // 4)
+        self._confirm()
+        self._turn(steps - steps // 4)
         while self._lives:
             self._step(self._rnd.choice(self._lives))
         self.snapshot()
+
+    def _search(self) -> None:
+        """For what was charged before, with events going on."""
+        found = self._machine.look_for_charged()
+        for number in found:
+            self._turn(self._rnd.randrange(3))
+            self._tick()
+            self._machine.event("adopt", self._machine.page(number))
+        self._machine.set_scanned()
+        self.scanned_at = self._now / 1e9
+        self.snapshot()
+
+    def _confirm(self) -> None:
+        """When the uncharges that were under way at the end of the search are over."""
+        under_way = set(self._under_way)
+        while under_way & self._under_way:
+            self._step(self._rnd.choice(self._lives))
+        self._machine.confirm()
+        self.confirmed_at = self._tick() / 1e9
 
     def snapshot(self) -> None:
         self.found += self._machine.findings()
@@ -181,7 +203,8 @@ class ModelKernel:
         self._event("page_alloc", self._machine.page(head), order, GFP_ACCOUNT, 0)
         yield
         compound = order > 0 and self._rnd.random() < 0.5
-        self._machine.poke(self._machine.page(head), HEAD if compound else 0)
+        if compound:
+            self._machine.make_compound(head, order)
         yield from self._end(block, compound=compound)
 
     def _explicit(self, block: Block) -> Life:
@@ -268,6 +291,9 @@ class ModelKernel:
         head, order = block
         self._anyone(interrupt=False)
         self._event("uncharge", self._machine.page(head), order)
+        self._under_way.add(begun := self._now)
+        yield
+        self._under_way.remove(begun)
         self._machine.mark(head, 0)
         yield
         yield from self._freed(block)

@@ -94,6 +94,8 @@ _OTHERS: dict[str, int | str] = {
     "LIFE_PATH": 16,
     "INSPECT_BATCH": 4,
     "ADOPT_BATCH": PAGES,
+    "ADOPT_RECORDS": 40,
+    "OFF_PAGE_ORDER": PAGE + 16,
     "FINDINGS_PAGES": 1,
     "HISTOGRAM_BUCKETS": 36,
     "HISTOGRAM_SHIFT": 10,
@@ -131,6 +133,15 @@ def _library() -> Path:
         "u64 lost_count(u32 what) { return losses.all[what]; }\n"
         "u64 held() { return pages.all.size(); }\n"
         "void set_scanned() { scanned.all[0] = 1; }\n"
+        "u64 found_pages(u64 *to) { auto &s = searches.all[0]; memcpy(to, s.found, 8 * s.count);"
+        " return s.count; }\n"
+        "u64 before_pages(u64 cgroup) { auto t = cgroups.lookup(&cgroup); return t ? t->before : 0; }\n"
+        "void confirm() { std::vector<std::pair<u64, u64>> found;"
+        " for (auto &[page, charge] : pages.all) if (charge.flags & CHARGE_BEFORE && !is_charged(page))"
+        " found.push_back({page, charge.time});"
+        " for (auto [page, time] : found) { bpf_raw_tracepoint_args args = {{page, time}};"
+        " sweep(&args); } }\n"
+        "u64 refused_pages() { return adoptions.all[0].refused; }\n"
         "}\n"
     )
     command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", *flags]
@@ -153,6 +164,9 @@ class Machine:
             ("lost_count", ctypes.c_uint64),
             ("uncharged_pages", ctypes.c_uint64),
             ("lost_pages", ctypes.c_uint64),
+            ("found_pages", ctypes.c_uint64),
+            ("before_pages", ctypes.c_uint64),
+            ("refused_pages", ctypes.c_uint64),
         ):
             getattr(self._lib, name).restype = result
         self._lib.held.restype = ctypes.c_uint64
@@ -216,6 +230,11 @@ class Machine:
         """Charges it to that objcg; 0: to nobody."""
         self.poke(self.page(number) + 56, owner | MARKED if owner else 0)
 
+    def make_compound(self, number: int, order: int) -> None:
+        """The page after the head tells the order."""
+        self.poke(self.page(number), 1 << _OTHERS["PG_HEAD"])  # type: ignore[operator]
+        self.poke(self.page(number + 1) + 16, order)
+
     def owner(self, number: int) -> int:
         return ctypes.c_uint64.from_address(self.page(number) + 56).value & ~3
 
@@ -240,6 +259,15 @@ class Machine:
         """Pages, of those that the cgroup with that id was charged, that ended without an uncharge."""
         return int(self._lib.lost_pages(ctypes.c_uint64(cgroup)))
 
+    def before(self, cgroup: int) -> int:
+        """Pages, of those that the cgroup with that id was charged before the start."""
+        return int(self._lib.before_pages(ctypes.c_uint64(cgroup)))
+
+    @property
+    def refused(self) -> int:
+        """Pages from before the start that had no room."""
+        return int(self._lib.refused_pages())
+
     def lost(self, what: Loss) -> int:
         return int(self._lib.lost_count(what.value))
 
@@ -251,8 +279,24 @@ class Machine:
         batch = (ctypes.c_uint64 * 32)(len(numbers), *map(self.page, numbers))
         self.event("put_uncharge_batch", ctypes.addressof(batch))
 
+    def look_for_charged(self) -> list[int]:
+        """Pages that are charged and have no record, as the search finds them."""
+        self.event("find_charged", self.base)
+        found = (ctypes.c_uint64 * PAGES)()
+        count = self._lib.found_pages(found)
+        return [(page - self.base) // PAGE for page in found[:count]]
+
     def adopt(self) -> None:
-        self.event("adopt", self.base)
+        """The whole search, with nothing in between."""
+        for number in self.look_for_charged():
+            self.event("adopt", self.page(number))
+        self.set_scanned()
+
+    def confirm(self) -> None:
+        """As the tracer does, some time after the search."""
+        self._lib.confirm()
+
+    def set_scanned(self) -> None:
         self._lib.set_scanned()
 
     def findings(self) -> list[Records]:

@@ -282,10 +282,13 @@ def after_its_cgroup_was_removed(bench: Bench) -> None:
     bench.free(3)
 
 
-def charged_before_the_start(bench: Bench) -> None:
-    bench.mark(3, bench.objcg_a)
+def before_the_start_without_room(bench: Bench) -> None:
+    for number in range(41):
+        bench.mark(number, bench.objcg_a)
     bench.adopt()
-    bench.free(3)
+    assert (bench.held, bench.refused) == (40, 1)
+    for number in range(41):
+        bench.free(number)
 
 
 def in_parts_after_a_split(bench: Bench) -> None:
@@ -315,7 +318,7 @@ def in_flight_at_the_start(bench: Bench) -> None:
         (remote_and_of_the_root, Exemption.REMOTE),
         (for_another_cgroup, Exemption.REMOTE),
         (after_its_cgroup_was_removed, Exemption.REPARENTED),
-        (charged_before_the_start, Exemption.PREEXISTING),
+        (before_the_start_without_room, Exemption.PREEXISTING),
         (in_parts_after_a_split, Exemption.SPLIT),
         (in_flight_at_the_start, Exemption.UNFOLLOWED),
     ],
@@ -373,3 +376,58 @@ def test_a_compound_block_is_put_whole(bench: Bench) -> None:
     bench.free(8, 3)
     assert classes(bench) == []
     assert bench.held == 0
+
+
+def test_pages_from_before_the_start_have_records(bench: Bench) -> None:
+    """Whole compound blocks; of others the first page, which any end is the whole of."""
+    bench.mark(3, bench.objcg_a)
+    bench.mark(8, bench.objcg_b)
+    bench.make_compound(8, 2)
+    bench.mark(16, bench.objcg_a)
+    bench.adopt()
+    assert (bench.held, bench.before(A), bench.before(B)) == (3, 2, 4)
+    bench.free(3)
+    bench.put(8)
+    bench.free(8, 2)
+    bench.free(16, 3)
+    assert classes(bench) == []
+    assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 2, 4)
+    assert bench.exempted(Exemption.PREEXISTING) == 0
+    assert bench.lost(Loss.UNMATCHED_FREE) == 0
+
+
+def test_they_are_judged_as_others(bench: Bench) -> None:
+    bench.mark(3, bench.objcg_a)
+    bench.mark(4, bench.objcg_a)
+    bench.mark(8, bench.objcg_a)
+    bench.make_compound(8, 2)
+    bench.adopt()
+    bench.mark(3, bench.objcg_b)
+    bench.free(3)
+    bench.mark(4, 0)
+    bench.free(4)
+    bench.event("page_free", bench.page(9), 0)
+    assert classes(bench) == [("wrong_cgroup", A, B), ("lost_uncharge", A, 0), ("size_mismatch", A, 0)]
+
+
+def test_a_block_from_before_that_is_split_may_end_in_parts(bench: Bench) -> None:
+    bench.mark(8, bench.objcg_a)
+    bench.adopt()
+    bench.split(8, 2)
+    for number in (11, 8, 10, 9):
+        bench.free(number)
+    assert classes(bench) == []
+    assert bench.exempted(Exemption.UNFOLLOWED) == 3
+
+
+def test_one_that_is_freed_while_it_is_looked_at_leaves_nothing(bench: Bench) -> None:
+    bench.mark(3, bench.objcg_a)
+    (found,) = bench.look_for_charged()
+    bench.mark(3, 0)
+    bench.event("adopt", bench.page(found))
+    assert (bench.held, bench.before(A)) == (0, 0)
+    bench.charge(3)
+    bench.event("adopt", bench.page(3))
+    assert (bench.held, bench.before(A)) == (1, 0)
+    bench.free(3)
+    assert (classes(bench), bench.uncharged(A)) == ([], 1)

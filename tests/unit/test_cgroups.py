@@ -4,20 +4,17 @@ import ctypes
 import errno
 import os
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 
 from kmemtrace.cgroups.accounting import accounting_refusal, in_root_cgroup, obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
-from kmemtrace.cgroups.preexisting import count_preexisting
 from kmemtrace.errors import CannotError
 
 V1_LINE = "36 25 0:30 {root} {mount} rw,relatime shared:9 - cgroup cgroup rw,memory\n"
@@ -109,36 +106,6 @@ def test_a_controller_that_is_off_may_be_left_out_of_the_table(tmp_path: Path) -
     (found / "cmdline").write_text("quiet cgroup_disable=memory,cpu\n")
     with pytest.raises(CannotError, match="cgroup_disable=memory"):
         memory_hierarchy(found)
-
-
-LRU, SLAB, BUDDY, HEAD, TAIL = (1 << bit for bit in (5, 7, 10, 15, 16))
-
-
-def pages(folder: Path, *runs: tuple[int, int, int]) -> Path:
-    """Files with runs of (how many, owner, flags)."""
-    for name, at in (("kpagecgroup", 1), ("kpageflags", 2)):
-        (folder / name).write_bytes(b"".join(np.full(run[0], run[at], "u8").tobytes() for run in runs))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("runs", "charged"),
-    [
-        (((5, 7, 0), (3, 0, 0)), 5),
-        (((5, 7, LRU), (4, 7, SLAB), (2, 7, BUDDY)), 0),
-        (((1, 7, HEAD), (7, 0, TAIL), (1, 0, HEAD), (7, 0, TAIL)), 8),  # tails have no owner of their own
-        (((16383, 0, 0), (1, 7, HEAD), (3, 0, TAIL), (2, 0, 0)), 4),  # across two chunks
-    ],
-)
-def test_count_preexisting(runs: tuple[tuple[int, int, int], ...], charged: int, tmp_path: Path) -> None:
-    assert count_preexisting(threading.Event(), pages(tmp_path, *runs)) == charged
-
-
-def test_nothing_is_counted_where_the_kernel_does_not_tell(tmp_path: Path) -> None:
-    assert count_preexisting(threading.Event(), tmp_path) is None
-    stopped = threading.Event()
-    stopped.set()
-    assert count_preexisting(stopped, pages(tmp_path, (5, 7, 0))) is None
 
 
 @pytest.mark.parametrize(

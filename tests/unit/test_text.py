@@ -123,9 +123,3 @@ def test_nothing_is_cut_where_there_is_no_width() -> None:
     assert not any("…" in line for line in lines)
     assert any(line.startswith(f"{long} ") and "a_function_" * 9 in line for line in lines)
     assert lines[-1].endswith("event 28, event 29")
-
-
-def test_what_was_not_counted_yet_is_left_out() -> None:
-    uncounted = dataclasses.replace(busy(), preexisting_pages=None)
-    assert "preexisting" not in frame(uncounted, None, View(), 140, None)
-    assert "preexisting 12M" in frame(busy(), None, View(), 140, None)

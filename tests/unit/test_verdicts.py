@@ -11,11 +11,20 @@ from kmemtrace.model.enums import SiteKind as Kind
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.stacks import Stack, Stacks
-from kmemtrace.tracer.verdicts import FINDING, MOST_KINDS, End, Sight, Verdicts, missed_events
+from kmemtrace.tracer.verdicts import (
+    FINDING,
+    FOUND_BEFORE,
+    MOST_KINDS,
+    End,
+    Sight,
+    Verdicts,
+    missed_events,
+    was_just_found,
+)
 
 SECOND = 1_000_000_000
-SURE = Sight(uncounted_in_interrupts=False, scanned_at=1.0)
-UNCOUNTED = Sight(uncounted_in_interrupts=True, scanned_at=1.0)
+SURE = Sight(uncounted_in_interrupts=False, scanned_at=1.0, confirmed_at=None)
+UNCOUNTED = Sight(uncounted_in_interrupts=True, scanned_at=1.0, confirmed_at=None)
 IRQ_STACK, TASK_STACK = 9, 1
 
 
@@ -103,7 +112,7 @@ FREEING, SPLIT = 4, 2
         (finding(charge_time=21 * SECOND, time=22 * SECOND), SURE, 0),
         (finding(charge_time=0, time=9 * SECOND), SURE, 0),
         (finding(charge_time=0, time=21 * SECOND), SURE, 3),
-        (finding(charge_time=0, time=22 * SECOND), Sight(False, 20.0), 0),
+        (finding(charge_time=0, time=22 * SECOND), Sight(False, 20.0, None), 0),
         (finding(UNCHARGED, charge_time=0, time=21 * SECOND), SURE, 0),
         (finding(time=9 * SECOND, interrupt=1), SURE, 0),
         (finding(time=9 * SECOND), UNCOUNTED, 0),
@@ -166,3 +175,14 @@ def test_every_class_and_end_has_words() -> None:
                 continue  # no finding ends so
             for mismatch in taken(finding(what, end=end.value, time=9 * SECOND)).mismatches:
                 assert mismatch.events[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "confirmed_at", "just_found"),
+    [(FOUND_BEFORE, None, True), (FOUND_BEFORE, 21.0, True), (FOUND_BEFORE, 19.0, False), (0, None, False)],
+)
+def test_what_was_found_before_is_judged_once_it_is_confirmed(
+    flags: int, confirmed_at: float | None, just_found: bool
+) -> None:
+    sight = Sight(uncounted_in_interrupts=False, scanned_at=1.0, confirmed_at=confirmed_at)
+    assert was_just_found(finding(flags=flags, time=20 * SECOND), sight) is just_found

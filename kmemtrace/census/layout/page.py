@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kmemtrace.census.layout.find import UnknownLayoutError, at, first, value
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.kernel.layout import page_mark
+from kmemtrace.kernel.layout import order_offset, page_mark
 
 Words = NDArray[np.uint64]
 
@@ -62,11 +62,14 @@ def page_layout(facts: Facts) -> PageLayout:
     bit = None if type_ is not None else facts.enumerator("PG_slab", "pageflags")
     if type_ is None and bit is None:
         raise UnknownLayoutError("which pages are slabs is not told")
+    order = order_offset(facts)
+    if order is None:
+        raise UnknownLayoutError("where a compound page keeps its order is not told")
     return PageLayout(
         size=size,
         flags=at(facts, "page", "flags"),
         head_bit=value(facts, "PG_head", "pageflags"),
-        order=_order(facts, size),
+        order=order,
         mark=at(facts, "page", mark.mark_field),
         mark_size=mark.mark_size,
         mark_mask=mark.mark_mask,
@@ -81,12 +84,3 @@ def page_layout(facts: Facts) -> PageLayout:
         references=at(facts, "page", "_refcount"),
         head=first(facts, "page", "compound_head", "compound_info"),
     )
-
-
-def _order(facts: Facts, page: int) -> int:
-    """In the page after the head: a byte of its own up to 6.5, then its flags' lowest (ebc1baf5c9b4)."""
-    byte = facts.offset("page", "compound_order")
-    if byte is None:
-        byte = facts.offset("folio", "_folio_order")
-        byte = None if byte is None else byte - page
-    return page + (at(facts, "page", "flags") if byte is None else byte)
