@@ -16,6 +16,7 @@ from kmemtrace.census.layout.pin import PinLayout, pin_layout
 from kmemtrace.census.layout.slab import SlabLayout, slab_layout
 from kmemtrace.census.memcgs import Memcgs, kernel_pages, read_memcgs
 from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.offered import kernel_refusal
 from kmemtrace.census.owners import Owners, objcgs_of, read_owners
 from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import Chunks
@@ -137,6 +138,7 @@ class Censor:
 
     def _unseen(self) -> dict[str, str]:
         reasons = {"percpu": self._chunks.unseen, STOCK: self._stocks.unseen, "pinned": self._pins_unseen}
+        reasons["kernel"] = kernel_refusal(self._layouts.tree, v1=self._v1)
         return {part: why for part, why in reasons.items() if why is not None}
 
     def _memcgs(self) -> Memcgs:

@@ -8,6 +8,7 @@ from typing import Self
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
+from kmemtrace.census.offered import SOCKETS
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.account import Account, CensusInfo, added_caches
@@ -78,12 +79,13 @@ class Keeper:
         """With the newest census; where there is none its `unseen` says why. Waits for none."""
         kept = self._kept
         if kept is None:
-            return replace(snapshot, unseen={**snapshot.unseen, UNSEEN: self._failure})
+            return replace(snapshot, unseen={**snapshot.unseen, **_without(self._failure)})
         age = time.monotonic() - kept.ended
         self._ended = {c.key for c in snapshot.cgroups if c.state is CgroupState.GONE} | (
             self._ended & kept.accounts.keys()
         )
         info = replace(kept.info, age_seconds=age)
+        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen, "sockets": SOCKETS})
         return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
 
     def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
@@ -145,7 +147,13 @@ class Absent:
 
     def joined(self, snapshot: Snapshot) -> Snapshot:
         """Its `unseen` says why it has no accounts."""
-        return replace(snapshot, unseen={**snapshot.unseen, UNSEEN: self._why})
+        return replace(snapshot, unseen={**snapshot.unseen, **_without(self._why)})
+
+
+def _without(why: str) -> dict[str, str]:
+    """In Snapshot.unseen, where there is no census."""
+    parts = dict.fromkeys(("slab", "percpu"), "only a census reads it")
+    return {UNSEEN: why, **parts, "sockets": SOCKETS}
 
 
 def default_pause(cpu_seconds: float) -> float:

@@ -8,6 +8,7 @@ import textwrap
 from typing import Any
 
 from kmemtrace.census.object_plan import objects_refusal
+from kmemtrace.census.offered import offered
 from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.commands import able
@@ -66,6 +67,7 @@ def examine() -> Part:
         "events": [] if plan is None else _events(plan, works=works),
         "verdicts": _verdicts(plan) if plan is not None and works else {},
         "objects": objects,
+        "account": _part(lambda: _account(hierarchy), problems) if works and hierarchy is not None else {},
         "functions": plan.unprobed if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
@@ -125,6 +127,12 @@ def _verdicts(plan: Plan) -> dict[str, str | None]:
     return {one.label: plan.unjudged.get(one) for one in MismatchClass}
 
 
+def _account(hierarchy: MemoryHierarchy) -> dict[str, str | None]:
+    """By part of the account, why it cannot be had; None where it can."""
+    with btf.Btf() as types:
+        return offered(RunningKernel(types), _page_frames(), v1=hierarchy.version == 1)
+
+
 def _cgroups(hierarchy: MemoryHierarchy) -> Part:
     where = dataclasses.asdict(hierarchy) | {"mount": str(hierarchy.mount)}
     return where | {"obstacles": obstacles(hierarchy)}
@@ -151,7 +159,8 @@ def _text(report: Part) -> str:
         lines += [_wrap("accounting  ", obstacle) for obstacle in cgroups["obstacles"]]
     lines.append("")
     lines += [_event_line(event) for event in report["events"]]
-    lines += _verdict_lines(report["verdicts"])
+    lines += _by_reason("judges", "does not judge", report["verdicts"], "no mismatch")
+    lines += _by_reason("account of", "no account of", report["account"], "nothing")
     lines += ["", *(_wrap("PROBLEM  ", problem) for problem in report["problems"])]
     return "\n".join(lines).rstrip()
 
@@ -169,15 +178,17 @@ def _event_line(event: Part) -> str:
     return _wrap(f"{event['event']:20} ", f"- {event['reason']}; {event['cost']}")
 
 
-def _verdict_lines(verdicts: dict[str, str | None]) -> list[str]:
-    reasons: dict[str, list[str]] = {}
-    for name, why in verdicts.items():
-        reasons.setdefault(why or "", []).append(name)
-    judged = reasons.pop("", [])
-    if not verdicts:
+def _by_reason(given: str, withheld: str, reasons: dict[str, str | None], nothing: str) -> list[str]:
+    """What there is, and by reason what there is not; `reasons`: None for what there is."""
+    if not reasons:
         return []
-    found = [_wrap("judges               ", ", ".join(judged) or "no mismatch")]
-    return ["", *found, *(_wrap("does not judge       ", f"{', '.join(n)}: {w}") for w, n in reasons.items())]
+    lacking: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        if why is not None:
+            lacking.setdefault(why, []).append(name)
+    had = [name for name, why in reasons.items() if why is None]
+    first = _wrap(f"{given:20} ", ", ".join(had) or nothing)
+    return ["", first, *(_wrap(f"{withheld:20} ", f"{', '.join(n)}: {w}") for w, n in lacking.items())]
 
 
 def _wrap(heading: str, text: str) -> str:

@@ -154,7 +154,7 @@ def test_check_without_privileges_says_what_is_missing() -> None:
     events = {event["event"]: event for event in report["events"]}
     assert events["alloc"]["candidate"] == "mm_page_alloc"
     assert all(event["hook"] is None for event in events.values())
-    assert report["verdicts"] == {}
+    assert report["verdicts"] == report["account"] == {}
     text = kmemtrace("check", prefix=POWERLESS).stdout
     assert "kprobe" not in text
     assert "judges" not in text
@@ -169,7 +169,11 @@ def test_check(tracer: Tracer) -> None:
     # A function is probed, or the reason is given why it is not.
     charge = events["charge"]
     assert charge["reason"] if tracer.plan.tier is Tier.TRACEPOINT else charge["hook"]
-    assert kmemtrace("check").returncode == 0
+    assert (report["account"]["pages"], report["account"]["slab"]) == (None, None)
+    assert "stat" in report["account"]["sockets"], "where it is to be had"
+    told = kmemtrace("check")
+    assert told.returncode == 0
+    assert "account of           pages, slab" in told.stdout
 
 
 def test_cgroup_limits_the_tracing_to_a_subtree(make_cgroup: MakeCgroup) -> None:

@@ -200,6 +200,14 @@ def test_where_there_is_no_census_it_is_told_why() -> None:
     failed = keep(OSError(12, "no memory"))
     assert (failed.census, "no memory" in failed.unseen[UNSEEN]) == (None, True)
     assert Absent("too old").joined(snapshot()).unseen[UNSEEN] == "too old"
+    assert {"slab", "percpu", "sockets"} <= failed.unseen.keys()
+
+
+def test_parts_that_a_census_lacks_are_unseen() -> None:
+    found = keep(dataclasses.replace(census(2), unseen={"percpu": "not found"}))
+    assert found.unseen["percpu"] == "not found"
+    assert "sockets" in found.unseen
+    assert not {"slab", UNSEEN} & found.unseen.keys()
 
 
 def test_a_census_is_taken_when_it_is_asked_for() -> None:

@@ -1,0 +1,64 @@
+"""Which parts of the account a kernel lets be read, told before anything is loaded."""
+
+import resource
+from collections.abc import Callable
+
+from kmemtrace.census.layout.find import UnknownLayoutError
+from kmemtrace.census.layout.memcg import TreeLayout, owner_layout, tree_layout
+from kmemtrace.census.layout.page import page_layout
+from kmemtrace.census.layout.percpu import percpu_layout, stock_layout
+from kmemtrace.census.layout.pin import pin_layout
+from kmemtrace.census.layout.slab import slab_layout
+from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.judged import page_map
+
+NO_PAGE_MAP = "where this kernel keeps its struct pages is not known"
+SOCKETS = (
+    "what sockets' buffers are charged is no kernel memory in the kernel's own sums (sock in memory.stat)"
+)
+_PARTS = ("pages", "slab", "percpu", "stock", "kernel", "pinned")
+
+
+def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[str, str | None]:
+    """By part of the account, why it cannot be had; None where it can. `v1`: the version of cgroups that
+    memory is accounted by."""
+    try:
+        page_layout(facts), slab_layout(facts), owner_layout(facts)
+        tree = tree_layout(facts)
+    except UnknownLayoutError as error:
+        return _told(dict.fromkeys(_PARTS, f"this kernel's layout is not known: {error}"))
+    if not page_map(facts, page_frames):
+        return _told(dict.fromkeys(_PARTS, NO_PAGE_MAP))
+    page_bytes = resource.getpagesize()
+    return _told(
+        {
+            "percpu": _refusal(lambda: percpu_layout(facts, page_bytes)),
+            "stock": _refusal(lambda: stock_layout(facts)),
+            "kernel": kernel_refusal(tree, v1=v1),
+            "pinned": _refusal(lambda: pin_layout(facts, page_bytes)),
+        }
+    )
+
+
+def kernel_refusal(tree: TreeLayout, *, v1: bool) -> str | None:
+    """Why the kernel's own count of a cgroup's kernel memory cannot be had."""
+    if v1:
+        return None if tree.kmem_usage is not None else "this kernel has no counter of it for cgroup v1"
+    if tree.kernel_item is not None:
+        return None
+    return (
+        "cgroup v2 has no count of it before 5.18, and from 6.11 on only the symbol table tells where it is "
+        "(CONFIG_KALLSYMS_ALL, kernel.kptr_restrict)"
+    )
+
+
+def _refusal(find: Callable[[], object]) -> str | None:
+    try:
+        find()
+    except UnknownLayoutError as error:
+        return f"this kernel's layout of it is not known: {error}"
+    return None
+
+
+def _told(refusals: dict[str, str | None]) -> dict[str, str | None]:
+    return {part: refusals.get(part) for part in _PARTS} | {"sockets": SOCKETS}
