@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kmemtrace.census.grouped import grouped
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.pin import PinLayout
 from kmemtrace.census.memory import KernelMemory, Words
@@ -93,13 +94,8 @@ class PinReader:
 
 def _added(memcgs: Words, kinds: Words, mappings: Words, pages: Words) -> Pinned:
     """One entry of each cgroup, kind and file."""
-    if not len(pages):
-        return Pinned(memcgs, kinds, mappings, pages)
-    order = np.lexsort((mappings, kinds, memcgs))
-    columns = memcgs, kinds, mappings = memcgs[order], kinds[order], mappings[order]
-    differs = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    begins = np.flatnonzero(np.concatenate([[True], differs]))
-    return Pinned(memcgs[begins], kinds[begins], mappings[begins], np.add.reduceat(pages[order], begins))
+    (memcgs, kinds, mappings), pages = grouped((memcgs, kinds, mappings), pages)
+    return Pinned(memcgs, kinds, mappings, pages)
 
 
 def told_pins(memory: KernelMemory, layout: PinLayout, found: Pinned) -> dict[int, tuple[Pin, ...]]:

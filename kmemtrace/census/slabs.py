@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kmemtrace.census.grouped import grouped
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.slab import SlabLayout
 from kmemtrace.census.memory import GATHERED, KernelMemory, Words
@@ -17,6 +18,8 @@ _OBJCG_POINTER = 8
 """obj_full_size(): an object is charged with the pointer to its owner."""
 _AT_ONCE = 1 << 11
 """Slabs: some megabytes' worth, so that little changes between the struct pages and the vectors."""
+_MOST_PARTS = 64
+"""Of what was found, before it is added up: so it does not grow with the machine."""
 _NONE = np.zeros(0, "u8")
 
 
@@ -32,8 +35,8 @@ class Caches:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Charged objects: parallel arrays, one entry for each run of objects of one owner in one slab. Single
-    ones would take some 100 bytes each by the time that they are added up."""
+    """Charged objects: parallel arrays, one entry for each owner and cache. Single ones would take some 100
+    bytes each by the time that they are added up."""
 
     owners: Words
     """Their objcg."""
@@ -64,14 +67,21 @@ class ObjectReader:
 
     def result(self) -> tuple[Objects, Caches]:
         self._read_waiting()
+        return Objects(*self._added()), self._caches()
+
+    def _added(self) -> tuple[Words, Words, Words]:
+        """What was found so far, one entry of each owner and cache."""
         owners, caches, counts = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        return Objects(owners, caches, counts), self._caches()
+        (owners, caches), counts = grouped((owners, caches), counts)
+        return owners, caches, counts
 
     def _read_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         if sum(map(len, waiting)):
             begin = time.thread_time()
             self._read(np.concatenate(waiting))
+            if len(self._found) > _MOST_PARTS:
+                self._found = [self._added()]
             self.cpu_seconds += time.thread_time() - begin
 
     def _read(self, slabs: Words) -> None:

@@ -8,7 +8,7 @@ from kmemtrace.census.census import Censor
 from kmemtrace.census.keeper import LEAST_SECONDS, Absent, Keeper
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
-from kmemtrace.commands.able import require_able
+from kmemtrace.commands.able import census_bytes, require_able, room_refusal, tracer_bytes
 from kmemtrace.commands.arguments import DURATION, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.errors import CannotError
@@ -47,6 +47,10 @@ def open_keeper(options: argparse.Namespace) -> Iterator[Keeper | Absent]:
 
 
 def _keeper(options: argparse.Namespace, stack: ExitStack) -> Keeper | Absent:
+    # The tracer comes first: what it needs no census takes from it.
+    short = room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
+    if short is not None:
+        return Absent(short)
     try:
         with progress("starting"):
             censor = stack.enter_context(open_censor())
@@ -63,7 +67,7 @@ def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
 
     :param kernel_memory: whether what is wanted is made of charged kernel memory alone.
     """
-    require_able(kernel_memory=kernel_memory)
+    require_able(census_bytes(), kernel_memory=kernel_memory)
     hierarchy = memory_hierarchy()
     with Btf() as btf, Censor(RunningKernel(btf), highest_page_frame(), hierarchy) as censor:
         yield censor

@@ -10,7 +10,7 @@ from pathlib import Path
 from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
-from kmemtrace.commands.able import require_able
+from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
 from kmemtrace.kernel.btf import Btf
@@ -80,7 +80,7 @@ def make_tracer(
 ) -> Iterator[Tracer]:
     """With what make_plan() takes. `objects`: whether the slab's are followed too, or how many at a time.
     Raises CannotError or UsageError before anything is loaded."""
-    require_able(max_pages)
+    require_able(tracer_bytes(max_pages))
     hierarchy = memory_hierarchy()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
         with progress("starting"):

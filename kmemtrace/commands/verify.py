@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmemtrace.cgroups.left_behind import LeftBehind, clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
-from kmemtrace.commands.able import require_able
+from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
@@ -82,7 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     _check(options)
-    require_able(options.max_pages)
+    require_able(tracer_bytes(options.max_pages))
     for left in clear_left_behind(memory_hierarchy()):
         _tell(left)
     found = _verify(options)

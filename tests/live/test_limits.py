@@ -1,6 +1,7 @@
 """Started where less is allowed than a tracer takes: a sentence that says what, and status 4. `check` says it
 too."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.able import census_bytes, tracer_bytes
 from kmemtrace.kernel import loading
 from kmemtrace.kernel.facts import highest_page_frame
 from kmemtrace.kernel.refusals import RefusedError, refusing
@@ -77,6 +79,24 @@ def test_a_cgroup_with_little_memory(megabytes: int, command: str, make_cgroup: 
     folder = limited(make_cgroup("small"), megabytes)
     done = shell(f"echo 0 >{folder}/cgroup.procs && exec {COMMAND} {command}")
     refused(done, command, f"the cgroup /{folder.name} (memory.", "M left", "Raise the limit")
+
+
+def test_a_tracer_comes_before_the_census(make_cgroup: MakeCgroup) -> None:
+    """Where there is no room for both, it traces, and says why it has no accounts."""
+    folder = limited(make_cgroup("tight"), (tracer_bytes() >> 20) + 60)
+    done = shell(f"echo 0 >{folder}/cgroup.procs && exec {COMMAND} {TRACED}")
+    assert (done.returncode, done.stderr) == (0, "")
+    unseen = json.loads(done.stdout)["unseen"]
+    assert "to trace and take censuses" in unseen["account"]
+    assert {"slab", "percpu"} <= unseen.keys()
+
+
+def test_an_audit_takes_what_it_asks_for(make_cgroup: MakeCgroup) -> None:
+    """The kernel would end it where it took more."""
+    folder = limited(make_cgroup("audit"), (census_bytes() >> 20) + 50)
+    done = shell(f"echo 0 >{folder}/cgroup.procs && exec {COMMAND} audit --json --pause 100ms")
+    assert done.returncode in (0, 3), done
+    assert json.loads(done.stdout)["cgroups"]
 
 
 def limited(folder: Path, megabytes: int) -> Path:
