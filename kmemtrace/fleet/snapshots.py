@@ -19,13 +19,19 @@ from kmemtrace.model.snapshot import Cgroup, CgroupKey, Losses, MapFill, Mismatc
 MOST_CGROUPS = 2000
 """Those that hold most, of all hosts; more is nothing that anybody reads on a screen."""
 
-_HOSTS = (
-    f"{'|'.join(HOST_METRICS)}|lost_pages_total|build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity|missed_events_total"
-    "|mended_pages_total|unknown_stacks_total|mismatches_total|unseen_info"
+_HOSTS = "|".join(
+    (
+        *HOST_METRICS,
+        "build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity",
+        "missed_events_total|mended_pages_total|unknown_stacks_total|mismatches_total|lost_pages_total",
+        "unseen_info",
+    )
 )
-_CGROUPS = (
-    f"{'|'.join(CGROUP_METRICS)}|charged_pages_total|failed_charges_total|reclaim_stalls_total"
-    "|reclaim_stall_seconds_total"
+_CGROUPS = "|".join(
+    (
+        *CGROUP_METRICS,
+        "charged_pages_total|failed_charges_total|reclaim_stalls_total|reclaim_stall_seconds_total",
+    )
 )
 _MOST = f'topk({MOST_CGROUPS}, sum by (instance, cgroup) ({{__name__=~"kmemtrace_(held|kernel)_bytes"}}))'
 """By the kernel's count, where there is a census, and what was charged since the start."""
