@@ -380,10 +380,10 @@ int adopt(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * find_charged(first page): those of a batch that are charged and have no record. What lies
- * beyond the machine's memory cannot be read, and so is not charged. The page goes through a
- * map because the verifier forgets there what it knows of it: else it would follow each turn
- * of the loop on its own.
+ * find_charged(first page): those of a batch that are charged and have no record; answers how many.
+ * What lies beyond the machine's memory cannot be read, and so is not charged. The page goes
+ * through a map because the verifier forgets there what it knows of it: else it would follow each
+ * turn of the loop on its own.
  */
 int find_charged(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -407,6 +407,6 @@ int find_charged(struct bpf_raw_tracepoint_args *ctx)
 			search->count += 1;
 		}
 	}
-	return 0;
+	return search->count;
 }
 #endif

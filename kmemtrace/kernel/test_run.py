@@ -27,8 +27,8 @@ class _TestRunOpts(ctypes.Structure):
     )
 
 
-def test_run(program: int, *arguments: int) -> None:
-    """Runs a raw tracepoint program once, with up to 4 raw arguments. Raises OSError."""
+def test_run(program: int, *arguments: int) -> int:
+    """What a raw tracepoint program answers that is run once, with up to 4 raw arguments. Raises OSError."""
     context = (ctypes.c_uint64 * 4)(*arguments)
     options = _TestRunOpts(
         size=ctypes.sizeof(_TestRunOpts),
@@ -37,3 +37,4 @@ def test_run(program: int, *arguments: int) -> None:
     )
     if libbpf().bpf_prog_test_run_opts(program, ctypes.byref(options)) != 0:
         raise OSError(ctypes.get_errno(), "a BPF program of ours could not be run")
+    return int(options.retval)

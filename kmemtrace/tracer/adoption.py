@@ -69,9 +69,9 @@ class Adoption:
         for frame in range(0, page_frames, ADOPT_BATCH):
             if stop.is_set():
                 return "the search for them was ended"
-            test_run(find, begin + frame * page_struct)
-            found = self._searches[0][0]
-            for page in found["found"][: int(found["count"])].tolist():
-                test_run(adopt, page)
+            count = test_run(find, begin + frame * page_struct)
+            if count:
+                for page in self._searches[0][0]["found"][:count].tolist():
+                    test_run(adopt, page)
         self._through()
         return None

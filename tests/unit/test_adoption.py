@@ -45,16 +45,16 @@ class Programs:
     def _end(self) -> None:
         self.through += 1
 
-    def _run(self, program: int, *arguments: int) -> None:
+    def _run(self, program: int, *arguments: int) -> int:
         if program == 1:
             self.page_map[0] = np.array([self._answer], "u8")
-            return
+            return 0
         if self._error is not None:
             raise OSError(self._error, "Operation not permitted")
         assert self.adoption.ended is None
         if program == 3:
             self.adopted += arguments
-            return
+            return 0
         self.seen += arguments
         search = np.zeros(1, SEARCH)
         search["count"], search["found"][0, :FOUND] = (
@@ -62,6 +62,7 @@ class Programs:
             np.uint64(arguments[0]) + np.uint64(STRUCT) * np.arange(FOUND, dtype="u8"),
         )
         self.searches[0] = search
+        return FOUND
 
     def run(self, stop: threading.Event | None = None) -> str | None:
         """Why it did not come to its end."""
