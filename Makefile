@@ -77,6 +77,7 @@ lint: $(VENV)/.dev ## run linters and type checks
 	@$(AS_OWNER) $(BIN)/ruff check $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/ruff format --check $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/mypy $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/lint-imports --no-cache --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; false; }
 	@$(AS_OWNER) $(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 
 .PHONY: format

@@ -28,7 +28,7 @@ from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.exporter.source import FRESH_SECONDS, Fixed, Source
-from kmemtrace.tui.text import size
+from kmemtrace.text import size
 
 Answer = TypeVar("Answer")
 _FIGURES = 6

@@ -9,8 +9,8 @@ from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import highest_page_frame
 from kmemtrace.kernel.privileges import privileges, raise_memlock_if_needed
 from kmemtrace.kernel.trial import try_bpf
+from kmemtrace.text import size
 from kmemtrace.tracer.capacity import Capacity
-from kmemtrace.tui.text import size
 
 COMPILER_BYTES = 52 << 20
 """What is taken from the start of a command on, beside the maps: measured, with LLVM 14, and most of it the

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from kmemtrace.tui.text import duration
+from kmemtrace.text import duration
 
 _SILENT_SECONDS = 2.0
 _STDERR = 2

@@ -21,8 +21,8 @@ from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, OutputError, UsageError
 from kmemtrace.model.enums import Tier
 from kmemtrace.model.verification import Verdict, Verification
+from kmemtrace.printable import printable
 from kmemtrace.report.junit import junit
-from kmemtrace.report.printable import printable
 from kmemtrace.report.verification import report, verification_document
 from kmemtrace.verification.verifier import Verifier
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from kmemtrace.report.printable import printable
+from kmemtrace.printable import printable
 
 MINUTE = 60.0
 _LONGEST = 300

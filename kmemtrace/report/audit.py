@@ -8,7 +8,7 @@ from kmemtrace.model.census import Census
 from kmemtrace.model.document import account_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION
-from kmemtrace.report.printable import printable
+from kmemtrace.printable import printable
 
 _MOST_CACHES = 5
 

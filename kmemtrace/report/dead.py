@@ -6,8 +6,8 @@ from typing import Any
 from kmemtrace.model.census import Pin, PinKind, Removed
 from kmemtrace.model.document import account_document
 from kmemtrace.model.snapshot import SCHEMA_VERSION
-from kmemtrace.report.printable import printable
-from kmemtrace.tui.text import size
+from kmemtrace.printable import printable
+from kmemtrace.text import size
 
 _MOST_PINS = 3
 

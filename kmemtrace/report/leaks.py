@@ -7,7 +7,7 @@ from typing import Any
 from kmemtrace.model.document import old_pages_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION, OldPages, Snapshot
-from kmemtrace.report.printable import printable
+from kmemtrace.printable import printable
 
 
 def report(snapshot: Snapshot, old: Sequence[OldPages], older_than: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kmemtrace.model.snapshot import Mismatch
-from kmemtrace.report.printable import printable
+from kmemtrace.printable import printable
 
 
 def lines(mismatch: Mismatch) -> list[str]:

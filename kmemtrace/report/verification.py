@@ -14,8 +14,8 @@ from kmemtrace.model.verification import (
     Verdict,
     Verification,
 )
+from kmemtrace.printable import printable
 from kmemtrace.report import mismatch
-from kmemtrace.report.printable import printable
 
 _MOST_SITES = 10
 _WORTH_TELLING_SECONDS = 1.0

@@ -1,7 +1,7 @@
 """The account of a row, for the drill-down: a line of its parts, and one for each of its largest caches."""
 
+from kmemtrace import text
 from kmemtrace.model.account import Account, CacheUse, CensusInfo
-from kmemtrace.tui import text
 
 _NAMES = {
     "pages": "pages",

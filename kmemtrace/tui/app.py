@@ -10,11 +10,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from kmemtrace import text
 from kmemtrace.model.row import follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
-from kmemtrace.tui import columns, summary, text
+from kmemtrace.tui import columns, summary
 from kmemtrace.tui.feed import Feed
 from kmemtrace.tui.header import header
 from kmemtrace.tui.hints import TYPING, hints, keys

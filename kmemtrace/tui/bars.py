@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
+from kmemtrace import text
 from kmemtrace.model.histogram import Histogram, upper_bound_seconds
-from kmemtrace.tui import text
 
 _BAR = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

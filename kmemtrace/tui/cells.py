@@ -5,12 +5,13 @@ from typing import cast
 
 from rich.style import Style
 
+from kmemtrace import text
 from kmemtrace.cgroups.labels import label
 from kmemtrace.model.columns import Column, Unit, Value
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.row import Fold, Row
 from kmemtrace.model.view import SortKey
-from kmemtrace.tui import style, text
+from kmemtrace.tui import style
 
 Piece = tuple[str, Style]
 _MARKS = {Fold.LEAF: "  ", Fold.OPEN: "▾ ", Fold.CLOSED: "▸ "}

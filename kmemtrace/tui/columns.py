@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from kmemtrace import text
 from kmemtrace.model.columns import Column, Unit, columns_of
 from kmemtrace.model.row import Row
 from kmemtrace.model.view import GroupBy
-from kmemtrace.tui import text
 from kmemtrace.tui.cells import cell
 
 _LEAST_NAME, _MOST_LEAST_NAME = 20, 60

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from kmemtrace import text
 from kmemtrace.model.snapshot import Cgroup
-from kmemtrace.report.printable import printable
-from kmemtrace.tui import text
+from kmemtrace.printable import printable
 
 
 def facts(cgroups: Sequence[Cgroup]) -> list[str]:

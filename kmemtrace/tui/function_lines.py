@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from kmemtrace import text
 from kmemtrace.model.detail import Function, Stack
 from kmemtrace.model.row import Row
-from kmemtrace.tui import style, text
+from kmemtrace.tui import style
 from kmemtrace.tui.bars import bar
 from kmemtrace.tui.cells import Piece
 

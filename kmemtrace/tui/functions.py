@@ -9,10 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from kmemtrace import text
 from kmemtrace.model.detail import functions
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.row import Fold, Row
-from kmemtrace.tui import style, text
+from kmemtrace.tui import style
 from kmemtrace.tui.account_lines import account_lines
 from kmemtrace.tui.bars import bars
 from kmemtrace.tui.facts import facts

@@ -2,8 +2,9 @@
 
 from rich.text import Text
 
+from kmemtrace import text
 from kmemtrace.model.view import View
-from kmemtrace.tui import style, text
+from kmemtrace.tui import style
 
 TYPING = "Enter keeps the filter  Escape clears it"
 """While the filter is typed every other key is a letter of it."""

@@ -8,10 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
+from kmemtrace import text
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.snapshot import Mismatch, Snapshot
 from kmemtrace.report.mismatch import lines
-from kmemtrace.tui import text
 from kmemtrace.tui.hints import keys
 from kmemtrace.tui.shown import BACK, Following, Shown
 from kmemtrace.tui.stack import Page

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 
+from kmemtrace import text
 from kmemtrace.model.account import CacheUse
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.row import Row
-from kmemtrace.tui import text
 
 _MOST_SITES, _MOST_CGROUPS = 8, 8
 

@@ -2,11 +2,12 @@
 
 from functools import partial
 
+from kmemtrace import text
 from kmemtrace.model.row import follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import GroupBy, View
-from kmemtrace.tui import columns, summary, text
+from kmemtrace.tui import columns, summary
 
 _LEAST_TABLE, _ENDLESS = 140, 10_000
 """How wide the table is at least, and other lines are at most, where nothing limits them."""

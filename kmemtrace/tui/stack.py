@@ -8,9 +8,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
+from kmemtrace import text
 from kmemtrace.model.detail import Function, Stack
-from kmemtrace.report.printable import printable
-from kmemtrace.tui import text
+from kmemtrace.printable import printable
 from kmemtrace.tui.hints import keys
 from kmemtrace.tui.shown import BACK
 

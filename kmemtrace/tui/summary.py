@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from kmemtrace import text
 from kmemtrace.model.enums import Confidence
 from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
 from kmemtrace.model.view import View
-from kmemtrace.tui import text
 
 
 def title(

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from kmemtrace import text
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.model.view import GroupBy, View
-from kmemtrace.tui import columns, text
+from kmemtrace.tui import columns
 from kmemtrace.tui.plain import frame
 from tests.sample import busy, cgroup, site, snapshot
 

@@ -7,7 +7,7 @@ import math
 
 from rich.cells import cell_len
 
-from kmemtrace.report.printable import printable
+from kmemtrace.printable import printable
 
 NOTHING = "-"
 
