@@ -91,7 +91,10 @@ def _words(field: Field) -> str:
 
 
 def _element(struct: type[Any]) -> type[Any]:
-    """Of a struct that is nothing but an array of structs: those."""
+    """Of a struct that is nothing but an array of structs, or of the array that a per-CPU map has: those."""
+    if hasattr(getattr(struct, "_type_", None), "_fields_"):
+        one: type[Any] = struct._type_
+        return one
     fields: Any = getattr(struct, "_fields_", ())
     only = fields[0][1] if len(fields) == 1 else None
     if only is not None and hasattr(getattr(only, "_type_", None), "_fields_"):
