@@ -188,6 +188,30 @@ static __always_inline void count_latency(struct latency *latency, u64 ns)
 	__sync_fetch_and_add(&latency->counts[bucket], 1);
 }
 
+/* Charged before the start, as far as the search knows: or not, where its charge was under way and
+ * comes to its end only now. Then its record is of a charge that is about to be counted. */
+static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
+{
+	__sync_fetch_and_add(&totals->before, count);
+	if (site)
+		__sync_fetch_and_add(&site->charged, count);
+}
+
+static __always_inline void forget_before(u64 page)
+{
+	struct charge *found = pages.lookup(&page), before;
+	struct totals *totals;
+
+	if (!found || !(found->flags & CHARGE_BEFORE))
+		return;
+	before = *found;
+	if (pages.delete(&page))
+		return; /* another CPU ended it, and counted its end */
+	totals = cgroups.lookup(&before.owner.cgroup);
+	if (totals)
+		count_before(totals, site_at_end(&before), -(1LL << before.order));
+}
+
 /* Opens the record of a page that bears the mark; answers the sums of whom it is charged to, null
  * where it is not charged or not followed. `time` is when the charge began, 0 where only its end
  * was seen, just now: what was missed since, such as the exit of an earlier charge, whose entry
@@ -206,6 +230,8 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 orde
 		return 0;
 	}
 	set_unfollowed(page, true);
+	if (is_from_before(page))
+		forget_before(page);
 	totals = totals_of(charge.owner.cgroup);
 	if (!totals)
 		return 0;

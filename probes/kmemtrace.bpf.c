@@ -307,13 +307,6 @@ struct adoption {
 BPF_ARRAY(searches, struct search, 1);
 BPF_ARRAY(adoptions, struct adoption, 1);
 
-static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
-{
-	__sync_fetch_and_add(&totals->before, count);
-	if (site)
-		__sync_fetch_and_add(&site->charged, count);
-}
-
 static __always_inline u32 order_before(u64 page, struct charge *charge)
 {
 	if (read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1)
@@ -401,7 +394,8 @@ int find_charged(struct bpf_raw_tracepoint_args *ctx)
 		u64 page = *next;
 
 		*next = page + (1ULL << STRUCT_PAGE_SHIFT);
-		if (is_charged(page) && !is_tracked(page)) {
+		/* Some bear the mark, and name nobody. */
+		if (is_charged(page) && owner_word(page) && !is_tracked(page)) {
 			track(page, 0, FOUND);
 			search->found[search->count & (ADOPT_BATCH - 1)] = page;
 			search->count += 1;

@@ -34,6 +34,8 @@ class Adoption:
         self._over = Event()
         self.failure: str | None = None
         """Why they are not known, from when that is so."""
+        self.began: float | None = None
+        """When the first was looked at (kernel_seconds())."""
         self.ended: float | None = None
         """When all were known (kernel_seconds()); None while they are not."""
 
@@ -60,6 +62,7 @@ class Adoption:
 
     def _scan(self, page_frames: int, page_struct: int, stop: Event) -> str | None:
         """Why it did not come to its end; None when it did."""
+        self.began = kernel_seconds()
         test_run(self._program("find_page_map"))
         known = int(self._page_map[0][0])
         begin = known if self._by_symbol else known & -_ALIGNED

@@ -299,8 +299,8 @@ class Tracer:
             count += losses.swept  # its record may by then have been that of a later charge
         self._missed.note(kernel_seconds(), count)
         moves = {int(k): int(v) for k, v in zip(*self._maps.moves.read(), strict=True)}
-        scanned_at = self._adoption.ended if self._adoption else None
-        sight = Sight(self._skips_uncounted, scanned_at, self._confirmed_at)
+        searched_from = self._adoption.began if self._adoption else None
+        sight = Sight(self._skips_uncounted, searched_from, self._confirmed_at)
         self._verdicts.take(found, moves, self._missed, sight)
 
     def _unseen_now(self) -> dict[str, str]:

@@ -81,21 +81,22 @@ class Sight:
     uncounted_in_interrupts: bool
     """A kprobe that an interrupt hits while the program of another one runs is skipped. No program's misses
     count that; the probe's own do (nmissed), which the kernel tells since 6.7."""
-    scanned_at: float | None
-    """When the search for pages charged before the start ended (kernel_seconds())."""
+    searched_from: float | None
+    """When the search for pages charged before the start began (kernel_seconds()): from then on the charge of
+    a page that it had passed may have been missed."""
     confirmed_at: float | None
     """When those that it found were looked at once more: see Tracer."""
 
 
 def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
     """How many missed events could explain a finding: 0 makes it certain. Only what was missed while
-    the page was charged counts, or, of a page without a record, since all charged ones were known.
+    the page was charged counts, or, of a page without a record, since all charged ones were looked for.
     """
     if finding["what"] == MismatchClass.UNCHARGED_ALLOC:
         return 0  # a fact of this moment: no other event is needed for it
     begin = int(finding["charge_time"]) / 1e9
     if not begin:
-        begin = 0.0 if sight.scanned_at is None else sight.scanned_at
+        begin = 0.0 if sight.searched_from is None else sight.searched_from
     counted = missed.between(begin, int(finding["time"]) / 1e9)
     # An interrupt's put and free, or free and uncharge, follow each other in it: of a pair that was not
     # seen whole there is either this interrupt, or a record that says that its page was freed before,

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from kmemtrace.census.census import Censor
+from kmemtrace.census.holdings import PAGE_BYTES
 from kmemtrace.cgroups.workload import WorkloadCgroup
 from kmemtrace.errors import CannotError
 from kmemtrace.model.census import Counted
@@ -21,22 +22,25 @@ _DRAINS = ("memory.force_empty", "memory.high")
 """Of v1 and of v2. To write 0 makes each CPU give back what it had charged ahead for the cgroup."""
 
 
-def take_account(open_censor: OpenCensor, cgroup: WorkloadCgroup) -> AccountReading:
+def take_account(
+    open_censor: OpenCensor, cgroup: WorkloadCgroup, held_pages: Callable[[], int]
+) -> AccountReading:
     """Of a cgroup without processes and of those below it. What the kernel charged may lag: it is read up to
-    three times until it agrees with what is there to the byte."""
+    three times until it agrees with what is there to the byte. `held_pages`: how many the tracer knows to be
+    held, now."""
     try:
         with open_censor() as censor:
-            return _read(censor, cgroup)
+            return _read(censor, cgroup, held_pages)
     except (CannotError, OSError) as error:
         return AccountReading(None, 0, refusal=str(error))
 
 
-def _read(censor: Censor, cgroup: WorkloadCgroup) -> AccountReading:
+def _read(censor: Censor, cgroup: WorkloadCgroup, held_pages: Callable[[], int]) -> AccountReading:
     _drain(cgroup)
     number = cgroup.folder.stat().st_ino
     for left in reversed(range(_CENSUSES)):
         begin = time.time()
-        reading = replace(account_of(censor.take().cgroups, number), time=begin)
+        reading = replace(account_of(censor.take().cgroups, number, held_pages()), time=begin)
         if reading.exact or not left:
             break
         time.sleep(_PAUSE_SECONDS)
@@ -49,9 +53,13 @@ def _drain(cgroup: WorkloadCgroup) -> None:
             (cgroup.folder / name).write_text("0", encoding="ascii")
 
 
-def account_of(counted: Iterable[Counted], number: int) -> AccountReading:
+def account_of(counted: Iterable[Counted], number: int, held_pages: int) -> AccountReading:
     """Of the cgroup with this id and of those below it, each held against its own count: what one of them
-    has too much another may have too little."""
+    has too much another may have too little.
+
+    A block that is not compound does not tell how large it is, but the tracer saw each charged: where it
+    knows of as many pages as were found, none is larger.
+    """
     counted = list(counted)
     path = next((one.path for one in counted if one.key.id == number), None)
     if path is None:
@@ -64,6 +72,8 @@ def account_of(counted: Iterable[Counted], number: int) -> AccountReading:
     if None in charged:
         return AccountReading(None, explained, refusal="this kernel does not tell what it charged")
     apart = sum(abs(account.unexplained_bytes or 0) for account in accounts)
-    doubtful = sum(account.doubtful_bytes + account.moved_bytes for account in accounts)
     pages = sum(account.pages_bytes for account in accounts)
+    doubtful = sum(account.moved_bytes for account in accounts)
+    if pages != held_pages * PAGE_BYTES:
+        doubtful += sum(account.doubtful_bytes for account in accounts)
     return AccountReading(sum(n for n in charged if n is not None), explained, apart, doubtful, pages)

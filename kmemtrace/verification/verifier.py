@@ -142,7 +142,7 @@ class Verifier:
         kernel = counter.kernel if counter is not None else None
         if account.missed(losses) or (kernel is not None and kernel.in_doubt):
             with self._progress("reading the kernel's memory, to settle what was missed"):
-                reading = take_account(self._open_censor, cgroup)
+                reading = take_account(self._open_censor, cgroup, lambda: tracer.snapshot().held_pages)
             account.settle(losses, reading)
 
     def _drain(self, scope: Own) -> Snapshot:

@@ -49,7 +49,7 @@ class ModelKernel:
         self._interrupt = False
         self.missed = Missed()
         self.found: list[Records] = []
-        self.scanned_at: float | None = None
+        self.searched_from: float | None = None
         self.confirmed_at: float | None = None
         self._under_way: set[int] = set()
         """Numbers of the uncharges of which the program ran, and the mark is not gone yet."""
@@ -73,13 +73,14 @@ class ModelKernel:
 
     def _search(self) -> None:
         """For what was charged before, with events going on."""
+        self.searched_from = self._tick() / 1e9
+        self.snapshot()
         found = self._machine.look_for_charged()
         for number in found:
             self._turn(self._rnd.randrange(3))
             self._tick()
             self._machine.event("adopt", self._machine.page(number))
         self._machine.set_scanned()
-        self.scanned_at = self._now / 1e9
         self.snapshot()
 
     def _confirm(self) -> None:

@@ -24,7 +24,7 @@ def ran(seed: int, drop: float, steps: int = 400, *, uncounted: bool = False) ->
 
 def judged(kernel: ModelKernel, *, uncounted: bool = False) -> list[tuple[Records, int]]:
     """What was found, but for what is known to be legal, with the missed events that could explain it."""
-    sight = Sight(uncounted, kernel.scanned_at, kernel.confirmed_at)
+    sight = Sight(uncounted, kernel.searched_from, kernel.confirmed_at)
     return [(f, missed_events(f, kernel.missed, sight)) for f in kernel.found if not was_just_found(f, sight)]
 
 
@@ -63,6 +63,6 @@ def test_pages_that_were_being_uncharged_when_they_were_found_do_so_too() -> Non
     found = 0
     for seed in range(300):
         kernel = ran(seed, 0.0)
-        sight = Sight(uncounted_in_interrupts=False, scanned_at=None, confirmed_at=None)
+        sight = Sight(uncounted_in_interrupts=False, searched_from=None, confirmed_at=None)
         found += sum(was_just_found(f, sight) for f in kernel.found)
     assert found

@@ -35,7 +35,7 @@ OTHERS = (counted(1, "/", kernel_bytes=0), counted(9, "/mine-too", kernel_bytes=
 
 
 def test_what_is_charged_is_what_is_there() -> None:
-    reading = account_of([*OTHERS, counted(7, "/mine"), counted(8, "/mine/below")], 7)
+    reading = account_of([*OTHERS, counted(7, "/mine"), counted(8, "/mine/below")], 7, held_pages=14)
     assert (reading.charged_bytes, reading.explained_bytes) == (20 * PAGE, 20 * PAGE)
     assert reading.exact
 
@@ -54,9 +54,17 @@ def test_what_is_charged_is_what_is_there() -> None:
     ],
 )
 def test_what_is_off_settles_nothing(off: list[Counted]) -> None:
-    reading = account_of([*OTHERS, *off], 7)
+    reading = account_of([*OTHERS, *off], 7, held_pages=3)
     assert not reading.exact
     assert reading.refusal is None
+
+
+def test_blocks_are_no_larger_where_as_many_pages_are_held_as_were_found() -> None:
+    mine = [*OTHERS, counted(7, "/mine", doubtful_bytes=PAGE)]
+    assert account_of(mine, 7, held_pages=7).exact
+    assert not account_of(mine, 7, held_pages=8).exact
+    moved = counted(7, "/mine", doubtful_bytes=PAGE, moved_bytes=PAGE)
+    assert not account_of([*OTHERS, moved], 7, held_pages=7).exact
 
 
 @pytest.mark.parametrize(
@@ -69,6 +77,6 @@ def test_what_is_off_settles_nothing(off: list[Counted]) -> None:
     ],
 )
 def test_what_could_not_be_read_settles_nothing(unread: Counted, reason: str) -> None:
-    reading = account_of([*OTHERS, unread], 7)
+    reading = account_of([*OTHERS, unread], 7, held_pages=7)
     assert not reading.exact
     assert reason in (reading.refusal or "")

@@ -23,8 +23,8 @@ from kmemtrace.tracer.verdicts import (
 )
 
 SECOND = 1_000_000_000
-SURE = Sight(uncounted_in_interrupts=False, scanned_at=1.0, confirmed_at=None)
-UNCOUNTED = Sight(uncounted_in_interrupts=True, scanned_at=1.0, confirmed_at=None)
+SURE = Sight(uncounted_in_interrupts=False, searched_from=1.0, confirmed_at=None)
+UNCOUNTED = Sight(uncounted_in_interrupts=True, searched_from=1.0, confirmed_at=None)
 IRQ_STACK, TASK_STACK = 9, 1
 
 
@@ -184,5 +184,5 @@ def test_every_class_and_end_has_words() -> None:
 def test_what_was_found_before_is_judged_once_it_is_confirmed(
     flags: int, confirmed_at: float | None, just_found: bool
 ) -> None:
-    sight = Sight(uncounted_in_interrupts=False, scanned_at=1.0, confirmed_at=confirmed_at)
+    sight = Sight(uncounted_in_interrupts=False, searched_from=1.0, confirmed_at=confirmed_at)
     assert was_just_found(finding(flags=flags, time=20 * SECOND), sight) is just_found
