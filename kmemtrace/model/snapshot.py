@@ -14,6 +14,9 @@ from kmemtrace.model.objects import ObjectSite
 
 SCHEMA_VERSION = 1
 
+FROM_BEFORE = "(from before)"
+"""In place of the function that asked for pages charged before the start: nothing tells it any more."""
+
 
 class CgroupKey(NamedTuple):
     """Identity of a cgroup. The id alone is not enough: each v1 hierarchy numbers its own."""
@@ -28,7 +31,7 @@ class Site:
 
     kind: SiteKind
     symbol: str
-    """First function outside the allocator; "(unknown)" when the stack was not recorded, or the kernel
+    """First function outside the allocator; FROM_BEFORE of pages charged before the start; "(unknown)" when the stack was not recorded, or the kernel
     hides the names of functions."""
     stack: tuple[str, ...]
     """Frames as `function+0xoffset`, innermost first; empty when not recorded."""

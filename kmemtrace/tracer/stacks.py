@@ -6,6 +6,7 @@ from itertools import dropwhile
 
 from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.snapshot import FROM_BEFORE
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
 
@@ -19,10 +20,9 @@ class Stack:
 
 
 NOT_RECORDED = Stack(SiteKind.UNKNOWN, UNKNOWN, ())
-BEFORE = "(before the start)"
 BEFORE_START = frozenset((-4, -5))
 """STACK_BEFORE and STACK_BEFORE_TABLE of probes/charges.h: pages charged before the start have no stack."""
-_WITHOUT = {-4: Stack(SiteKind.BEFORE, BEFORE, ()), -5: Stack(SiteKind.PAGE_TABLE, BEFORE, ())}
+_WITHOUT = {-4: Stack(SiteKind.BEFORE, FROM_BEFORE, ()), -5: Stack(SiteKind.PAGE_TABLE, FROM_BEFORE, ())}
 
 
 class Stacks:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kmemtrace import text
 from kmemtrace.model.detail import Function, Stack
 from kmemtrace.model.row import Row
+from kmemtrace.model.snapshot import FROM_BEFORE
 from kmemtrace.tui import style
 from kmemtrace.tui.bars import bar
 from kmemtrace.tui.cells import Piece
@@ -135,6 +136,8 @@ class FunctionLines:
 
 def callers(symbol: str, stack: tuple[str, ...]) -> str:
     """What called the function, outwards: "vfs_write < ksys_write < do_syscall_64"."""
+    if symbol == FROM_BEFORE:
+        return "(nothing tells who asked for it)"
     if not stack:
         return "(the stack was not recorded)"
     names = [frame.partition("+")[0] for frame in stack]

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from kmemtrace import text
 from kmemtrace.model.detail import Function, Stack
+from kmemtrace.model.snapshot import FROM_BEFORE
 from kmemtrace.printable import printable
 from kmemtrace.tui.hints import keys
 from kmemtrace.tui.shown import BACK
@@ -37,6 +38,8 @@ class StackScreen(Screen[None]):
         function, stack = self._function, self._stack
         frames = [f"  {printable(frame)}" for frame in stack.stack]
         nothing = ["The stack was not recorded: the stack table had no room for it."]
+        if function.symbol == FROM_BEFORE:
+            nothing = ["It was charged before the start, and nothing tells any more who asked for it."]
         head = [f"{printable(function.symbol)}  ({function.kind})", ""]
         yield Page(Static("\n".join([*head, *(frames or nothing), "", *self._cgroups()]), markup=False))
         yield Static(keys("Escape back  q quit"), id="hints", markup=False)
