@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import GroupBy, SortKey, View
 
 _DEFAULT_INTERVAL = 2.0
+_WHOLE_SECONDS = 2.0
+"""From the start on, for which a frame waits for the pages that were charged before."""
 _SCRAPE = 15.0
 """How often most Prometheus servers scrape: rates between frames are no finer."""
 
@@ -184,8 +187,11 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_S
     census, which frames that come at their times cannot."""
     if options.prometheus is None:
         with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
+            whole = time.monotonic() + _WHOLE_SECONDS
 
             def counted() -> Snapshot:
+                if patient:
+                    tracer.wait_until_judging(max(0.0, whole - time.monotonic()))
                 snapshot = tracer.snapshot()
                 if patient:  # now, so that it was counted for no longer than was asked
                     keeper.wait_for_first()

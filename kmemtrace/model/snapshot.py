@@ -31,8 +31,8 @@ class Site:
 
     kind: SiteKind
     symbol: str
-    """First function outside the allocator; FROM_BEFORE of pages charged before the start; "(unknown)" when the stack was not recorded, or the kernel
-    hides the names of functions."""
+    """First function outside the allocator; FROM_BEFORE of pages charged before the start; "(unknown)" when
+    the stack was not recorded, or the kernel hides the names of functions."""
     stack: tuple[str, ...]
     """Frames as `function+0xoffset`, innermost first; empty when not recorded."""
     charged_pages: int

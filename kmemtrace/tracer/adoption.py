@@ -12,7 +12,8 @@ from kmemtrace.tracer.maps import ArrayMap
 _ALIGNED = 1 << 30
 """Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
 
-SEARCHING = "pages charged before the start are still looked for: until all are known, none is called stray"
+LOOKED_FOR = "pages charged before the start are still looked for"
+SEARCHING = f"{LOOKED_FOR}: until all are known, none is called stray"
 
 
 class Adoption:
@@ -39,9 +40,9 @@ class Adoption:
         self.ended: float | None = None
         """When all were known (kernel_seconds()); None while they are not."""
 
-    def wait(self) -> None:
-        """Until all are known, or it is known why they cannot be."""
-        self._over.wait()
+    def wait(self, seconds: float | None = None) -> None:
+        """Until all are known, or it is known why they cannot be, or so many seconds."""
+        self._over.wait(seconds)
 
     def run(self, page_frames: int, page_struct: int, stop: Event) -> None:
         """Looks at `page_frames` structs of `page_struct` bytes. Never raises: that pages could

@@ -25,7 +25,7 @@ from kmemtrace.model.enums import Exemption, Loss, MismatchClass, Tier
 from kmemtrace.model.snapshot import Allocations, Losses, MapFill, Snapshot
 from kmemtrace.model.verification import Departure
 from kmemtrace.tracer import departures, maps, objects
-from kmemtrace.tracer.adoption import SEARCHING, Adoption
+from kmemtrace.tracer.adoption import LOOKED_FOR, SEARCHING, Adoption
 from kmemtrace.tracer.capacity import INSPECT_BATCH, LIFE_PATH, MAX_ORDER, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
@@ -184,12 +184,12 @@ class Tracer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def wait_until_judging(self) -> None:
-        """Returns when each class that can be judged is judged: before, an uncharge of a page that was not
-        seen charged may be of one from before the start. Or when it is known that it never will be, which
-        `unseen` of a Snapshot tells then."""
+    def wait_until_judging(self, seconds: float | None = None) -> None:
+        """Returns when each class that can be judged is judged: before, an uncharge of a page that was not seen
+        charged may be of one from before the start. Or when it is known that it never will be, which `unseen`
+        of a Snapshot tells then; or after so many seconds."""
         if self._adoption is not None:
-            self._adoption.wait()
+            self._adoption.wait(seconds)
 
     def departures(self) -> tuple[Departure, ...]:
         """The cgroups that processes which this one started, or those started, went to: out of the subtree
@@ -307,8 +307,8 @@ class Tracer:
         if self._adoption is None:
             return self._unseen
         found = dict(self._unseen)
-        if self._adoption.failure is not None:
-            found["preexisting"] = self._adoption.failure
+        if self._adoption.ended is None:
+            found["preexisting"] = self._adoption.failure or LOOKED_FOR
         elif refused := int(self._maps.adoptions[0]["refused"][0]):
             found["preexisting"] = _NO_ROOM.format(pages=refused)
         if self._adoption.ended is None and self._judges_stray:
