@@ -185,7 +185,7 @@ class Tracer:
         self.close()
 
     def wait_until_judging(self, seconds: float | None = None) -> None:
-        """Returns when each class that can be judged is judged: before, an uncharge of a page that was not seen
+        """Returns when each class that can be judged is judged: before, an uncharge of a page not seen
         charged may be of one from before the start. Or when it is known that it never will be, which `unseen`
         of a Snapshot tells then; or after so many seconds."""
         if self._adoption is not None:

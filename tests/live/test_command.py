@@ -66,7 +66,8 @@ def test_once_json_is_one_document(tracer: Tracer) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert document["tier"] == tracer.plan.tier
-    assert document["interval_seconds"] == pytest.approx(1.0, abs=0.5)
+    # It waits for the pages from before the start, if those take longer to be found.
+    assert 0.9 < document["interval_seconds"] < 3.0
     assert document["losses"]["map_full"] == 0
 
 
