@@ -17,6 +17,10 @@ def recording(request: pytest.FixtureRequest) -> Recording:
     return load(request.param)
 
 
+def test_all_generations_are_recorded() -> None:
+    assert {file.name.removesuffix(".json.gz") for file in FILES} >= {"5.10", "6.1", "6.12", "6.18", "7.3"}
+
+
 def test_what_was_read_is_decoded_as_it_was(recording: Recording) -> None:
     memory = RecordedMemory(recording.words)
     found = decode(memory, recording.facts, recording.windows, recording.chunk, recording.stocks)
