@@ -11,7 +11,6 @@ from kmemtrace.tracer.tracer import Tracer
 from tests.live.workloads import drain_pipes, fill_pipes, run_in
 
 MakeCgroup = Callable[[str], Path]
-IDLE = 20_011
 BUSY = 101
 SETTLED_SECONDS = 3.0
 """What a removed cgroup leaves behind moves to its parent within this time."""
@@ -28,12 +27,12 @@ def test_cgroups_that_nobody_is_in_take_no_room(tracer: Tracer, make_cgroup: Mak
     """More of them than a map has room for, between two snapshots: one among them that was charged keeps
     its name all the same."""
     parent = parent_of_memory_cgroups(make_cgroup, "churn")
-    used = parent / "used"
-    refused = sum(tracer.snapshot().losses.map_full.values())
-    for number in range(IDLE):
+    used, before = parent / "used", tracer.snapshot()
+    refused, many = sum(before.losses.map_full.values()), before.maps["lives"].capacity + 97
+    for number in range(many):
         idle = parent / f"idle-{number}"
         idle.mkdir()
-        if number == IDLE // 2:
+        if number == many // 2:
             used.mkdir()
             inode = used.stat().st_ino
             run_in(used, lambda: drain_pipes(fill_pipes(97)))
