@@ -16,25 +16,27 @@ _KEYS = """\
 kmemtrace top
 
   arrows, j, k, PgUp, PgDn, Home, End
-                       move
-  Enter                the functions behind a row, then their stacks
-  s, >, <              sort by the next column on the screen, or the one before
-  r                    the other way round; so does a second click on a heading
-  /                    filter; Enter keeps it, Escape clears it
-  space                freeze the table, or let it go on; counting goes on
-  c                    count from now: rates, GROWTH, CHARGED and latencies are
-                       since then; Escape counts from the start again
-  a                    read all kernel memory again now: KERNEL, SLAB, PERCPU and
-                       the accounts are of the last time (--census)
-  t                    cgroups as a tree: a closed parent shows the sum of what
-                       is below it, an open one its own
-  right, left, +, -    in the tree: open, close; * opens or closes all
-  +, -, ], [           longer or shorter interval (in the tree: ] and [ only)
-  d                    only removed cgroups that still hold pages
-  m                    mismatches
-  Escape, Backspace    back
-  Ctrl-Z               suspend; the shell's fg comes back
-  q, Ctrl-C            quit; nothing stays in the kernel
+                    move
+  Enter             the functions behind a row, then their stacks
+  s, >, <           sort by the next column on the screen, or the one
+                    before
+  r                 the other way round; so does a second click on a
+                    heading
+  /                 filter; Enter keeps it, Escape clears it
+  space             freeze the table, or let it go on; counting goes on
+  c                 count from now: rates, GROWTH, CHARGED and latencies
+                    are since then; Escape counts from the start again
+  a                 read all kernel memory again now: KERNEL, SLAB,
+                    PERCPU and the accounts are of the last time
+  t                 cgroups as a tree: a closed parent shows the sum of
+                    what is below it, an open one its own
+  right, left, +, - in the tree: open, close; * opens or closes all
+  +, -, ], [        longer or shorter interval (in the tree: ] and [)
+  d                 only removed cgroups that still hold pages
+  m                 mismatches
+  Escape, Backspace back
+  Ctrl-Z            suspend; the shell's fg comes back
+  q, Ctrl-C         quit; nothing stays in the kernel
 
 The columns, with the key that sorts by each. By CGROUP sorts N, by name.
 
@@ -51,7 +53,7 @@ _LOSSES = """
                read, or are too many: a shorter --interval, or one --cgroup;
                objects: raise --max-objects
 """
-_INDENT, _WIDTH = 17, 78
+_INDENT, _WIDTH = 17, 75
 
 
 class HelpScreen(Screen[None]):

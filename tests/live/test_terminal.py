@@ -174,7 +174,7 @@ def test_ctrl_z_suspends_and_fg_comes_back(terminal: Terminal) -> None:
     wait_for(lambda: "CHARGE/s" in terminal.text(), terminal.text)
     wait_for(lambda: state(pid) != "T", terminal.text)
     terminal.key("?")
-    wait_for(lambda: "suspend" in terminal.text(), terminal.text)
+    wait_for(lambda: "Enter keeps it" in terminal.text(), terminal.text)
     terminal.key("q")
     wait_for(lambda: not is_alive(pid), terminal.text)
     assert terminal.ask("stty -a") == settings
