@@ -11,6 +11,8 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 
 _STOCK_PAGES = 64
 """MEMCG_CHARGE_BATCH: what each CPU may have charged ahead (32 before 5.14)."""
+_STOCKS = 7
+"""NR_MEMCG_STOCK: of how many cgroups a CPU may have charged ahead at a time, since 6.16; before, of one."""
 _BYTES_PAGES = 2
 """What each CPU may have charged ahead for objects smaller than a page, and rounding."""
 _KERNEL_PAGES = 8
@@ -76,11 +78,12 @@ def read_counter(hierarchy: MemoryHierarchy, folder: Path, traced: Traced) -> Co
     Statistics lag by up to 2 s: read twice, that far apart, before believing in a drift.
     """
     cpus = os.cpu_count() or 1
+    slack = cpus * _stocks(folder) * (_STOCK_PAGES + _BYTES_PAGES)
     try:
         stat = _numbers(folder / "memory.stat")
         if hierarchy.version == 2:
             charged = int((folder / "memory.current").read_text(encoding="ascii"))
-            return _of_v2(charged // _PAGE, {n: v // _PAGE for n, v in stat.items()}, traced, cpus)
+            return _of_v2(charged // _PAGE, {n: v // _PAGE for n, v in stat.items()}, traced, slack)
         charged, kmem = (
             int((folder / f"memory{which}.usage_in_bytes").read_text(encoding="ascii")) // _PAGE
             for which in ("", ".kmem")
@@ -88,18 +91,23 @@ def read_counter(hierarchy: MemoryHierarchy, folder: Path, traced: Traced) -> Co
         parts = {name: stat[f"total_{name}"] // _PAGE for name in ("rss", "cache")}
     except (OSError, KeyError):
         return None
-    slack = cpus * (_STOCK_PAGES + _BYTES_PAGES)
     kernel = KernelMemory(kmem, _known(traced), slack, told_apart=False)
     return Counter(charged, parts | {"kernel": kmem}, slack, kernel)
 
 
-def _of_v2(charged: int, stat: Mapping[str, int], traced: Traced, cpus: int) -> Counter:
+def _stocks(folder: Path) -> int:
+    """How many cgroups' stocks of one CPU may be in the cgroup's counter: its own, and those below it, whose
+    charges count there too."""
+    below = sum(len(names) for _, names, _ in os.walk(folder))
+    return min(1 + below, _STOCKS)
+
+
+def _of_v2(charged: int, stat: Mapping[str, int], traced: Traced, slack: int) -> Counter:
     parts = {name: stat[name] for name in ("anon", "file", "sock")}
     known = _known(traced) | {name: stat[name] for name in _OF_KERNEL if name in stat}
-    slack = cpus * (_STOCK_PAGES + _BYTES_PAGES)
     if "kernel" not in stat:
         return Counter(charged, parts | known, slack, None)
-    kernel = KernelMemory(stat["kernel"], known, cpus * _KERNEL_PAGES, told_apart=True)
+    kernel = KernelMemory(stat["kernel"], known, (os.cpu_count() or 1) * _KERNEL_PAGES, told_apart=True)
     return Counter(charged, parts | {"kernel": kernel.charged}, slack, kernel)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from kmemtrace.cgroups.accounting import accounting_refusal, in_root_cgroup, obstacles
+from kmemtrace.cgroups.drift import Traced, read_counter
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.errors import CannotError
@@ -260,3 +261,16 @@ def test_what_is_asked_for_after_a_walk_is_judged_by_the_next(
             assert [paths.resolve(i).alive for i in unnamed] == [False, False]
             assert paths.resolve(born) == Resolved("/born", alive=True)
             assert walks.count == nth
+
+
+@pytest.mark.parametrize(("below", "stocks"), [((), 1), (("a", "a/b", "c"), 4), (tuple("abcdefgh"), 7)])
+def test_each_cgroup_below_may_have_been_charged_ahead_too(
+    below: tuple[str, ...], stocks: int, tmp_path: Path
+) -> None:
+    for name in below:
+        (tmp_path / name).mkdir()
+    (tmp_path / "memory.stat").write_text("anon 0\nfile 0\nsock 0\nkernel 0\n")
+    (tmp_path / "memory.current").write_text("0\n")
+    found = read_counter(MemoryHierarchy(2, 0, tmp_path, "/"), tmp_path, Traced(held=0, lost=0, taken=0))
+    assert found is not None
+    assert found.slack == stocks * 66 * (os.cpu_count() or 1)
