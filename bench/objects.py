@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.ratios import print_ratios
 from bench.tracers import EmptyPrograms
 from bench.traffic import memory_cgroup
 from kmemtrace.commands.session import make_tracer
@@ -84,13 +85,7 @@ def _print(times: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
     print(
         f"CPU time per call, as a ratio to no tracer in the same round: median (least to most) of {rounds}\n"
     )
-    print(f"{'':20} {'un-accounted':>22} {'accounted':>22}")
-    for name in dict.fromkeys(tracer for tracer, _ in times):
-        cells = []
-        for kind in _LOADS:
-            ratios = [t / base for t, base in zip(times[name, kind], times["no tracer", kind], strict=True)]
-            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        print(f"{name:20} {cells[0]:>22} {cells[1]:>22}")
+    print_ratios(times, _LOADS, width=20)
     for kind in _LOADS:
         more = [
             t - empty

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.ratios import print_ratios
 from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics
 from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page
 from kmemtrace.commands.session import make_tracer
@@ -88,13 +89,7 @@ def _time_rounds(
 
 def _print_ratios(times: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
     print(f"Time per page, as a ratio to no tracer in the same round: median (least to most) of {rounds}\n")
-    print(f"{'':16} {'un-accounted':>22} {'accounted':>22}")
-    for name in dict.fromkeys(tracer for tracer, _ in times):
-        cells = []
-        for kind in _PAGES:
-            ratios = [t / base for t, base in zip(times[name, kind], times["no tracer", kind], strict=True)]
-            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        print(f"{name:16} {cells[0]:>22} {cells[1]:>22}")
+    print_ratios(times, _PAGES, width=16)
     for kind in _PAGES:
         base = statistics.median(times["no tracer", kind])
         print(f"\nno tracer, {kind}: {base * 1e9:.0f} ns a page", end="")

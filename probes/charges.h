@@ -188,8 +188,6 @@ static __always_inline void count_latency(struct latency *latency, u64 ns)
 	__sync_fetch_and_add(&latency->counts[bucket], 1);
 }
 
-/* Charged before the start, as far as the search knows: or not, where its charge was under way and
- * comes to its end only now. Then its record is of a charge that is about to be counted. */
 static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
 {
 	__sync_fetch_and_add(&totals->before, count);
@@ -197,6 +195,8 @@ static __always_inline void count_before(struct totals *totals, struct site *sit
 		__sync_fetch_and_add(&site->charged, count);
 }
 
+/* Takes back what the search counted of a page, with its record, if that is there still: the charge
+ * was under way when the page was found, and is counted now, or its end had come. */
 static __always_inline void forget_before(u64 page)
 {
 	struct charge *found = pages.lookup(&page), before;

@@ -324,14 +324,6 @@ static __always_inline s32 stack_before(u64 page)
 	return STACK_BEFORE;
 }
 
-/* Whether the record is still the one that was opened here: another may be in its place by now. */
-static __always_inline bool is_mine(u64 page, u64 time)
-{
-	struct charge *found = pages.lookup(&page);
-
-	return found && found->time == time && found->flags & CHARGE_BEFORE;
-}
-
 /* adopt(page) */
 int adopt(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -363,12 +355,9 @@ int adopt(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	adoption->records += 1;
-	if (is_charged(page) && owner_word(page) == charge.owner.objcg && is_from_before(page))
-		return 0;
-	/* Its end came before its record, or with it: then that is gone, and has been counted. */
-	if (!pages.lookup(&page) || (is_mine(page, charge.time) && pages.delete(&page)))
-		return 0;
-	count_before(totals, site, -(1LL << order));
+	/* Else its end came before its record, or with it. */
+	if (!is_charged(page) || owner_word(page) != charge.owner.objcg || !is_from_before(page))
+		forget_before(page);
 	return 0;
 }
 

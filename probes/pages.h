@@ -43,23 +43,26 @@ static __always_inline u64 block_head(u64 page, u32 order)
 	return page & ~((1ULL << (STRUCT_PAGE_SHIFT + order)) - 1);
 }
 
+static __always_inline struct tracked *tracked_beside(u64 page)
+{
+	u32 at = page_index(page) >> WORD_ORDER;
+
+	return tracked.lookup(&at);
+}
+
 static __always_inline bool is_tracked(u64 page)
 {
-	u32 index = page_index(page);
-	u32 at = index >> WORD_ORDER;
-	struct tracked *words = tracked.lookup(&at);
+	struct tracked *words = tracked_beside(page);
 
-	return words && ((words->charged | words->before) >> (index & 63)) & 1;
+	return words && ((words->charged | words->before) >> (page_index(page) & 63)) & 1;
 }
 
 /* Whether the search found it, and its charge has not ended since. */
 static __always_inline bool is_from_before(u64 page)
 {
-	u32 index = page_index(page);
-	u32 at = index >> WORD_ORDER;
-	struct tracked *words = tracked.lookup(&at);
+	struct tracked *words = tracked_beside(page);
 
-	return words && (words->before >> (index & 63)) & 1;
+	return words && (words->before >> (page_index(page) & 63)) & 1;
 }
 
 /*

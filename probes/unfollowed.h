@@ -18,9 +18,9 @@ static __always_inline void flip(u64 *word, u64 page, bool on)
 	if (!word)
 		return;
 	if (on)
-		__sync_fetch_and_add(word, bit & ~*word);
+		set_bits(word, bit);
 	else
-		__sync_fetch_and_add(word, -(bit & *word));
+		clear_bits(word, bit);
 }
 
 static __always_inline bool has_bit(u64 *word, u64 page)
@@ -60,8 +60,10 @@ static __always_inline void set_unfollowed_block(u64 head, u32 order, bool on)
 			break;
 		if (order < WORD_ORDER)
 			bits = ((1ULL << (1U << order)) - 1) << (page_index(head) & 63);
-		if (word)
-			__sync_fetch_and_add(word, on ? bits & ~*word : -(bits & *word));
+		if (word && on)
+			set_bits(word, bits);
+		else if (word)
+			clear_bits(word, bits);
 	}
 }
 

@@ -11,10 +11,8 @@ from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pages import is_slab, word_at
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.kernel.judged import page_map
+from kmemtrace.kernel.judged import MAPS_ALIGNED, page_map
 
-ALIGNED = 1 << 30
-"""Of where x86 puts both, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
 _KERNEL = 1 << 63
 _IMAGE = 0xFFFFFFFF80000000
 """Of x86: from there on are the kernel's own variables, such as the namespaces that most tasks are in."""
@@ -39,7 +37,7 @@ def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
     elif base is not None:
         found = memory.word(base)
     elif stack is not None and pages is not None:
-        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -ALIGNED
+        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -MAPS_ALIGNED
     else:
         found = 0
     if found < _KERNEL:
@@ -61,10 +59,10 @@ def find_maps(
     offsets = [facts.offset("task_struct", name) for name in _OBJECTS]
     objects = [task, *(memory.word(task + at) for at in offsets if at is not None)]
     known = np.array([one for one in objects if _KERNEL <= one < _IMAGE], "u8")
-    below = int(known.min()) & -ALIGNED
+    below = int(known.min()) & -MAPS_ALIGNED
     fitting = [
         base
-        for base in range(below, below - (page_frames << _FRAME_SHIFT) - ALIGNED, -ALIGNED)
+        for base in range(below, below - (page_frames << _FRAME_SHIFT) - MAPS_ALIGNED, -MAPS_ALIGNED)
         if all(_in_slab(memory, page, slab, Maps(pages, base), known, page_frames))
     ]
     if len(fitting) != 1:

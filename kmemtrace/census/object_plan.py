@@ -15,6 +15,7 @@ from kmemtrace.kernel.hooks import Hook, NoHook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.object_hooks import PROGRAMS, object_hooks
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
+from kmemtrace.tracer.capacity import power_of_two, within
 from kmemtrace.tracer.objects import CACHE_NAME, OBJECT_BATCH
 
 UNSEEN, IN_BULK = "objects", "objects in bulk"
@@ -31,7 +32,7 @@ _SITES = 1 << 15
 
 def default_objects(page_frames: int) -> int:
     """One for each 16 pages of the machine, at 0.2 % of its memory."""
-    return min(max(_power_of_two(page_frames // 16), _LEAST), _MOST)
+    return within(page_frames // 16, _LEAST, _MOST)
 
 
 def with_objects(
@@ -119,7 +120,7 @@ def _room(page_frames: int, most: int | None) -> Defines:
         "WITH_OBJECTS": 1,
         "MAX_OBJECTS": most or default_objects(page_frames),
         "MAX_OBJECT_SITES": _SITES,
-        "OBJECT_PAGES": min(_power_of_two(page_frames), _MOST_PAGES),
+        "OBJECT_PAGES": min(power_of_two(page_frames), _MOST_PAGES),
         "OBJECT_BATCH": OBJECT_BATCH,
         "CACHE_NAME": CACHE_NAME,
         "FRAME_SHIFT": page.bit_length() - 1,
@@ -133,7 +134,3 @@ def _arguments(probes: dict[str, Probe]) -> Defines:
         for name, probe in probes.items()
         for argument, position in probe.hook.arguments.items()
     }
-
-
-def _power_of_two(at_least: int) -> int:
-    return 1 << max(0, at_least - 1).bit_length()

@@ -31,12 +31,6 @@ def obstacles(hierarchy: MemoryHierarchy) -> list[str]:
     return found
 
 
-def in_root_cgroup(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> bool:
-    """Whether this process is in the root of the memory hierarchy, whose tasks are never charged. In
-    a cgroup namespace its root passes for it."""
-    return own_path(hierarchy, status) in ("/", None)
-
-
 def own_path(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> str | None:
     """Of this process's memory cgroup, as its cgroup namespace names it; None where it is not told."""
     for line in status.read_text(encoding="utf-8", errors="surrogateescape").splitlines():

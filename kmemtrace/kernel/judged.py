@@ -14,6 +14,9 @@ _TEST_RUN_SINCE = (5, 10)
 _TASK_OBJCG_SINCE = (6, 7)
 """1aacbd354313: whether code runs in an interrupt is asked by in_task(), which leaves out those that
 only hold softirqs off."""
+MAPS_ALIGNED = 1 << 30
+"""Of where x86 puts its struct pages, and where it maps all memory, also when it puts them at random
+(CONFIG_RANDOMIZE_MEMORY)."""
 _SMALL_MACHINE = 1 << 24
 """Page frames whose struct pages fill the 1 GiB that their start is aligned to."""
 

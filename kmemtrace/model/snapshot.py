@@ -43,7 +43,7 @@ class Site:
 
     @property
     def held_pages(self) -> int:
-        return self.preexisting_pages + self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
+        return _held(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Cgroup:
 
     @property
     def held_pages(self) -> int:
-        return self.preexisting_pages + self.charged_pages - self.uncharged_pages - (self.lost_pages or 0)
+        return _held(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,5 +305,8 @@ class Snapshot:
 
     @property
     def held_pages(self) -> int:
-        before = self.gone.preexisting_pages + sum(c.preexisting_pages for c in self.cgroups)
-        return before + self.charged_pages - self.uncharged_pages - self.lost_pages
+        return _held(self.gone) + sum(map(_held, self.cgroups))
+
+
+def _held(of: Site | Cgroup | Gone) -> int:
+    return of.preexisting_pages + of.charged_pages - of.uncharged_pages - (of.lost_pages or 0)

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from threading import Event
 
 from kmemtrace.kernel.clock import kernel_seconds
+from kmemtrace.kernel.judged import MAPS_ALIGNED
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import ADOPT_BATCH
 from kmemtrace.tracer.maps import ArrayMap
-
-_ALIGNED = 1 << 30
-"""Of where x86 puts its struct pages, also when it puts them at random (CONFIG_RANDOMIZE_MEMORY)."""
 
 LOOKED_FOR = "pages charged before the start are still looked for"
 SEARCHING = f"{LOOKED_FOR}: until all are known, none is called stray"
@@ -66,7 +64,7 @@ class Adoption:
         self.began = kernel_seconds()
         test_run(self._program("find_page_map"))
         known = int(self._page_map[0][0])
-        begin = known if self._by_symbol else known & -_ALIGNED
+        begin = known if self._by_symbol else known & -MAPS_ALIGNED
         if begin >> 63 == 0:  # no address of the kernel's
             return "where this kernel keeps its struct pages was not found"
         find, adopt = self._program("find_charged"), self._program("adopt")

@@ -51,8 +51,8 @@ class Capacity:
         """Room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup
         in 2 MiB, at as much again."""
         if pages is None:
-            pages = _within(page_frames // 64, _LEAST_PAGES, _MOST_PAGES)
-        cgroups = _within(page_frames // 512, _LEAST_CGROUPS, _MOST_CGROUPS)
+            pages = within(page_frames // 64, _LEAST_PAGES, _MOST_PAGES)
+        cgroups = within(page_frames // 512, _LEAST_CGROUPS, _MOST_CGROUPS)
         return cls(
             page_frames=page_frames,
             pages=pages,
@@ -64,7 +64,7 @@ class Capacity:
     @property
     def filtered_frames(self) -> int:
         """How many page frames have a bit of their own in the filters."""
-        return _power_of_two(self.page_frames)
+        return power_of_two(self.page_frames)
 
     @property
     def map_bytes(self) -> int:
@@ -105,9 +105,10 @@ class Capacity:
         }
 
 
-def _within(wanted: int, least: int, most: int) -> int:
-    return min(max(_power_of_two(wanted), least), most)
+def within(wanted: int, least: int, most: int) -> int:
+    """The next power of two, between these."""
+    return min(max(power_of_two(wanted), least), most)
 
 
-def _power_of_two(at_least: int) -> int:
+def power_of_two(at_least: int) -> int:
     return 1 << max(0, at_least - 1).bit_length()

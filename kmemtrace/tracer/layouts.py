@@ -14,7 +14,7 @@ from kmemtrace.errors import CannotError
 from kmemtrace.tracer import maps
 from kmemtrace.tracer.capacity import LIFE_PATH
 from kmemtrace.tracer.departures import DEPARTURE
-from kmemtrace.tracer.objects import CACHE_TOLD, OBJECT, OBJECT_KEY, OBJECT_SUMS
+from kmemtrace.tracer.objects import CACHE_TOLD, CACHES_KNOWN, OBJECT, OBJECT_KEY, OBJECT_SUMS
 from kmemtrace.tracer.verdicts import FINDING
 
 Layout = np.dtype[Any]
@@ -51,6 +51,7 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
         "objects": (maps.ID, OBJECT),
         "object_sites": (OBJECT_KEY, OBJECT_SUMS),
         "cache_told": (index, CACHE_TOLD),
+        "caches_known": (index, CACHES_KNOWN),
         "finding_layout": (index, FINDING),
     }
 
@@ -92,15 +93,10 @@ def _words(field: Field) -> str:
 
 def _element(struct: type[Any]) -> type[Any]:
     """Of a struct that is nothing but an array of structs, or of the array that a per-CPU map has: those."""
-    if hasattr(getattr(struct, "_type_", None), "_fields_"):
-        one: type[Any] = struct._type_
-        return one
     fields: Any = getattr(struct, "_fields_", ())
-    only = fields[0][1] if len(fields) == 1 else None
-    if only is not None and hasattr(getattr(only, "_type_", None), "_fields_"):
-        element: type[Any] = only._type_
-        return element
-    return struct
+    array: Any = fields[0][1] if len(fields) == 1 else struct
+    element: type[Any] = getattr(array, "_type_", None) or struct
+    return element if hasattr(element, "_fields_") else struct
 
 
 def _compiled(struct: type[Any], name: str = "", begin: int = 0) -> Iterator[Field]:

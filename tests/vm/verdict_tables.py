@@ -3,7 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.vm.boot import Boot
@@ -69,13 +69,9 @@ def _silence(boots: list[Boot]) -> str:
         file = boot.folder / "silence.json"
         if file.exists():
             rows += [f"| {boot.kernel.release} | {_silent(run)} |" for run in json.loads(file.read_text())]
-    if not rows:
-        return ""
-    head = (
-        "| kernel | tier | minutes | cgroups made | pages charged | events missed | certain | suspect |",
-        "|---" * 8 + "|",
+    return _table(
+        "| kernel | tier | minutes | cgroups made | pages charged | events missed | certain | suspect |", rows
     )
-    return "\n".join([*head, *rows])
 
 
 def _silent(run: dict[str, object]) -> str:
@@ -107,10 +103,11 @@ def _audits(boots: list[Boot]) -> str:
             counts = [f"{told[name]:,}" for name in ("audits", "censuses", "objects", "judged")]
             cells = (boot.kernel.release, *counts, len(told["certain"]), f"{told['suspect']:,}")
             rows.append(f"| {' | '.join(map(str, cells))} |")
-    if not rows:
-        return ""
-    head = (
-        "| kernel | audits | censuses | most objects | counts judged | certain | suspect |",
-        "|---" * 7 + "|",
+    return _table(
+        ("kernel", "audits", "censuses", "most objects", "counts judged", "certain", "suspect"), rows
     )
-    return "\n".join([*head, *rows])
+
+
+def _table(columns: Sequence[str], rows: list[str]) -> str:
+    """Empty where there are no rows."""
+    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]) if rows else ""

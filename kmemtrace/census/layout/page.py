@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kmemtrace.census.layout.find import UnknownLayoutError, at, first, value
+from kmemtrace.census.memory import Words
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.layout import order_offset, page_mark
-
-Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
