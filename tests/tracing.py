@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kmemtrace.cgroups.left_behind import clear_left_behind
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
@@ -42,6 +44,7 @@ def _able() -> None:
     problems = examine()["problems"]
     if problems:
         pytest.skip(f"this kernel or user cannot: {' '.join(problems)}")
+    clear_left_behind(memory_hierarchy())  # of tests that were killed: the next verify would tell of it
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +65,8 @@ def new_cgroup(name: str) -> Path:
     hierarchy = memory_hierarchy()
     if hierarchy.version == 2:
         (hierarchy.mount / "cgroup.subtree_control").write_text("+memory")
-    folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{name}"
+    # Tests that were killed leave theirs, and a process id comes again.
+    folder = hierarchy.mount / f"kmemtrace-test-{os.getpid()}-{secrets.token_hex(2)}-{name}"
     folder.mkdir()
     return folder
 
