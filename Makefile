@@ -28,7 +28,7 @@ AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
 PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --root-user-action=ignore
 
-PYTHON_SOURCES := kmemtrace tests dashboards $(if $(wildcard bench/*.py),bench)
+PYTHON_SOURCES := kmemtrace tests guests dashboards $(if $(wildcard bench/*.py),bench)
 C_SOURCES = $(shell find probes -name '*.[ch]')
 
 # A virtual environment does not survive an upgrade of its Python to another minor version.
@@ -64,12 +64,12 @@ unit: $(VENV)/.dev ## run the tests that need neither root nor packages
 
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
-	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
+	@$(AS_ROOT) $(BIN)/python -m guests.matrix $(foreach tier,$(TIERS),--tier $(tier)) $(KERNELS) $(ARGS)
 
 MINUTES ?= 20
 .PHONY: test-faults
 test-faults: $(VENV)/.dev | kernel-packages silence-packages ## break kernels under QEMU and see it found, then load them and see nothing found
-	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix --only-faults --minutes $(MINUTES) \
+	@$(AS_ROOT) $(BIN)/python -m guests.matrix --only-faults --minutes $(MINUTES) \
 		$(foreach tier,$(TIERS),--tier $(tier)) $(or $(KERNELS),5.10 6.1 6.12 7.x) $(ARGS)
 
 .PHONY: lint

@@ -1,1 +1,1 @@
-"""kmemtrace as a process on hosts that are booted or set up in other ways: tests/vm/setups.py."""
+"""kmemtrace as a process on hosts that are booted or set up in other ways: guests/setups.py."""

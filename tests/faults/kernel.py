@@ -1,4 +1,4 @@
-"""The guest's side of tests/vm/injector.py: functions of this kernel called, and its memory read and
+"""The guest's side of guests/injector.py: functions of this kernel called, and its memory read and
 written, from a test."""
 
 import ctypes
@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
+from guests.injector import CALL, MAGIC, PEEK, POKE, READY, REQUEST, RESULT_AT, TRAP
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel
 from kmemtrace.kernel.layout import gfp_account, page_mark
-from tests.vm.injector import CALL, MAGIC, PEEK, POKE, READY, REQUEST, RESULT_AT, TRAP
 
 _SYS_VHANGUP = 153
 """On x86-64."""

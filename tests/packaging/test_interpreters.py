@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import debian
+from guests import debian
 
 REPOSITORY = Path(__file__).parents[2]
 SUITES = {"3.11": ("bookworm", (2, 36), "libssl3"), "3.13": ("trixie", (2, 41), "libssl3t64")}

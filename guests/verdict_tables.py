@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.vm.boot import Boot
+from guests.boot import Boot
 
 _TIERS = ("fentry", "kprobe", "tracepoint")
 _TEST = "test_fault["

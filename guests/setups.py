@@ -12,7 +12,7 @@ class Setup:
     tests: tuple[str, ...]
     """Folders or files that run there."""
     cgroups: str = "v2"
-    """How the guest mounts them, as tests/vm/guest knows: v2; v1 (the memory controller alone); or hybrid, as
+    """How the guest mounts them, as guests/guest knows: v2; v1 (the memory controller alone); or hybrid, as
     systemd does by that name: each controller that can be on v1, and v2 beside them."""
     kernel_options: tuple[str, ...] = ()
     """Added to the kernel's command line."""

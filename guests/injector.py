@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.gdb import ARGUMENTS, RAX, RDI, RIP, RSP, Gdb
+from guests.gdb import ARGUMENTS, RAX, RDI, RIP, RSP, Gdb
 
 SOCKET, TRAP, READY = "gdb.socket", "trap", "injector-ready"
 """Files in the folder that host and guest share."""

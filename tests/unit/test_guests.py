@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import matrix, qemu, verdict_tables
-from tests.vm.boot import Boot, emulator_failed, why_it_ended
-from tests.vm.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
-from tests.vm.gdb import Gdb
-from tests.vm.matrix import ANY, PROCESS, Case
-from tests.vm.setups import BOOTS, V2, Setup
+from guests import matrix, qemu, verdict_tables
+from guests.boot import Boot, emulator_failed, why_it_ended
+from guests.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
+from guests.gdb import Gdb
+from guests.matrix import ANY, PROCESS, Case
+from guests.setups import BOOTS, V2, Setup
 
 # As `apt-cache pkgnames linux-image-` gives them, in its order.
 PACKAGES = [

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.debian import CACHE, Kernel
-from tests.vm.injector import Injector, qemu_options
-from tests.vm.qemu import qemu
-from tests.vm.setups import Setup
+from guests.debian import CACHE, Kernel
+from guests.injector import Injector, qemu_options
+from guests.qemu import qemu
+from guests.setups import Setup
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 GUEST = Path(__file__).with_name("guest")
 _SECONDS = 4200
 """Enough for all tests of a kernel, with 20 minutes of load."""

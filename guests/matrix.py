@@ -1,4 +1,4 @@
-"""The kernel matrix: `make test-kernels`, or python -m tests.vm.matrix [options] [SERIES...].
+"""The kernel matrix: `make test-kernels`, or python -m guests.matrix [options] [SERIES...].
 
 Downloads Debian's kernels, boots each, runs the live tests there in every tier, and prints a table.
 With --boot each is booted and set up in those ways instead, each with tests of its own.
@@ -20,12 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from guests import verdict_tables
+from guests.boot import Boot, boot, last_words
+from guests.debian import SERIES, Kernel, NotToBeHadError, fetch
+from guests.qemu import qemu
+from guests.setups import BOOTS, V1, V2, Setup
 from kmemtrace.errors import ExitStatus
-from tests.vm import verdict_tables
-from tests.vm.boot import Boot, boot, last_words
-from tests.vm.debian import SERIES, Kernel, NotToBeHadError, fetch
-from tests.vm.qemu import qemu
-from tests.vm.setups import BOOTS, V1, V2, Setup
 
 TIERS = ("fentry", "kprobe", "tracepoint")
 FAULTS = ("tests/faults", "tests/silence")

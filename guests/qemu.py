@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.debian import CACHE, NotToBeHadError, unpack
+from guests.debian import CACHE, NotToBeHadError, unpack
 
 _NAME = "qemu-system-x86_64"
 _SOUND = (8, 1)

@@ -1,1 +1,0 @@
-"""The live tests on other kernels: Debian's, each booted under QEMU."""
