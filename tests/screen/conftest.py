@@ -15,6 +15,19 @@ from kmemtrace.tui.table import RowTable
 from tests import sample
 
 NARROW, WIDE = (80, 24), (140, 40)
+SIZES = pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+ALWAYS = "? help  q quit"
+"""Among the hints, however little room there is."""
+
+
+def growing(step: int) -> Snapshot:
+    """The job holds more with each step: from step 1 on, the most of all."""
+    return sample.snapshot(
+        sample.cgroup("/job", (sample.site(100 + 900 * step),)),
+        sample.cgroup("/web", (sample.site(500 + 7 * step),)),
+        sample.cgroup("/cron", (sample.site(300),)),
+        time=1_780_000_000.0 + 2 * step,
+    )
 
 
 class Source:
@@ -63,6 +76,10 @@ class Screen:
     def table(self) -> list[str]:
         """What stands between header and hints: the heading, then a line for each row."""
         return [line for line in self.lines()[3:-1] if line]
+
+    def names(self) -> list[str]:
+        """First words of the table's rows."""
+        return [line.split()[0] for line in self.table()[1:]]
 
     def hints(self) -> str:
         return self.lines()[-1]

@@ -1,12 +1,13 @@
-"""Behind a row: functions, stacks, and a sparkline of what it held."""
+"""Behind a row: functions, stacks, what the columns have no room for, and a sparkline of what it held."""
 
 import dataclasses
 
 from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import GroupBy, SortKey, View
 from tests import sample
-from tests.screen.conftest import NARROW, WIDE, OnScreen, Screen
+from tests.screen.conftest import NARROW, SIZES, WIDE, OnScreen, Screen, growing
 
 FAULT, FORK = (*sample.TABLE_STACK, "exc_page_fault+0x7"), (*sample.TABLE_STACK[:2], "copy_page_range+0x31")
 
@@ -165,3 +166,83 @@ def test_a_slab_cache_is_told_by_cgroup(on_screen: OnScreen) -> None:
         assert "49K  /system.slice/nginx.service (211 objects)" in screen.text()
 
     on_screen(play, (80, 40), make=sample.followed, view=View(by=GroupBy.CACHE, sort=SortKey.SLAB))
+
+
+@SIZES
+def test_drill_down_to_a_stack_and_back(size: tuple[int, int], on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        main = screen.lines()
+        await screen.press("enter")
+        assert screen.lines()[0].endswith("4f2a.scope")
+        assert "anon_pipe_write" in screen.text()
+        assert "pte_alloc_one" in screen.text()
+        assert "lifetime: 100 ended" in screen.text()
+        await screen.press("s")  # the table's keys mean nothing here
+        await screen.press("down", "enter")
+        assert screen.lines()[0] == "pte_alloc_one  (page_table)"
+        assert [line.strip() for line in screen.lines()[2:6]] == list(sample.TABLE_STACK)
+        assert max(map(len, screen.lines())) <= size[0]
+        await screen.press("escape", "backspace")
+        assert screen.lines() == main
+
+    on_screen(play, size)
+
+
+def test_the_drill_down_tells_what_the_columns_cannot(on_screen: OnScreen) -> None:
+    def stalled(_: int) -> Snapshot:
+        job = dataclasses.replace(
+            sample.cgroup("/job", (sample.site(10, 3),), failed=8, dead=True),
+            failed_by_errno={"ENOMEM": 7, "EINTR": 1},
+            reclaim_stalls=1013,
+            reclaim_stall_seconds=2.5,
+            explicit_pages=844,
+            reparented_to="/",
+            latency={"charge": Histogram.of([700] * 90 + [5_000_000] * 10)},
+        )
+        return sample.snapshot(job)
+
+    async def play(screen: Screen) -> None:
+        assert "P99" in screen.table()[0]
+        assert "LIFE" not in screen.table()[0]
+        await screen.press("enter")
+        for fact in (
+            "7 charges failed with ENOMEM",
+            "1,013 reclaim stalls, 2.5s in all",
+            "844 pages charged outside the allocator",
+            "counted to / since its removal",
+            "charge: 100 timed",
+        ):
+            assert fact in screen.text()
+
+    on_screen(play, (200, 40), make=stalled)
+
+
+def test_call_sites_follow_the_counting_until_their_cgroup_is_gone(on_screen: OnScreen) -> None:
+    def fading(step: int) -> Snapshot:
+        return growing(step) if step < 2 else sample.snapshot(time=growing(step).time)
+
+    async def play(screen: Screen) -> None:
+        await screen.press("end", "enter")
+        assert screen.lines()[0] == "/job"
+        assert "400K" in screen.text()
+        await screen.step(1)
+        assert "3.9M" in screen.text()
+        await screen.step(2)
+        assert screen.lines()[0] == "/job"
+        assert "GONE  it holds nothing any more; when last seen, 2.0s ago, it held 3.9M" in screen.lines()[1]
+        assert "anon_pipe_write" in screen.text()
+        await screen.step(3)
+        assert "when last seen, 4.0s ago, it held 3.9M" in screen.lines()[1]
+        await screen.press("escape")
+        assert "No page was charged" in screen.text()
+
+    on_screen(play, make=fading)
+
+
+def test_stack_that_was_not_recorded(on_screen: OnScreen) -> None:
+    async def play(screen: Screen) -> None:
+        await screen.press("enter", "enter")
+        assert "The stack was not recorded" in screen.text()
+
+    unknown = sample.cgroup("/a", (sample.site(3, symbol="(unknown)", stack=()),))
+    on_screen(play, make=lambda _: sample.snapshot(unknown))
