@@ -56,7 +56,7 @@ class Case:
     reason: str
 
 
-def main() -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
@@ -78,6 +78,13 @@ def main() -> int:
         help="boot and set up the guests so, and run the tests of that alone; may be repeated",
     )
     parser.add_argument("--minutes", metavar="M", help="how long a kernel is loaded")
+    _add_benches(parser)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    return parser
+
+
+def _add_benches(parser: argparse.ArgumentParser) -> None:
+    """Each option names a program of bench/; `bench` is the list of those that were asked for."""
     parser.add_argument(
         "--bench", action="append_const", const="tiers", help="also measure there what each tier costs"
     )
@@ -95,8 +102,10 @@ def main() -> int:
         const="account",
         help="also print there how much of each cgroup's kernel memory is explained",
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
-    options = parser.parse_args()
+
+
+def main() -> int:
+    options = _parser().parse_args()
     try:
         qemu()  # before several guests ask for it at once
     except NotToBeHadError as error:
@@ -104,9 +113,7 @@ def main() -> int:
         return 3
     kernels, missing = _fetch_all(options.series or SERIES)
     wanted = guests(kernels, options)
-    arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
-    arguments += ["-k", options.only] if options.only else []
-    arguments += [f"--minutes={options.minutes}"] if options.minutes else []
+    arguments = _pytest_arguments(options)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda w: _boot(w, arguments, options.bench or ()), wanted))
     results = {b: results_of(b) for b in boots}
@@ -115,6 +122,12 @@ def main() -> int:
     if options.markdown is not None:
         options.markdown.write_text(text)
     return status(results, missing, named=bool(options.series))
+
+
+def _pytest_arguments(options: argparse.Namespace) -> list[str]:
+    arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
+    arguments += ["-k", options.only] if options.only else []
+    return arguments + ([f"--minutes={options.minutes}"] if options.minutes else [])
 
 
 @dataclass(frozen=True)

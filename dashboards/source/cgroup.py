@@ -7,6 +7,7 @@ from dashboards.source.panels import (
     HOST,
     ONLY_FUNCTIONS,
     Column,
+    Panel,
     Query,
     add,
     board,
@@ -29,8 +30,11 @@ def cgroup() -> Dashboard:
             'label_values(kmemtrace_charged_pages_total{job=~"$job",instance=~"$instance"}, cgroup)',
         )
     )
-    return add(
-        made,
+    return add(made, *_numbers(), *_held(), *_charges(), _who())
+
+
+def _numbers() -> list[Panel]:
+    return [
         number("Held", "Not yet uncharged.", "bytes", Query(f"sum(kmemtrace_held_bytes{{{ONE}}})")),
         number(
             "Failed charges",
@@ -47,6 +51,12 @@ def cgroup() -> Dashboard:
             bad_from=1,
             empty="None found",
         ),
+    ]
+
+
+def _held() -> list[Panel]:
+    """What it holds, and what that is made of."""
+    return [
         graph(
             "Held",
             "By whether the cgroup is there or removed: one made anew under its name shares its series.",
@@ -57,6 +67,12 @@ def cgroup() -> Dashboard:
         by_part(ONE),
         unexplained(ONE, "unexplained"),
         lost_pages(ONE, "{{class}} {{confidence}}"),
+    ]
+
+
+def _charges() -> list[Panel]:
+    """What comes and goes, and how long that takes."""
+    return [
         graph(
             "Charged and uncharged",
             "Base pages a second.",
@@ -82,11 +98,14 @@ def cgroup() -> Dashboard:
             ),
             empty=ONLY_FUNCTIONS,
         ),
-        listing(
-            "Who lives there",
-            "As far as its path tells.",
-            ("pod", "runtime", "container", "unit"),
-            Column("", "short", f"kmemtrace_cgroup_info{{{ONE}}}"),
-            empty="Its path tells nothing of a pod, container or unit",
-        ).height(5),
-    )
+    ]
+
+
+def _who() -> Panel:
+    return listing(
+        "Who lives there",
+        "As far as its path tells.",
+        ("pod", "runtime", "container", "unit"),
+        Column("", "short", f"kmemtrace_cgroup_info{{{ONE}}}"),
+        empty="Its path tells nothing of a pod, container or unit",
+    ).height(5)

@@ -7,6 +7,7 @@ from dashboards.source.panels import (
     ONLY_CENSUS,
     ONLY_FUNCTIONS,
     Column,
+    Panel,
     Query,
     add,
     board,
@@ -21,8 +22,12 @@ LINK = "/d/kmemtrace-overview?${__url_time_range}&var-instance=${__value.raw}"
 
 def fleet() -> Dashboard:
     made = board("fleet", "Fleet", "All hosts: where to look first.", many=True)
-    made = add(
-        made,
+    made = add(made, *_numbers(), _hosts())
+    return add(made.with_row(Row("Side by side")), *_charges(), *_what_stays())
+
+
+def _numbers() -> list[Panel]:
+    return [
         number("Hosts", "That answer.", "short", Query(f"count(kmemtrace_build_info{{{HOST}}})")).span(8),
         number(
             "Hosts with a certain mismatch",
@@ -40,24 +45,27 @@ def fleet() -> Dashboard:
             "bytes",
             Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
         ).span(8),
+    ]
+
+
+def _hosts() -> Panel:
+    return listing(
+        "Hosts",
+        "A click on one shows it alone.",
+        ("kernel", "tier", "instance"),
+        Column(
+            "held",
+            "bytes",
+            f"instance:kmemtrace_held_bytes:sum{{{HOST}}} * on (job, instance) group_left (kernel, tier) "
+            f"kmemtrace_build_info{{{HOST}}}",
+        ),
+        link=LINK,
     )
-    made = made.with_panel(
-        listing(
-            "Hosts",
-            "A click on one shows it alone.",
-            ("kernel", "tier", "instance"),
-            Column(
-                "held",
-                "bytes",
-                f"instance:kmemtrace_held_bytes:sum{{{HOST}}} * on (job, instance) group_left (kernel, tier) "
-                f"kmemtrace_build_info{{{HOST}}}",
-            ),
-            link=LINK,
-        )
-    )
-    made = made.with_row(Row("Side by side"))
-    return add(
-        made,
+
+
+def _charges() -> list[Panel]:
+    """The hosts that stand out by what they are charged."""
+    return [
         graph(
             "Held",
             "The ten hosts that hold most.",
@@ -86,6 +94,12 @@ def fleet() -> Dashboard:
                 "{{instance}}",
             ),
         ),
+    ]
+
+
+def _what_stays() -> list[Panel]:
+    """The hosts that stand out by what does not come back."""
+    return [
         graph(
             "Held by removed cgroups",
             "The ten hosts with most.",
@@ -108,4 +122,4 @@ def fleet() -> Dashboard:
                 "{{instance}} {{class}} {{confidence}}",
             ),
         ),
-    )
+    ]

@@ -2,13 +2,17 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards.source.panels import HOST, Column, Query, add, board, graph, listing, rate
+from dashboards.source.panels import HOST, Column, Panel, Query, add, board, graph, listing, rate
 
 
 def health() -> Dashboard:
     made = board("health", "Tracer health", "What the tracer sees, misses and costs on one host.")
-    return add(
-        made,
+    return add(made, *_seen(), *_missed(), *_of_programs(), *_of_readings())
+
+
+def _seen() -> list[Panel]:
+    """Which hook shows an event, and what none shows."""
+    return [
         listing(
             "How each event is seen",
             "The hook of each event, as `kmemtrace check` shows it.",
@@ -22,6 +26,12 @@ def health() -> Dashboard:
             Column("", "short", f"kmemtrace_unseen_info{{{HOST}}}"),
             empty="All is seen",
         ).span(12),
+    ]
+
+
+def _missed() -> list[Panel]:
+    """Events that were not seen, what became of them, and what is legal after all."""
+    return [
         graph(
             "Events missed",
             "A second, by program or map and reason.",
@@ -51,6 +61,12 @@ def health() -> Dashboard:
             Query(f"sum by (reason) ({rate('exempt_total')})", "{{reason}}"),
             empty="Nothing looked like a mismatch",
         ),
+    ]
+
+
+def _of_programs() -> list[Panel]:
+    """What each event costs."""
+    return [
         graph(
             "A run of a program takes",
             "The mean, by BPF program.",
@@ -72,6 +88,12 @@ def health() -> Dashboard:
             stack=True,
             empty="Not counted: the exporter runs without --program-stats",
         ),
+    ]
+
+
+def _of_readings() -> list[Panel]:
+    """What our own process costs."""
+    return [
         graph(
             "A reading of the maps takes",
             "The mean.",
@@ -95,4 +117,4 @@ def health() -> Dashboard:
             Query(f"process_resident_memory_bytes{{{HOST}}}", "resident"),
             Query(f"kmemtrace_own_map_bytes{{{HOST}}}", "maps"),
         ),
-    )
+    ]

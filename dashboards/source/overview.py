@@ -7,6 +7,7 @@ from dashboards.source.panels import (
     HOST,
     ONLY_FUNCTIONS,
     Column,
+    Panel,
     Query,
     add,
     board,
@@ -22,8 +23,14 @@ CGROUP_LINK = "/d/kmemtrace-cgroup?${__url_time_range}&var-instance=${instance}&
 
 def overview() -> Dashboard:
     made = board("overview", "Overview", "Whose kernel memory it is on one host, and whether it comes back.")
-    made = add(
-        made,
+    made = add(made, *_numbers())
+    made = add(made.with_row(Row("Whose it is")), *_held(), *_balance(), _cgroups())
+    made = add(made.with_row(Row("What it is made of")), *of_host())
+    return add(made.with_row(Row("How long it takes")), *_times())
+
+
+def _numbers() -> list[Panel]:
+    return [
         number(
             "Held",
             "Kernel memory charged since the tracer started and not yet uncharged.",
@@ -63,73 +70,77 @@ def overview() -> Dashboard:
             "short",
             Query(f"sum({rate('missed_events_total')})"),
         ),
-    )
-    made = made.with_row(Row("Whose it is"))
-    made = made.with_panel(
+    ]
+
+
+def _held() -> list[Panel]:
+    return [
         graph(
             "Held, by cgroup",
             "The ten cgroups that hold most.",
             "bytes",
             Query(f"topk(10, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))", "{{cgroup}}"),
             stack=True,
-        )
-    ).with_panel(
+        ),
         graph(
             "Held, by what asked for it",
             "From the first function outside the allocator.",
             "bytes",
             Query(f"sum by (kind) (kmemtrace_site_held_bytes{{{HOST}}})", "{{kind}}"),
             stack=True,
-        )
-    )
-    made = made.with_panel(
+        ),
+    ]
+
+
+def _balance() -> list[Panel]:
+    return [
         graph(
             "Charged and uncharged",
             "Base pages a second. They run side by side where what is charged comes back.",
             "short",
             Query(f"sum({rate('charged_pages_total')})", "charged"),
             Query(f"sum({rate('uncharged_pages_total')})", "uncharged"),
-        )
-    ).with_panel(
+        ),
         graph(
             "Removed cgroups",
             "Those that still hold pages. A number that only grows is a leak of whole cgroups.",
             "short",
             Query(f"sum(kmemtrace_dead_cgroups{{{HOST}}})", "removed cgroups"),
-        )
+        ),
+    ]
+
+
+def _cgroups() -> Panel:
+    return listing(
+        "Cgroups",
+        "The fifty that hold most; a click on one shows it alone.",
+        ("cgroup",),
+        Column("held", "bytes", f"topk(50, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))"),
+        Column(
+            "charged/s",
+            "short",
+            f"sum by (cgroup) ({rate('charged_pages_total')})",
+        ),
+        Column(
+            "failed/s",
+            "short",
+            f"sum by (cgroup) ({rate('failed_charges_total')})",
+        ),
+        link=CGROUP_LINK,
     )
-    made = made.with_panel(
-        listing(
-            "Cgroups",
-            "The fifty that hold most; a click on one shows it alone.",
-            ("cgroup",),
-            Column("held", "bytes", f"topk(50, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))"),
-            Column(
-                "charged/s",
-                "short",
-                f"sum by (cgroup) ({rate('charged_pages_total')})",
-            ),
-            Column(
-                "failed/s",
-                "short",
-                f"sum by (cgroup) ({rate('failed_charges_total')})",
-            ),
-            link=CGROUP_LINK,
-        )
-    )
-    made = add(made.with_row(Row("What it is made of")), *of_host())
-    made = made.with_row(Row("How long it takes"))
-    return made.with_panel(
+
+
+def _times() -> list[Panel]:
+    return [
         heat(
             "Charges",
             "How long charges took. A band that rises is a cgroup at its limit, freeing memory first.",
             f"sum by (le) ({rate('charge_latency_seconds_bucket')})",
             ONLY_FUNCTIONS,
-        )
-    ).with_panel(
+        ),
         heat(
             "Lifetimes",
             "From the charge of a block of pages to its end.",
             f"sum by (le) ({rate('page_lifetime_seconds_bucket')})",
-        )
-    )
+        ),
+    ]

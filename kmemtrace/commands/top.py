@@ -41,6 +41,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "there.",
         epilog=f"{GRAMMAR}\n\nexample:\n  sudo kmemtrace top --once --duration 5s --json | jq '.cgroups[0]'",
     )
+    _add_frame_arguments(parser)
+    _add_view_arguments(parser)
+    parser.add_argument(
+        "--prometheus",
+        metavar="URL",
+        help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
+    )
+    add_tracer_arguments(parser)
+    _add_object_arguments(parser)
+    add_census_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_frame_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="print one frame and end")
     parser.add_argument("--batch", action="store_true", help="plain frames, as without a terminal")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame and line")
@@ -56,16 +70,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar=DURATION,
         help=f"time between frames (default: {_DEFAULT_INTERVAL:g}s, of a Prometheus server {_SCRAPE:g}s)",
     )
-    _add_view_arguments(parser)
-    parser.add_argument(
-        "--prometheus",
-        metavar="URL",
-        help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
-    )
-    add_tracer_arguments(parser)
-    _add_object_arguments(parser)
-    add_census_argument(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_object_arguments(parser: argparse.ArgumentParser) -> None:
