@@ -9,9 +9,9 @@
 #ifndef KMEMTRACE_CHARGES_H
 #define KMEMTRACE_CHARGES_H
 
-#include "pages.h"
-#include "memcg.h"
 #include "exempt.h"
+#include "memcg.h"
+#include "pages.h"
 #include "unfollowed.h"
 
 struct charge {

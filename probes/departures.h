@@ -8,7 +8,9 @@
 #ifndef KMEMTRACE_DEPARTURES_H
 #define KMEMTRACE_DEPARTURES_H
 
-#include "lives.h"
+#include "basics.h"
+#include "charges.h"
+#include "memcg.h"
 
 #ifdef WITH_DEPARTURES
 #define MAX_DESCENT 64
@@ -33,7 +35,7 @@ static __always_inline bool is_descendant(u64 task)
 
 	if (!ours || !*ours)
 		return false;
-	UNROLL
+	NO_UNROLL
 	for (int i = 0; i < MAX_DESCENT; i++) {
 		/* The thread that forked it, which may be none of its process's first. */
 		next = read_u64(read_u64(task + OFF_TASK_REAL_PARENT) + OFF_TASK_GROUP_LEADER);
@@ -94,17 +96,6 @@ int task_born(struct bpf_raw_tracepoint_args *ctx)
 
 	if (read_u64(parent + OFF_TASK_CGROUPS) != read_u64(child + OFF_TASK_CGROUPS))
 		depart(child, 0, 0);
-	return 0;
-}
-
-/* Run by user space, once, before anything is attached. */
-int know_us(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	u64 *ours = our_process.lookup(&first);
-
-	if (ours)
-		*ours = read_u64(bpf_get_current_task() + OFF_TASK_GROUP_LEADER);
 	return 0;
 }
 #else

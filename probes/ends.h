@@ -3,13 +3,18 @@
 #ifndef KMEMTRACE_ENDS_H
 #define KMEMTRACE_ENDS_H
 
+#include "basics.h"
 #include "charges.h"
+#include "exempt.h"
+#include "memcg.h"
+#include "pages.h"
+#include "unfollowed.h"
 #include "verdicts.h"
 
 /* The record that covers a page: its own, or after a split its block's. */
 static __always_inline u64 record_of(u64 page, struct charge *charge)
 {
-	UNROLL
+	NO_UNROLL
 	for (u32 order = 0; order <= MAX_ORDER; order++) {
 		u64 head = block_head(page, order);
 		struct charge *found = pages.lookup(&head);
@@ -29,7 +34,7 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
  * record for all of its block. The smaller record is stale then. Asked of findings only. */
 static __always_inline bool is_covered(u64 page, u32 order)
 {
-	UNROLL
+	NO_UNROLL
 	for (u32 larger = 1; larger <= MAX_ORDER; larger++) {
 		u64 head = block_head(page, larger);
 		struct charge *found = larger > order ? pages.lookup(&head) : 0;
@@ -48,7 +53,7 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 	u32 whole = charge->order;
 	u64 dropped = 0;
 
-	UNROLL
+	NO_UNROLL
 	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
 		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
 

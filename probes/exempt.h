@@ -7,6 +7,7 @@
 #ifndef KMEMTRACE_EXEMPT_H
 #define KMEMTRACE_EXEMPT_H
 
+#include "basics.h"
 #include "memcg.h"
 
 BPF_PERCPU_ARRAY(exempted, u64, NR_EXEMPTIONS);

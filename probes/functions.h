@@ -7,8 +7,14 @@
 #ifndef KMEMTRACE_FUNCTIONS_H
 #define KMEMTRACE_FUNCTIONS_H
 
+#include "basics.h"
+#include "charges.h"
 #include "ends.h"
+#include "memcg.h"
+#include "pages.h"
 #include "registers.h"
+#include "unfollowed.h"
+#include "verdicts.h"
 
 #if defined(WITH_CHARGE) || defined(WITH_ALLOC_LATENCY)
 struct call {
@@ -221,7 +227,7 @@ static __always_inline u64 note_put(u64 page)
 }
 
 #ifdef ARG_PUT_UNCHARGE_BATCH_LIST
-/* Through a map, for the reason given at adopt(). */
+/* Through a map, for the reason given at find_charged(). */
 struct walk {
 	u64 next;
 	u64 wrong;
@@ -239,7 +245,7 @@ static __always_inline u64 note_all(void *ctx)
 		return 0;
 	walk->next = read_u64(list);
 	walk->wrong = 0;
-	UNROLL
+	NO_UNROLL
 	for (u32 i = 0; i < LIST_SIZE; i++) {
 		u64 next = walk->next, found;
 
@@ -264,7 +270,7 @@ static __always_inline u64 note_all(void *ctx)
 	if (count > BATCH_SIZE)
 		lose(LOSS_BATCH_FULL, 1);
 	bpf_probe_read_kernel(folios, sizeof(folios), (void *)(batch + OFF_BATCH_FOLIOS));
-	UNROLL
+	NO_UNROLL
 	for (u32 i = 0; i < BATCH_SIZE; i++) {
 		u64 found;
 

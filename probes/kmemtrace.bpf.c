@@ -2,13 +2,19 @@
 /*
  * What every tier has: raw tracepoints. Raw ones, because a classic
  * tracepoint's programs share one recursion guard per CPU and so miss more.
- * The function probes of the other tiers are in functions.h.
+ * The function probes of the other tiers are in functions.h, what no event runs in requests.h.
  */
-#include "ends.h"
-#include "lives.h"
+#include "basics.h"
+#include "charges.h"
 #include "departures.h"
+#include "ends.h"
 #include "functions.h"
+#include "lives.h"
+#include "memcg.h"
 #include "objects.h"
+#include "pages.h"
+#include "requests.h"
+#include "verdicts.h"
 
 /* Without a probe on the charge, a refused one shows only in an accounted allocation that gave
  * nothing while a limit was reached. */
@@ -192,204 +198,3 @@ int cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	depart(ctx->args[2], ctx->args[0], ctx->args[1]);
 	return 0;
 }
-
-#ifdef WITH_SWEEP
-/*
- * The last two are run by user space (BPF_PROG_TEST_RUN), not by an event: a
- * record whose page no longer bears its mark, although it was not freed, is of
- * a page that was taken out of kmem accounting in place, or of a missed free.
- * A mark is also gone for the moment between the put path's uncharge and its
- * free, so user space ends only what it has found unmarked twice.
- */
-struct inspection {
-	u64 page;
-	u64 time; /* of the charge: tells a later charge of the same page apart */
-	u64 cgroup; /* that was charged */
-	u64 unmarked; /* out */
-	u64 counted_to; /* out: the cgroup that it counts to now; 0: not known */
-};
-
-struct inspections {
-	struct inspection looks[INSPECT_BATCH];
-};
-
-BPF_ARRAY(inspections, struct inspections, 1);
-
-static __always_inline bool is_open(u64 page, u64 time)
-{
-	struct charge *charge = pages.lookup(&page);
-
-	return charge && charge->time == time;
-}
-
-static __always_inline bool is_unmarked(u64 page, u64 time)
-{
-	return is_open(page, time) && !is_charged(page);
-}
-
-/* Asked again afterwards, whether it is still the same charge: the page can be freed meanwhile. */
-static __always_inline u64 counted_to(u64 page, u64 time)
-{
-	struct owner owner = {};
-
-	if (!is_open(page, time) || !is_charged(page) || !owner_of(page, &owner))
-		return 0;
-	return is_open(page, time) ? owner.cgroup : 0;
-}
-
-int inspect(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	struct inspections *batch = inspections.lookup(&first);
-
-	if (!batch)
-		return 0;
-	for (u32 i = 0; i < INSPECT_BATCH; i++) {
-		struct inspection *look = &batch->looks[i];
-
-		look->unmarked = is_unmarked(look->page, look->time);
-		look->counted_to = counted_to(look->page, look->time);
-	}
-	return 0;
-}
-
-/* sweep(page, time) */
-int sweep(struct bpf_raw_tracepoint_args *ctx)
-{
-	u64 page = ctx->args[0];
-
-	if (is_unmarked(page, ctx->args[1]))
-		end_charge(ctx, page, MAX_ORDER, END_SWEPT);
-	return 0;
-}
-
-#ifndef PAGE_MAP_AT
-#define PAGE_MAP_AT 0
-#endif
-
-BPF_ARRAY(page_map, u64, 1);
-
-/* Answers, in page_map, where struct page 0 is; or, without its symbol, where any of them is. */
-int find_page_map(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	u64 *found = page_map.lookup(&first);
-
-	if (!found)
-		return 0;
-#ifdef OFF_TASK_STACK_AREA
-	*found = read_u64(
-		read_u64(read_u64(bpf_get_current_task() + OFF_TASK_STACK_AREA) + OFF_AREA_PAGES));
-#else
-	*found = read_u64(PAGE_MAP_AT);
-#endif
-	return 0;
-}
-
-/*
- * The search for pages charged before the start, which user space runs: find_charged()
- * looks at a batch of struct pages and sets bits, adopt() opens a record. Events go on meanwhile,
- * so that a page may be freed, and charged anew, between any two lines here: the bit comes first,
- * from when on its end is seen; and what then is not as it was is taken back. As ever, whoever
- * deletes a record counts its end.
- */
-struct search {
-	u64 next; /* page */
-	u64 count;
-	u64 found[ADOPT_BATCH];
-};
-
-struct adoption {
-	u64 records; /* that were opened, of ADOPT_RECORDS at most */
-	u64 refused; /* pages without a record, for want of room */
-};
-
-BPF_ARRAY(searches, struct search, 1);
-BPF_ARRAY(adoptions, struct adoption, 1);
-
-static __always_inline u32 order_before(u64 page, struct charge *charge)
-{
-	if (read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1)
-		return read_u32(page + OFF_PAGE_ORDER) & 0xff;
-	charge->flags |= CHARGE_OF_ANY_ORDER;
-	return 0;
-}
-
-static __always_inline s32 stack_before(u64 page)
-{
-#ifdef PAGE_TYPE_TABLE
-	if (read_u32(page + OFF_PAGE_TYPE) >> 24 == PAGE_TYPE_TABLE)
-		return STACK_BEFORE_TABLE;
-#endif
-	return STACK_BEFORE;
-}
-
-/* adopt(page) */
-int adopt(struct bpf_raw_tracepoint_args *ctx)
-{
-	u64 page = ctx->args[0];
-	struct charge charge = {.flags = CHARGE_BEFORE};
-	u32 first = 0, order = order_before(page, &charge);
-	struct adoption *adoption = adoptions.lookup(&first);
-	struct totals *totals;
-	struct site *site;
-
-	if (!adoption || order > MAX_ORDER || !is_charged(page) || !is_from_before(page))
-		return 0;
-	track(page, order, FOUND);
-	if (!owner_of(page, &charge.owner) || !in_subtree(charge.owner.memcg))
-		return 0;
-	totals = totals_of(charge.owner.cgroup);
-	if (!totals)
-		return 0;
-	if (adoption->records >= ADOPT_RECORDS) {
-		adoption->refused += 1ULL << order;
-		return 0;
-	}
-	charge.order = order;
-	charge.time = bpf_ktime_get_ns();
-	site = site_of(ctx, &charge, stack_before(page));
-	count_before(totals, site, 1LL << order);
-	if (pages.insert(&page, &charge)) { /* charged anew by now */
-		count_before(totals, site, -(1LL << order));
-		return 0;
-	}
-	adoption->records += 1;
-	/* Else its end came before its record, or with it. */
-	if (!is_charged(page) || owner_word(page) != charge.owner.objcg || !is_from_before(page))
-		forget_before(page);
-	return 0;
-}
-
-/*
- * find_charged(first page): those of a batch that are charged and have no record; answers how many.
- * What lies beyond the machine's memory cannot be read, and so is not charged. The page goes
- * through a map because the verifier forgets there what it knows of it: else it would follow each
- * turn of the loop on its own.
- */
-int find_charged(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	struct search *search = searches.lookup(&first);
-	volatile u64 *next;
-
-	if (!search)
-		return 0;
-	next = &search->next;
-	*next = ctx->args[0];
-	search->count = 0;
-	UNROLL
-	for (u32 i = 0; i < ADOPT_BATCH; i++) {
-		u64 page = *next;
-
-		*next = page + (1ULL << STRUCT_PAGE_SHIFT);
-		/* Some bear the mark, and name nobody. */
-		if (is_charged(page) && owner_word(page) && !is_tracked(page)) {
-			track(page, 0, FOUND);
-			search->found[search->count & (ADOPT_BATCH - 1)] = page;
-			search->count += 1;
-		}
-	}
-	return search->count;
-}
-#endif

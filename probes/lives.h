@@ -6,7 +6,9 @@
 #ifndef KMEMTRACE_LIVES_H
 #define KMEMTRACE_LIVES_H
 
+#include "basics.h"
 #include "charges.h"
+#include "memcg.h"
 
 struct life {
 	char path[LIFE_PATH];

@@ -7,27 +7,13 @@
 #ifndef KMEMTRACE_MEMCG_H
 #define KMEMTRACE_MEMCG_H
 
+#include "basics.h"
+
 struct owner {
 	u64 objcg; /* the memcg itself on kernels that have no objcg for pages */
 	u64 memcg;
 	u64 cgroup; /* kernfs id of the memcg's cgroup */
 };
-
-static __always_inline u64 read_u64(u64 address)
-{
-	u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
-	return value;
-}
-
-static __always_inline u32 read_u32(u64 address)
-{
-	u32 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
-	return value;
-}
 
 static __always_inline bool is_charged(u64 page)
 {
@@ -40,13 +26,7 @@ static __always_inline bool is_charged(u64 page)
 
 static __always_inline u64 kernfs_id(u64 cgroup)
 {
-	u64 node = read_u64(cgroup + OFF_CGROUP_KN);
-
-#if KN_ID_SIZE == 8
-	return read_u64(node + OFF_KN_ID);
-#else
-	return read_u32(node + OFF_KN_ID);
-#endif
+	return read_u64(read_u64(cgroup + OFF_CGROUP_KN) + OFF_KN_ID);
 }
 
 static __always_inline u64 cgroup_of(u64 memcg)
@@ -155,7 +135,7 @@ static __always_inline u64 current_memcg(void)
  */
 static __always_inline bool limit_reached(u64 counter, u64 pages)
 {
-	UNROLL
+	NO_UNROLL
 	for (int level = 0; level < 16; level++) {
 		if (!counter)
 			break;

@@ -12,7 +12,9 @@
 #ifndef KMEMTRACE_OBJECTS_H
 #define KMEMTRACE_OBJECTS_H
 
+#include "basics.h"
 #include "charges.h"
+#include "memcg.h"
 
 #ifdef WITH_OBJECTS
 struct object_key {
@@ -307,66 +309,6 @@ int object_free(struct bpf_raw_tracepoint_args *ctx)
 int object_kfree(struct bpf_raw_tracepoint_args *ctx)
 {
 	return freed_object(ctx->args[1]);
-}
-
-/* The others are run by user space (BPF_PROG_TEST_RUN), not by an event. */
-struct object_batch {
-	u64 objects[OBJECT_BATCH];
-};
-
-BPF_ARRAY(object_batch, struct object_batch, 1);
-BPF_ARRAY(inspected, u64, 1);
-
-/*
- * Ends the records of those objects that have no entry, or another's: their free was not seen. How
- * far it has come goes through a map because the verifier forgets there what it knows of it: else
- * it would follow each turn of the loop on its own.
- */
-int inspect_objects(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	struct object_batch *batch = object_batch.lookup(&first);
-	volatile u64 *next = inspected.lookup(&first);
-
-	if (!batch || !next)
-		return 0;
-	*next = 0;
-	UNROLL
-	for (u32 i = 0; i < OBJECT_BATCH; i++) {
-		u64 at = *next & (OBJECT_BATCH - 1), object = batch->objects[at];
-		u64 cache = 0, objcg = 0;
-		struct object *found = objects.lookup(&object);
-
-		*next = at + 1;
-		if (!found)
-			continue;
-		if (!entry_of(object, &cache, &objcg) || objcg != found->objcg ||
-		    cache != found->key.cache)
-			end_object(object, true);
-	}
-	return 0;
-}
-
-struct cache_told {
-	u64 size;
-	char name[CACHE_NAME];
-};
-
-BPF_ARRAY(cache_told, struct cache_told, 1);
-
-/* describe_cache(cache) */
-int describe_cache(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 first = 0;
-	struct cache_told *told = cache_told.lookup(&first);
-
-	if (!told)
-		return 0;
-	told->size = read_u32(ctx->args[0] + OFF_CACHE_SIZE);
-	told->name[0] = 0;
-	bpf_probe_read_kernel_str(told->name, sizeof(told->name),
-				  (void *)read_u64(ctx->args[0] + OFF_CACHE_NAME));
-	return 0;
 }
 #endif
 

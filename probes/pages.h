@@ -16,14 +16,9 @@
 #ifndef KMEMTRACE_PAGES_H
 #define KMEMTRACE_PAGES_H
 
-#define WORD_ORDER 6 /* 1 << 6 bits in a word */
+#include "basics.h"
 
-/* The verifier takes bounded loops from 5.3 on; unrolled they compile four times slower. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 3, 0)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("clang loop unroll(disable)")
-#endif
+#define WORD_ORDER 6 /* 1 << 6 bits in a word */
 
 struct tracked {
 	u64 charged;
@@ -116,7 +111,7 @@ static __always_inline void track(u64 page, u32 order, enum tracking how)
 		track_word(at, bits, how);
 		return;
 	}
-	UNROLL
+	NO_UNROLL
 	for (u32 i = 0; i < 1 << (MAX_ORDER - WORD_ORDER); i++) {
 		if (i >> (order - WORD_ORDER))
 			break;

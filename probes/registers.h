@@ -6,7 +6,8 @@
 #ifndef KMEMTRACE_REGISTERS_H
 #define KMEMTRACE_REGISTERS_H
 
-#include "memcg.h"
+#include "basics.h"
+#include "charges.h"
 
 struct call_key {
 	u64 frame;

@@ -7,6 +7,7 @@
 #ifndef KMEMTRACE_UNFOLLOWED_H
 #define KMEMTRACE_UNFOLLOWED_H
 
+#include "basics.h"
 #include "pages.h"
 
 BPF_ARRAY(unfollowed, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
@@ -50,7 +51,7 @@ static __always_inline bool end_unfollowed(u64 page)
 /* All pages of a block whose record ends before they do; or, at their next charge, not any more. */
 static __always_inline void set_unfollowed_block(u64 head, u32 order, bool on)
 {
-	UNROLL
+	NO_UNROLL
 	for (u32 i = 0; i < 1 << (MAX_ORDER > WORD_ORDER ? MAX_ORDER - WORD_ORDER : 0); i++) {
 		u32 at = (page_index(head) >> WORD_ORDER) + i;
 		u64 *word = unfollowed.lookup(&at);

@@ -7,8 +7,10 @@
 #ifndef KMEMTRACE_VERDICTS_H
 #define KMEMTRACE_VERDICTS_H
 
+#include "basics.h"
 #include "charges.h"
 #include "exempt.h"
+#include "memcg.h"
 #include "unfollowed.h"
 
 enum end {

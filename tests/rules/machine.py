@@ -70,7 +70,6 @@ _OTHERS: dict[str, int | str] = {
     "MARK_MASK": 3,
     "MARK_VALUE": MARKED,
     "GFP_ACCOUNT": GFP_ACCOUNT,
-    "KN_ID_SIZE": 8,
     "PG_HEAD": 6,
     "STRUCT_PAGE_SHIFT": 6,
     "PAGE_INDEX_MASK": f"{PAGES - 1}U",
@@ -78,7 +77,6 @@ _OTHERS: dict[str, int | str] = {
     "TIER_FENTRY": 1,
     "WITH_CHARGE": 1,
     "WITH_UNCHARGE": 1,
-    "WITH_SWEEP": 1,
     "WITH_VERDICTS": 1,
     "MAX_PAGES": 1000,
     "MAX_CGROUPS": 1000,
@@ -103,26 +101,47 @@ _OTHERS: dict[str, int | str] = {
 PROGRAMS = ("charge_entry", "charge_exit", "uncharge", "put_uncharge", "put_uncharge_batch", "split")
 
 
-@functools.cache
-def _library() -> Path:
-    """Compiled once per run of the tests."""
+def _flags() -> list[str]:
     judged = [f"-DJUDGE_{c.name}" for c in MismatchClass]
     flags = [f"-D{n}={v}" for n, v in (_OFFSETS | _ARGUMENTS | _OTHERS).items()]
-    flags += [*c_defines(), *judged, *(f"-DPROGRAM_{p}" for p in PROGRAMS)]
-    text = program_text("kmemtrace.bpf.c")
+    return [*flags, *c_defines(), *judged, *(f"-DPROGRAM_{p}" for p in PROGRAMS)]
+
+
+def _source(name: str) -> str:
+    """The file `name` of probes/ with its headers, as C++."""
+    text = program_text(name)
     text = text.replace(".delete(", ".remove(").replace('BPF_TABLE("', "BPF_TABLE(")
     text = text.replace('BPF_TABLE(lru_hash"', "BPF_TABLE(lru_hash")
     text = text.replace('BPF_TABLE(stacktrace"', "BPF_TABLE(stacktrace")
-    folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
-    source, library = folder / "rules.cpp", folder / "rules.so"
-    source.write_text(
+    return (
         f"{SHIM.read_text()}\n"
         "#define explicit explicit_ /* a keyword of C++ */\n"
         "/* PREEMPT_COUNT_AT is an address of this process, which the test sets. */\n"
         "static u64 preempt_count, per_cpu_offset;\n"
         "#define PER_CPU_OFFSETS ((u64)&per_cpu_offset)\n"
         "#define PREEMPT_COUNT_AT ((u64)&preempt_count)\n"
-        f'extern "C" {{\n{text}\n'
+        f'extern "C" {{\n{text}\n}}\n'
+    )
+
+
+def _compile(source: str, *to: str | Path) -> None:
+    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *_flags(), "-x", "c++", "-", *to]
+    subprocess.run(command, input=source, check=True, text=True)
+
+
+def check_alone(header: str) -> None:
+    """Compiles that header of probes/ with nothing before it. Raises CalledProcessError."""
+    _compile(_source(header), "-fsyntax-only")
+
+
+@functools.cache
+def _library() -> Path:
+    """Compiled once per run of the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
+    library = folder / "rules.so"
+    source = (
+        f"{_source('kmemtrace.bpf.c')}"
+        'extern "C" {\n'
         "void set_preempt_count(u64 count) { preempt_count = count; }\n"
         "void *take_finding() { static std::vector<u8> one; if (findings.all.empty()) return 0;"
         " one = findings.all.front(); findings.all.erase(findings.all.begin()); return one.data(); }\n"
@@ -144,8 +163,7 @@ def _library() -> Path:
         "u64 refused_pages() { return adoptions.all[0].refused; }\n"
         "}\n"
     )
-    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", *flags]
-    subprocess.run([*command, "-o", library, source], check=True)
+    _compile(source, "-shared", "-fPIC", "-o", library)
     return library
 
 

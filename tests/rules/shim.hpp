@@ -14,8 +14,6 @@ typedef int32_t s32;
 typedef int64_t s64;
 
 #define __always_inline inline
-#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
-#define LINUX_VERSION_CODE KERNEL_VERSION(6, 18, 0)
 #define BPF_RB_NO_WAKEUP 1
 
 struct bpf_raw_tracepoint_args {
