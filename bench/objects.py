@@ -21,6 +21,7 @@ from bench.tracers import EmptyPrograms
 from bench.traffic import memory_cgroup
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
+from kmemtrace.model.unseen import Unseen
 
 _CALLS = 20_000
 
@@ -48,8 +49,8 @@ def main() -> int:
     try:
         with make_tracer(objects=True) as tracer:
             plan, mount = tracer.plan, tracer.hierarchy.mount
-        if "WITH_OBJECTS" not in plan.defines:
-            print(f"bench: {plan.unseen['objects']}", file=sys.stderr)
+        if not plan.follows_objects:
+            print(f"bench: {plan.unseen[Unseen.OBJECTS]}", file=sys.stderr)
             return 4
         tracers: Tracers = {
             "no tracer": nullcontext,

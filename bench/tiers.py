@@ -26,7 +26,8 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError, KmemtraceError
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.model.enums import Tier
-from kmemtrace.tracer.tracer import ADOPTION_PROGRAMS, SWEEP_PROGRAMS
+from kmemtrace.tracer.before import ADOPTION_PROGRAMS
+from kmemtrace.tracer.tracer import SWEEP_PROGRAMS
 
 _PAGES = {"un-accounted": 32768, "accounted": 32 * 256}
 _AT_ALLOC = ("page_alloc", "charge_entry", "charge_exit")

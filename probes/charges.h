@@ -19,27 +19,7 @@ struct charge {
 	u64 time; /* CLOCK_MONOTONIC, ns */
 	u16 order;
 	u16 flags; /* CHARGE_* */
-	s32 stack; /* STACK_UNKNOWN, or NO_SITE when `sites` has no entry for it */
-};
-
-enum {
-	CHARGE_EXPLICIT = 1, /* asked for outside the page allocator, as for thread stacks */
-	CHARGE_SPLIT = 2, /* its parts may end one by one */
-	CHARGE_FREEING = 4, /* mm_page_free saw it with its mark; its uncharge comes next */
-	CHARGE_REMOTE = 8, /* to another memcg than the task's own (set_active_memcg) */
-	CHARGE_FREED_BEFORE = 16, /* mm_page_free saw it with a mark once more */
-	CHARGE_ELSEWHERE = 32, /* its batch uncharged it from another, which was reported there */
-	CHARGE_BEFORE = 64, /* before the start: `time` is when it was found */
-	CHARGE_OF_ANY_ORDER =
-		128, /* it does not tell: of a block that is not compound the first page is known */
-};
-
-enum {
-	STACK_UNKNOWN = -1,
-	NO_SITE = -2,
-	STACK_HERE = -3, /* where a stack is wanted: take that of the program itself */
-	STACK_BEFORE = -4, /* of pages charged before the start there is none */
-	STACK_BEFORE_TABLE = -5, /* of those that tell that they are page tables */
+	s32 stack; /* STACK_UNKNOWN, or STACK_NO_SITE when `sites` has no entry for it */
 };
 
 struct latency {
@@ -143,7 +123,7 @@ static __always_inline s32 stack_of(void *ctx)
 static __always_inline struct site *site_of(void *ctx, struct charge *charge, s32 stack)
 {
 #ifdef WITHOUT_SITES
-	charge->stack = NO_SITE;
+	charge->stack = STACK_NO_SITE;
 	return 0;
 #else
 	struct site_key key = {
@@ -160,7 +140,7 @@ static __always_inline struct site *site_of(void *ctx, struct charge *charge, s3
 	}
 	if (!site) {
 		lose(LOSS_SITES_FULL, 1);
-		charge->stack = NO_SITE;
+		charge->stack = STACK_NO_SITE;
 	}
 	return site;
 #endif

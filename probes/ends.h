@@ -154,7 +154,7 @@ static __always_inline void end_without_record(u64 page, u32 order, bool marked)
 }
 
 /* Ends the record that covers a page, and judges how it ended. */
-static __always_inline void end_charge(void *ctx, u64 page, u32 order, enum end end)
+static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 {
 	struct charge charge = {};
 	struct ending ending = {.page = page, .order = order, .end = end};

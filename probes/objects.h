@@ -203,7 +203,6 @@ static __always_inline void refused_object(u64 call_site, u64 cache)
  * where it has. To read it of the cache itself cost every allocation 50 ns. User space forgets it
  * all now and then, for a cache may be destroyed and another made at its address.
  */
-#define CACHES_KNOWN 256
 
 struct caches_known {
 	u64 caches[CACHES_KNOWN];

@@ -69,7 +69,7 @@ static __always_inline u64 result_of(void *ctx, u32 arguments)
 
 /* Up to 5.x the stack cannot be walked at a kretprobe: the return address is the probe's own. */
 #ifdef WITHOUT_SITES
-#define STACK_AT_ENTRY(ctx) NO_SITE
+#define STACK_AT_ENTRY(ctx) STACK_NO_SITE
 #else
 #define STACK_AT_ENTRY(ctx) stack_of(ctx)
 #endif

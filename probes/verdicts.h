@@ -13,21 +13,12 @@
 #include "memcg.h"
 #include "unfollowed.h"
 
-enum end {
-	END_FREE, /* by mm_page_free: direct if its mark is still set, else by the put path */
-	END_UNCHARGE, /* direct, by the function that uncharges a page */
-	END_PUT, /* by the put path's function */
-	END_HEALED, /* handed out or charged again while its record was open */
-	END_SWEPT, /* found unmarked by the sweep */
-	END_NONE, /* the finding is no end of a record */
-};
-
 /* What ends a charge, or is found without one, and what that costs in pages. */
 struct ending {
 	u64 head; /* of the record */
 	u64 page;
 	u32 order; /* as the event says */
-	enum end end;
+	u32 end; /* END_* */
 	u32 lost; /* on the counter of whom they were charged to, for good */
 	u32 taken; /* off a counter that they were never charged to */
 };
@@ -47,14 +38,13 @@ struct finding {
 	u16 order; /* as charged; where there is no record, as the event says */
 	u16 end_order; /* as the event that ended it says */
 	u16 flags; /* CHARGE_* */
-	u8 what; /* MismatchClass */
-	u8 end;
+	u8 what; /* MISMATCH_* */
+	u8 end; /* END_* */
 	u8 interrupt;
 	u8 pad[3];
 	char comm[16];
 };
 
-#ifdef WITH_VERDICTS
 /* Every finding is counted here, also one that the ring has no room for. */
 BPF_ARRAY(findings_seen, u64, NR_MISMATCHES);
 BPF_RINGBUF_OUTPUT(findings, FINDINGS_PAGES);
@@ -99,9 +89,6 @@ static __always_inline void report(void *ctx, u32 what, struct charge *charge,
 	bpf_get_current_comm(finding->comm, sizeof(finding->comm));
 	findings.ringbuf_submit(finding, BPF_RB_NO_WAKEUP);
 }
-#else
-#define report(...) /* no class is judged */
-#endif
 
 #ifdef JUDGE_UNCHARGED_ALLOC
 /* An accounted allocation whose page bears no mark. */
@@ -163,7 +150,7 @@ static __always_inline bool is_reparented(struct charge *charge)
 
 /* Whether an event takes its page off a counter: a page that bears the mark is uncharged, and one
  * that is freed without it may have been before, in a batch (note_put()). */
-static __always_inline bool is_uncharged(u64 page, enum end end, bool marked)
+static __always_inline bool is_uncharged(u64 page, u32 end, bool marked)
 {
 	if (end == END_HEALED || end == END_SWEPT)
 		return false;
@@ -180,7 +167,7 @@ static __always_inline u32 verdict(struct charge *charge, struct ending *ending,
 				   bool uncharged)
 {
 	bool whole = ending->order == charge->order;
-	enum end end = ending->end;
+	u32 end = ending->end;
 
 	if (end == END_SWEPT)
 		return NR_MISMATCHES;

@@ -6,19 +6,13 @@ import zlib
 from kmemtrace.cgroups.labels import label
 from kmemtrace.model.account import Account, CacheUse, CensusInfo, added_caches
 from kmemtrace.model.census import Counted, joined, row_of
-from kmemtrace.model.enums import CgroupState, SiteKind, Tier
+from kmemtrace.model.enums import CgroupState, Confidence, Exemption, MismatchClass, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.losses import Losses, MapFill
+from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.objects import ObjectSite
-from kmemtrace.model.snapshot import (
-    Cgroup,
-    CgroupKey,
-    Gone,
-    Losses,
-    MapFill,
-    Mismatch,
-    Site,
-    Snapshot,
-)
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, Site, Snapshot
+from kmemtrace.model.unseen import Unseen
 
 POD = (
     "/kubepods.slice/kubepods-burstable.slice"
@@ -107,8 +101,8 @@ def snapshot(*cgroups: Cgroup, time: float = _BEGAN + 2) -> Snapshot:
         gone=Gone(cgroups=2, charged_pages=211, uncharged_pages=211),
         preexisting_pages=3011,
         own_bytes=29_360_128,
-        exempt={"root": 12_345, "reparented": 17},
-        unseen={"charge": "function probes only", "lost_uncharge": "its end is not seen"},
+        exempt={Exemption.ROOT: 12_345, Exemption.REPARENTED: 17},
+        unseen={Unseen.CHARGE: "function probes only", Unseen.LOST_UNCHARGE: "its end is not seen"},
     )
 
 
@@ -196,8 +190,8 @@ def followed(step: int = 0) -> Snapshot:
 def mismatch(**changes: object) -> Mismatch:
     """A certain one, with both stacks."""
     found = Mismatch(
-        mismatch_class="wrong_cgroup",
-        confidence="certain",
+        mismatch_class=MismatchClass.WRONG_CGROUP,
+        confidence=Confidence.CERTAIN,
         page=0xFFFFEA0004002180,
         order=0,
         charged_to=CONTAINER,

@@ -16,9 +16,10 @@ from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError
 from kmemtrace.model.enums import Confidence, Tier
-from kmemtrace.model.snapshot import Cgroup, Losses
+from kmemtrace.model.snapshot import Cgroup
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.report.mismatch import lines
-from kmemtrace.tracer.tracer import PAGE_PROGRAMS, Tracer
+from kmemtrace.tracer.tracer import Tracer
 from tests.live.workloads import fill_pipes, held_in, keep_threads
 
 
@@ -142,20 +143,14 @@ class Watched:
         """Pages that missed events could account for since the watching began: each missed event
         of a page, and each page mended."""
         now = self._tracer.snapshot()
-        uncounted = _SKIPPED_PROBES if "skipped probes" in now.unseen else 0
-        return _lost(now.losses) - _lost(self._before) + uncounted
+        uncounted = _SKIPPED_PROBES if Unseen.SKIPPED_PROBES in now.unseen else 0
+        return now.losses.doubtful_pages - self._before.doubtful_pages + uncounted
 
 
 def certain(tracer: Tracer) -> list[str]:
     """The mismatches that no missed event explains, with their evidence."""
     found = tracer.snapshot().mismatches
-    return ["\n".join(lines(m)) for m in found if m.confidence == Confidence.CERTAIN.value]
-
-
-def _lost(losses: Losses) -> int:
-    misses = losses.recursion_misses or {}
-    of_pages = sum(misses.get(program, 0) for program in PAGE_PROGRAMS)
-    return of_pages + sum(losses.map_full.values()) + losses.healed + losses.swept
+    return ["\n".join(lines(m)) for m in found if m.confidence is Confidence.CERTAIN]
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.model.audit import STOCK
 from kmemtrace.model.census import Census, Counted, Removed
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
+from kmemtrace.model.unseen import Unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,13 @@ class Censor:
         ]
         return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
 
-    def _unseen(self) -> dict[str, str]:
-        reasons = {"percpu": self._chunks.unseen, STOCK: self._stocks.unseen, "pinned": self._pins_unseen}
-        reasons["kernel"] = kernel_refusal(self._layouts.tree, v1=self._v1)
+    def _unseen(self) -> dict[Unseen, str]:
+        reasons = {
+            Unseen.PERCPU: self._chunks.unseen,
+            Unseen.STOCK: self._stocks.unseen,
+            Unseen.PINNED: self._pins_unseen,
+        }
+        reasons[Unseen.KERNEL] = kernel_refusal(self._layouts.tree, v1=self._v1)
         return {part: why for part, why in reasons.items() if why is not None}
 
     def _memcgs(self) -> Memcgs:

@@ -32,7 +32,7 @@ def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
     """Where struct page 0 is: by its symbol, else from any of them, where page_map() lets us."""
     base = facts.symbol("vmemmap_base")
     stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
-    if not page_map(facts, page_frames):
+    if page_map(facts, page_frames) is None:
         found = 0
     elif base is not None:
         found = memory.word(base)

@@ -15,12 +15,11 @@ from kmemtrace.model.account import Account, CensusInfo, added_caches
 from kmemtrace.model.census import Census, joined, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
+from kmemtrace.model.unseen import Unseen
 
 LEAST_SECONDS = 30.0
 _PER_CPU_SECOND = 100.0
 """Seconds between censuses for each second of CPU time that one takes: a hundredth of one CPU at most."""
-UNSEEN = "account"
-"""In Snapshot.unseen: why no cgroup has an account."""
 _FIRST_SECONDS = 2.0
 
 
@@ -85,7 +84,7 @@ class Keeper:
             self._ended & kept.accounts.keys()
         )
         info = replace(kept.info, age_seconds=age)
-        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen, "sockets": SOCKETS})
+        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen, Unseen.SOCKETS: SOCKETS})
         return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
 
     def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
@@ -150,10 +149,10 @@ class Absent:
         return replace(snapshot, unseen={**snapshot.unseen, **_without(self._why)})
 
 
-def _without(why: str) -> dict[str, str]:
+def _without(why: str) -> dict[Unseen, str]:
     """In Snapshot.unseen, where there is no census."""
-    parts = dict.fromkeys(("slab", "percpu"), "only a census reads it")
-    return {UNSEEN: why, **parts, "sockets": SOCKETS}
+    parts = dict.fromkeys((Unseen.SLAB, Unseen.PERCPU), "only a census reads it")
+    return {Unseen.ACCOUNT: why, **parts, Unseen.SOCKETS: SOCKETS}
 
 
 def default_pause(cpu_seconds: float) -> float:

@@ -10,20 +10,17 @@ from kmemtrace.census.layout.page import PageLayout, page_layout
 from kmemtrace.census.layout.slab import SlabLayout, slab_layout
 from kmemtrace.census.memory import KernelMemory
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.facts import Facts, version
+from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.hooks import Hook, NoHook
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.object_hooks import PROGRAMS, object_hooks
-from kmemtrace.kernel.plan import Attachment, Plan, Probe
-from kmemtrace.tracer.capacity import power_of_two, within
-from kmemtrace.tracer.objects import CACHE_NAME, OBJECT_BATCH
+from kmemtrace.kernel.plan import Attachment, ObjectRoom, Plan, Probe
+from kmemtrace.model.unseen import Unseen
+from kmemtrace.tracer.capacity import CACHE_NAME, CACHES_AT_ONCE, power_of_two, within
+from kmemtrace.tracer.objects import OBJECT_BATCH
 
-UNSEEN, IN_BULK = "objects", "objects in bulk"
-"""In Snapshot.unseen: why none is followed, and which are not."""
 _IN_BULK = "objects that are charged in bulk, or after their allocation, only the census tells"
 
-_SINCE = (5, 10)
-"""1b4d60ec162f: programs that user space runs, without which no record could be mended."""
 _LEAST, _MOST = 1 << 17, 1 << 21
 _MOST_PAGES = 1 << 22
 """Counters of records by page, 4 bytes each: on machines of more than 16 GB some pages share one."""
@@ -46,27 +43,28 @@ def with_objects(
     the running kernel, unless given."""
     if plan.tier is None:
         return plan
-    hooks = object_hooks(facts)
-    refusal = objects_refusal(facts)
+    hooks, refusal = object_hooks(facts), objects_refusal(facts)
+    room = ObjectRoom(most or default_objects(page_frames), _SITES)
     if refusal is None:
         try:
             page, slab = page_layout(facts), slab_layout(facts)
             where = maps(page, slab) if maps else _maps(facts, page, slab, page_frames)
-            constants = _layout(facts, page, slab, where) | _room(page_frames, most)
+            constants = _layout(facts, page, slab, where) | _room(page_frames, room)
         except UnknownLayoutError as error:
             refusal = f"this kernel keeps its objects in a way that is not known: {error}"
         except CannotError as error:
             refusal = str(error)
     if refusal is not None:
-        return dataclasses.replace(plan, more_unseen={**plan.more_unseen, UNSEEN: refusal})
+        return dataclasses.replace(plan, more_unseen={**plan.more_unseen, Unseen.OBJECTS: refusal})
     probes = {
         PROGRAMS[event]: Probe(hook, Attachment.RAW_TRACEPOINT)
         for event, hook in hooks.items()
         if isinstance(hook, Hook)
     }
-    unseen = {**plan.more_unseen, IN_BULK: _IN_BULK}
+    unseen = {**plan.more_unseen, Unseen.OBJECTS_IN_BULK: _IN_BULK}
     return dataclasses.replace(
         plan,
+        objects=room,
         more_unseen=unseen,
         programs={**probes, **plan.programs},
         defines=plan.defines | constants | _arguments(probes),
@@ -75,8 +73,6 @@ def with_objects(
 
 def objects_refusal(facts: Facts) -> str | None:
     """Why objects cannot be followed, as far as that can be told before anything is loaded."""
-    if version(facts.release) < _SINCE:
-        return "objects are followed from kernel 5.10 on"
     for event, hook in object_hooks(facts).items():
         if isinstance(hook, NoHook):
             return f"there is no hook for the event '{event}': {hook.reason}"
@@ -114,15 +110,16 @@ def _layout(facts: Facts, page: PageLayout, slab: SlabLayout, where: Maps) -> De
     return found | {"SLAB_PAGE_BIT": page.slab_bit}
 
 
-def _room(page_frames: int, most: int | None) -> Defines:
+def _room(page_frames: int, room: ObjectRoom) -> Defines:
     page = resource.getpagesize()
     return {
         "WITH_OBJECTS": 1,
-        "MAX_OBJECTS": most or default_objects(page_frames),
-        "MAX_OBJECT_SITES": _SITES,
+        "MAX_OBJECTS": room.objects,
+        "MAX_OBJECT_SITES": room.sites,
         "OBJECT_PAGES": min(power_of_two(page_frames), _MOST_PAGES),
         "OBJECT_BATCH": OBJECT_BATCH,
         "CACHE_NAME": CACHE_NAME,
+        "CACHES_KNOWN": CACHES_AT_ONCE,
         "FRAME_SHIFT": page.bit_length() - 1,
         "LARGEST_OBJECT": 2 * page,  # KMALLOC_MAX_CACHE_SIZE
     }

@@ -1,7 +1,7 @@
 """Which parts of the account a kernel lets be read, told before anything is loaded."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from kmemtrace.census.layout.find import UnknownLayoutError
 from kmemtrace.census.layout.memcg import TreeLayout, owner_layout, tree_layout
@@ -11,15 +11,23 @@ from kmemtrace.census.layout.pin import pin_layout
 from kmemtrace.census.layout.slab import slab_layout
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.judged import page_map
+from kmemtrace.model.unseen import Unseen
 
 NO_PAGE_MAP = "where this kernel keeps its struct pages is not known"
 SOCKETS = (
     "what sockets' buffers are charged is no kernel memory in the kernel's own sums (sock in memory.stat)"
 )
-_PARTS = ("pages", "slab", "percpu", "stock", "kernel", "pinned")
+_PARTS = (
+    Unseen.PAGES,
+    Unseen.SLAB,
+    Unseen.PERCPU,
+    Unseen.STOCK,
+    Unseen.KERNEL,
+    Unseen.PINNED,
+)
 
 
-def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[str, str | None]:
+def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[Unseen, str | None]:
     """By part of the account, why it cannot be had; None where it can. `v1`: the version of cgroups that
     memory is accounted by."""
     try:
@@ -27,15 +35,15 @@ def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[str, str | None
         tree = tree_layout(facts)
     except UnknownLayoutError as error:
         return _told(dict.fromkeys(_PARTS, f"this kernel's layout is not known: {error}"))
-    if not page_map(facts, page_frames):
+    if page_map(facts, page_frames) is None:
         return _told(dict.fromkeys(_PARTS, NO_PAGE_MAP))
     page_bytes = resource.getpagesize()
     return _told(
         {
-            "percpu": _refusal(lambda: percpu_layout(facts, page_bytes)),
-            "stock": _refusal(lambda: stock_layout(facts)),
-            "kernel": kernel_refusal(tree, v1=v1),
-            "pinned": _refusal(lambda: pin_layout(facts, page_bytes)),
+            Unseen.PERCPU: _refusal(lambda: percpu_layout(facts, page_bytes)),
+            Unseen.STOCK: _refusal(lambda: stock_layout(facts)),
+            Unseen.KERNEL: kernel_refusal(tree, v1=v1),
+            Unseen.PINNED: _refusal(lambda: pin_layout(facts, page_bytes)),
         }
     )
 
@@ -60,5 +68,5 @@ def _refusal(find: Callable[[], object]) -> str | None:
     return None
 
 
-def _told(refusals: dict[str, str | None]) -> dict[str, str | None]:
-    return {part: refusals.get(part) for part in _PARTS} | {"sockets": SOCKETS}
+def _told(refusals: Mapping[Unseen, str | None]) -> dict[Unseen, str | None]:
+    return {part: refusals.get(part) for part in _PARTS} | {Unseen.SOCKETS: SOCKETS}

@@ -17,10 +17,12 @@ from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.kernel import btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.hooks import Hook
-from kmemtrace.kernel.plan import COSTS, Plan, make_plan
+from kmemtrace.kernel.plan import COSTS, Plan
+from kmemtrace.kernel.planning import make_plan
 from kmemtrace.kernel.privileges import privileges
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import MismatchClass
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
 
 Part = dict[str, Any]
@@ -122,12 +124,12 @@ def _events(plan: Plan, *, works: bool) -> list[Part]:
     return events
 
 
-def _verdicts(plan: Plan) -> dict[str, str | None]:
+def _verdicts(plan: Plan) -> dict[MismatchClass, str | None]:
     """By mismatch class, why it is not judged; None where it is."""
-    return {one.label: plan.unjudged.get(one) for one in MismatchClass}
+    return {one: plan.unjudged.get(one) for one in MismatchClass}
 
 
-def _account(hierarchy: MemoryHierarchy) -> dict[str, str | None]:
+def _account(hierarchy: MemoryHierarchy) -> dict[Unseen, str | None]:
     """By part of the account, why it cannot be had; None where it can."""
     with btf.Btf() as types:
         return offered(RunningKernel(types), _page_frames(), v1=hierarchy.version == 1)

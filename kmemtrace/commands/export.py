@@ -25,7 +25,6 @@ from kmemtrace.exporter.server import HEALTH, METRICS, READY, Server
 from kmemtrace.exporter.source import Source
 from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.kernel.capabilities import keep_only
-from kmemtrace.kernel.facts import version
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.run_time import counted, counting
 from kmemtrace.tracer.tracer import Tracer
@@ -34,8 +33,8 @@ DEFAULT_ADDRESS = "127.0.0.1:9796"
 _TURN_SECONDS = 0.0005
 """How long a reading may hold the interpreter while the server waits for it, as it does after each call to
 the kernel: of Python's own 5 ms a few hundred peers make a second."""
-_KEPT = ("CAP_BPF", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH")
-"""To read the maps; the same before 5.8; to learn the name of a cgroup from its id."""
+_KEPT = ("CAP_BPF", "CAP_DAC_READ_SEARCH")
+"""To read the maps, and to learn the name of a cgroup from its id."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -154,7 +153,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
             stack.enter_context(counting())
         keeper = stack.enter_context(open_keeper(options))
         tracer = stack.enter_context(open_tracer(options))
-        keep_only(_KEPT[:1] + _KEPT[2:] if version(tracer.plan.release) >= (5, 8) else _KEPT[1:])
+        keep_only(_KEPT)
         stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
         keeper.wait_for_first()
         source = Source(

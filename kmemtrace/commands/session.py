@@ -16,7 +16,7 @@ from kmemtrace.commands.progress import progress
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
-from kmemtrace.kernel.plan import make_plan
+from kmemtrace.kernel.planning import make_plan
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import Capacity
 from kmemtrace.tracer.tracer import Tracer

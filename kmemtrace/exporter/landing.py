@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from kmemtrace import __version__
 from kmemtrace.exporter.metrics import Told
@@ -63,5 +64,5 @@ def landing_page(told: Told, metrics_path: str) -> str:
     )
 
 
-def _rows(cells: Mapping[str, str]) -> str:
+def _rows(cells: Mapping[Any, str]) -> str:
     return "\n".join(f"<tr><th>{escape(k)}<td>{escape(v)}" for k, v in cells.items())

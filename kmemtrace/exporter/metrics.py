@@ -13,9 +13,9 @@ from kmemtrace.exporter.label import label_of
 from kmemtrace.exporter.latencies import latencies
 from kmemtrace.exporter.memory import memory
 from kmemtrace.exporter.series import OTHER, Counted, Series, bytes_of
-from kmemtrace.kernel.hooks import Event
 from kmemtrace.model.enums import CgroupState, Confidence, MismatchClass
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.unseen import Unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _of_cgroups(told: Told) -> Iterator[Metric]:
         "Accounted allocations that were refused at a limit.",
         [(s, s.sums.failed_charges) for s in series],
     )
-    if Event.RECLAIM_BEGIN not in unseen:
+    if Unseen.RECLAIM_BEGIN not in unseen:
         yield _counter(
             "reclaim_stall_seconds",
             "Time that tasks had to free memory of a cgroup at its limit, for a charge of any kind.",
@@ -82,7 +82,7 @@ def _of_cgroups(told: Told) -> Iterator[Metric]:
         yield _counter(
             "reclaim_stalls", "Times that they had to.", [(s, s.sums.reclaim_stalls) for s in series]
         )
-    if Event.CHARGE not in unseen:
+    if Unseen.CHARGE not in unseen:
         yield _counter("charges", "Charges that were timed.", [(s, s.sums.charges) for s in series])
         yield _counter(
             "charge_seconds", "Time that these took.", [(s, s.sums.charge_seconds) for s in series]
@@ -117,12 +117,10 @@ def _mismatches(told: Told) -> Iterator[Metric]:
     """A class that can be judged is there with 0 before it is ever found, so that its first finding is
     an increase. Those of a cgroup keep their series: an alert needs them longer than the cgroup lives."""
     snapshot = told.snapshot
-    if "mismatches" in snapshot.unseen:
-        return
-    counts: dict[tuple[str, str, str], tuple[int, int]] = {
-        (OTHER, one.label, confidence.value): (0, 0)
+    counts: dict[tuple[str, MismatchClass, Confidence], tuple[int, int]] = {
+        (OTHER, one, confidence): (0, 0)
         for one in MismatchClass
-        if one.label not in snapshot.unseen
+        if Unseen(one) not in snapshot.unseen
         for confidence in Confidence
     }
     labels: set[str] = set()
@@ -173,7 +171,7 @@ def _of_machine(snapshot: Snapshot) -> Iterator[Metric]:
         "unjudged_seconds",
         "For how long from the start mismatches of a class could not be told, though later they can.",
         "class",
-        snapshot.unjudged_seconds,
+        {str(one): seconds for one, seconds in snapshot.unjudged_seconds.items()},
     )
     exempt = CounterMetricFamily(
         "kmemtrace_exempt", "What looked like a mismatch and is legal, by the reason.", labels=("reason",)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from kmemtrace.fleet.prometheus import Sample
 from kmemtrace.model.account import Account, CensusInfo
+from kmemtrace.model.unseen import Unseen
 
 HOST_METRICS = ("census_seconds", "census_age_seconds", "dying_cgroups", "pinned_bytes")
 CGROUP_METRICS = ("kernel_bytes", "account_bytes")
-UNSEEN = {"caches": "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
+UNSEEN = {Unseen.CACHES: "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
 
 
 class Place(NamedTuple):
@@ -67,8 +68,8 @@ def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
     )
 
 
-def without_census(hosts: Iterable[str], samples: Iterable[Sample]) -> dict[str, str]:
+def without_census(hosts: Iterable[str], samples: Iterable[Sample]) -> dict[Unseen, str]:
     """As in Snapshot.unseen: how many of the hosts have none."""
     have = {s.labels.get("instance", "") for s in samples if s.name == "kmemtrace_census_seconds"}
     lack = set(hosts) - have
-    return {"account": f"not on {len(lack)} of the hosts"} if lack else {}
+    return {Unseen.ACCOUNT: f"not on {len(lack)} of the hosts"} if lack else {}

@@ -13,8 +13,11 @@ from kmemtrace.fleet import accounts
 from kmemtrace.fleet.accounts import CGROUP_METRICS, HOST_METRICS, Place
 from kmemtrace.fleet.prometheus import Prometheus, Sample
 from kmemtrace.model.account import Account
-from kmemtrace.model.enums import CgroupState, Confidence, Tier
-from kmemtrace.model.snapshot import Cgroup, CgroupKey, Losses, MapFill, Mismatch, Snapshot
+from kmemtrace.model.enums import CgroupState, Confidence, MismatchClass, Tier
+from kmemtrace.model.losses import Losses, MapFill
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
+from kmemtrace.model.unseen import Unseen
 
 MOST_CGROUPS = 2000
 """Those that hold most, of all hosts; more is nothing that anybody reads on a screen."""
@@ -38,11 +41,12 @@ _MOST = f'topk({MOST_CGROUPS}, sum by (instance, cgroup) ({{__name__=~"kmemtrace
 
 UNSEEN = {
     **accounts.UNSEEN,
-    "sites": "a Prometheus server has call sites by kind and host only: run kmemtrace top on that host",
-    "oldest": "a Prometheus server does not have the age of single pages",
-    "latency by cgroup": "a Prometheus server has the latencies of whole hosts",
+    Unseen.SITES: "a Prometheus server has call sites by kind and host only: run kmemtrace top on that host",
+    Unseen.OLDEST: "a Prometheus server does not have the age of single pages",
+    Unseen.LATENCY_BY_CGROUP: "a Prometheus server has the latencies of whole hosts",
 }
 
+_MOST_REASONS = 3
 
 _Value = TypeVar("_Value", bound=StrEnum)
 
@@ -56,7 +60,7 @@ class _One:
     account: Account | None = None
     lost_pages: int | None = None
     """For certain; None where this is not judged."""
-    mismatches: dict[str, int] = field(default_factory=dict)
+    mismatches: dict[MismatchClass, int] = field(default_factory=dict)
 
 
 class Fleet:
@@ -156,7 +160,7 @@ def _by_place(
         one.account = known.get(at)
         one.lost_pages = 0 if at.host in judging else None
     for sample in lost:
-        if _label(sample, "confidence") == Confidence.CERTAIN.value and _place(sample) in found:
+        if _label(sample, "confidence") == Confidence.CERTAIN and _place(sample) in found:
             one = found[_place(sample)]
             one.lost_pages = (one.lost_pages or 0) + int(sample.value)
     for mismatch in mismatches:
@@ -260,8 +264,8 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     lost = {kind(s): int(s.value) for s in _of(samples, "lost_pages_total")}
     return tuple(
         Mismatch.of_no_page(
-            _label(s, "class"),
-            _label(s, "confidence"),
+            _label_of(MismatchClass, s, "class"),
+            _label_of(Confidence, s, "confidence"),
             charged_to=_label(s, "cgroup"),
             time=time.time(),
             count=int(s.value),
@@ -273,9 +277,16 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     )
 
 
-def _unseen(samples: list[Sample]) -> dict[str, str]:
-    """What some hosts cannot show."""
-    hosts: dict[str, set[str]] = defaultdict(set)
+def _unseen(samples: list[Sample]) -> dict[Unseen, str]:
+    """What some hosts cannot show, on how many, and why not."""
+    hosts: dict[Unseen, set[str]] = defaultdict(set)
+    reasons: dict[Unseen, dict[str, None]] = defaultdict(dict)
     for sample in _of(samples, "unseen_info"):
-        hosts[_label(sample, "what")].add(_host(sample))
-    return {what: f"not on {len(names)} of the hosts" for what, names in hosts.items()}
+        what, reason = _label(sample, "what"), sample.labels.get("reason", "")
+        which = Unseen(what) if what in list(Unseen) else Unseen.OTHER
+        hosts[which].add(_host(sample))
+        reasons[which][f"{what}: {reason}" if which is Unseen.OTHER else reason] = None
+    return {
+        which: f"not on {len(names)} of the hosts: {'; '.join([*reasons[which]][:_MOST_REASONS])}"
+        for which, names in hosts.items()
+    }

@@ -22,10 +22,6 @@ class Facts(Protocol):
     def machine(self) -> str:
         """As uname -m gives it."""
 
-    @property
-    def has_btf(self) -> bool:
-        """Whether prototypes and offsets can be asked for at all."""
-
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
         """Types of a tracepoint's raw arguments."""
 
@@ -65,8 +61,6 @@ class Facts(Protocol):
 
 class RunningKernel:
     """Facts of the kernel that we run on, from its BTF."""
-
-    has_btf = True
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf

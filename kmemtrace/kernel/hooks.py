@@ -1,8 +1,8 @@
 """The hook table: for each logical event, a row per kernel generation, newest first.
 
 A row is taken when the kernel has that tracepoint or function with exactly that prototype. Where two
-rows agree in both, or the kernel describes no prototypes (no BTF), the version decides. A name that
-is there with another prototype is never hooked: its arguments could be misread.
+rows agree in both, the version decides. A name that is there with another prototype is never hooked:
+its arguments could be misread. So distributions' kernels fit that carry newer code under an old number.
 """
 
 from collections.abc import Mapping
@@ -259,14 +259,10 @@ def choose(
     rows = [h for h in table if h.event is event and h.mechanism is mechanism]
     if not rows:
         return NoHook(f"no {mechanism} shows it on any kernel")
-    if not facts.has_btf:
-        return _choose_by_version(rows, facts)
     found = {hook.name: _prototype(hook, facts) for hook in rows}
     fitting = [hook for hook in rows if found[hook.name] == hook.prototype]
-    if len(fitting) > 1:
-        return _choose_by_version(fitting, facts)
     if fitting:
-        return fitting[0]
+        return _of_several(fitting, facts.release)
     strangers = [f"{name}({', '.join(types)})" for name, types in found.items() if types is not None]
     if strangers:
         return NoHook(f"unknown prototype {strangers[0]}: its arguments could be misread")
@@ -274,12 +270,16 @@ def choose(
     return NoHook(f"this kernel has no {mechanism} for it (looked for {names})")
 
 
-def _choose_by_version(rows: list[Hook], facts: Facts) -> Hook | NoHook:
-    release = version(facts.release)
-    for hook in rows:
-        if hook.since <= release < hook.until:
-            return hook
-    return NoHook(f"no row for kernel {facts.release}")
+def _of_several(rows: list[Hook], release: str) -> Hook | NoHook:
+    """Of rows that all fit that of the version. Distributions' kernels may carry newer code under an older
+    number; then the newest, unless one prototype means different things in different versions."""
+    number, newest = version(release), rows[0]
+    found = next((hook for hook in rows if hook.since <= number < hook.until), None)
+    if found is not None:
+        return found
+    if any(hook.name == newest.name and hook.arguments != newest.arguments for hook in rows):
+        return NoHook(f"what the arguments of {newest.name} mean is not known of a kernel {release}")
+    return newest
 
 
 def _prototype(hook: Hook, facts: Facts) -> tuple[str, ...] | None:

@@ -1,17 +1,14 @@
 """Which mismatch classes can be judged on a kernel, in a tier, and why not the others."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.hooks import Event, Hook, NoHook
 from kmemtrace.kernel.layout import Defines, preempt_count
 from kmemtrace.model.enums import MismatchClass, Tier
 
-_RING_SINCE = (5, 8)
-"""457f44363a88: BPF's ring buffer."""
-_TEST_RUN_SINCE = (5, 10)
-"""1b4d60ec162f: BPF_PROG_TEST_RUN of raw tracepoint programs."""
-_TASK_OBJCG_SINCE = (6, 7)
+_IN_TASK_SINCE = (6, 7)
 """1aacbd354313: whether code runs in an interrupt is asked by in_task(), which leaves out those that
 only hold softirqs off."""
 MAPS_ALIGNED = 1 << 30
@@ -30,11 +27,8 @@ def unjudged(
     facts: Facts, tier: Tier, hooks: Mapping[Event, Hook | NoHook], page_frames: int
 ) -> dict[MismatchClass, str]:
     """By class, why it is not judged; classes that are judged are absent."""
-    release = version(facts.release)
-    if release < _RING_SINCE:
-        return dict.fromkeys(MismatchClass, "evidence needs BPF's ring buffer, which 5.8 brought")
     why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify -- COMMAND` only"}
-    if release < _TASK_OBJCG_SINCE and not preempt_count(facts):
+    if version(facts.release) < _IN_TASK_SINCE and not preempt_count(facts):
         why[MismatchClass.UNCHARGED_ALLOC] = (
             "this kernel's symbol table does not tell where preempt_count is, so an interrupt's "
             "allocation, which nobody is charged for, cannot be told from others"
@@ -49,7 +43,7 @@ def unjudged(
     split = hooks[Event.SPLIT]
     if isinstance(split, NoHook):
         why[MismatchClass.SIZE_MISMATCH] = f"splits are not seen: {split.reason}"
-    if release < _TEST_RUN_SINCE or not page_map(facts, page_frames):
+    if page_map(facts, page_frames) is None:
         why[MismatchClass.STRAY_UNCHARGE] = (
             "pages charged before the start cannot be looked for: where this kernel keeps its struct "
             "pages is not known"
@@ -57,20 +51,28 @@ def unjudged(
     return why
 
 
-def page_map(facts: Facts, page_frames: int) -> Defines:
-    """How to find the array of struct pages: by its symbol, or, where it fills no more than what its
-    start is aligned to, from any page in it. Empty where neither will do."""
+@dataclass(frozen=True, slots=True)
+class PageMap:
+    """Where a kernel keeps the array of its struct pages."""
+
+    defines: Defines
+    by_symbol: bool
+    """Whether find_page_map() answers the array's start, or the address of any struct page in it."""
+
+
+def page_map(facts: Facts, page_frames: int) -> PageMap | None:
+    """How to find the array: by its symbol, or, where it fills no more than what its start is aligned to,
+    from any page in it. None where neither will do."""
     base = facts.symbol("vmemmap_base")  # x86, since 4.17
     if base is not None:
-        return {"PAGE_MAP_AT": f"{base:#x}ULL"}
+        return PageMap({"PAGE_MAP_AT": f"{base:#x}ULL"}, by_symbol=True)
     stack = facts.offset("task_struct", "stack_vm_area")
     pages = facts.offset("vm_struct", "pages")
     if facts.machine != "x86_64" or page_frames > _SMALL_MACHINE or stack is None or pages is None:
-        return {}
-    return {"OFF_TASK_STACK_AREA": stack, "OFF_AREA_PAGES": pages}
+        return None
+    return PageMap({"OFF_TASK_STACK_AREA": stack, "OFF_AREA_PAGES": pages}, by_symbol=False)
 
 
 def judged_defines(why: Mapping[MismatchClass, str]) -> Defines:
     """JUDGE_<CLASS> for each class that BPF judges."""
-    found: Defines = {f"JUDGE_{c.name}": 1 for c in MismatchClass if c not in why}
-    return found | ({"WITH_VERDICTS": 1} if found else {})
+    return {f"JUDGE_{c.name}": 1 for c in MismatchClass if c not in why}

@@ -58,34 +58,38 @@ def gfp_account(facts: Facts) -> int:
     return GFP_ACCOUNT_BEFORE_5_4 if version(facts.release) < (5, 4) else GFP_ACCOUNT
 
 
+_NEEDED = {
+    "OFF_MEMCG_CSS": ("mem_cgroup", "css"),
+    "OFF_MEMCG_CGROUP": ("mem_cgroup", "css.cgroup"),
+    "OFF_CGROUP_KN": ("cgroup", "kn"),
+    "OFF_CGROUP_ROOT": ("cgroup", "root"),
+    "OFF_KN_ID": ("kernfs_node", "id"),
+    "OFF_ROOT_HIERARCHY": ("cgroup_root", "hierarchy_id"),
+    "OFF_TASK_CGROUPS": ("task_struct", "cgroups"),
+    "OFF_TASK_FLAGS": ("task_struct", "flags"),
+    "OFF_TASK_MM": ("task_struct", "mm"),
+    "OFF_TASK_TGID": ("task_struct", "tgid"),
+    "OFF_TASK_STACK": ("task_struct", "stack"),
+    "OFF_MEMCG_CSS_FLAGS": ("mem_cgroup", "css.flags"),
+    "OFF_CGROUP_LEVEL": ("cgroup", "level"),
+    "OFF_PAGE_FLAGS": ("page", "flags"),
+    "OFF_PAGE_LRU": ("page", "lru"),
+    "OFF_COUNTER_USAGE": ("page_counter", "usage"),
+    "OFF_COUNTER_MAX": ("page_counter", "max"),
+    "OFF_COUNTER_PARENT": ("page_counter", "parent"),
+    "OFF_MEMCG_MEMORY": ("mem_cgroup", "memory"),
+}
+
+
 def defines(facts: Facts) -> Defines:
     """Constants for the probes: OFF_* in bytes, and the page mark's.
 
     Raises CannotError naming what this kernel's BTF lacks.
     """
     mark = page_mark(facts)
-    needed = {
+    needed = _NEEDED | {
         "OFF_PAGE_MARK": ("page", mark.mark_field),
         "OFF_PAGE_OWNER": ("page", mark.owner_field),
-        "OFF_MEMCG_CSS": ("mem_cgroup", "css"),
-        "OFF_MEMCG_CGROUP": ("mem_cgroup", "css.cgroup"),
-        "OFF_CGROUP_KN": ("cgroup", "kn"),
-        "OFF_CGROUP_ROOT": ("cgroup", "root"),
-        "OFF_KN_ID": ("kernfs_node", "id"),
-        "OFF_ROOT_HIERARCHY": ("cgroup_root", "hierarchy_id"),
-        "OFF_TASK_CGROUPS": ("task_struct", "cgroups"),
-        "OFF_TASK_FLAGS": ("task_struct", "flags"),
-        "OFF_TASK_MM": ("task_struct", "mm"),
-        "OFF_TASK_TGID": ("task_struct", "tgid"),
-        "OFF_TASK_STACK": ("task_struct", "stack"),
-        "OFF_MEMCG_CSS_FLAGS": ("mem_cgroup", "css.flags"),
-        "OFF_CGROUP_LEVEL": ("cgroup", "level"),
-        "OFF_PAGE_FLAGS": ("page", "flags"),
-        "OFF_PAGE_LRU": ("page", "lru"),
-        "OFF_COUNTER_USAGE": ("page_counter", "usage"),
-        "OFF_COUNTER_MAX": ("page_counter", "max"),
-        "OFF_COUNTER_PARENT": ("page_counter", "parent"),
-        "OFF_MEMCG_MEMORY": ("mem_cgroup", "memory"),
     }
     if mark.owner_is_objcg:
         needed["OFF_OBJCG_MEMCG"] = ("obj_cgroup", "memcg")
@@ -180,11 +184,10 @@ def _sizes(facts: Facts) -> Defines:
             f"struct page has {size} bytes on this kernel; kmemtrace needs a power of two, as every "
             "64-bit distribution kernel has."
         )
-    id_size = facts.field_size("kernfs_node", "id") or 8
     head = facts.enumerator("PG_head", "pageflags")
     if head is None:
         raise CannotError(f"This kernel ({facts.release}) does not tell which page flag marks a head.")
-    return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "KN_ID_SIZE": id_size, "PG_HEAD": head}
+    return {"STRUCT_PAGE_SHIFT": size.bit_length() - 1, "PG_HEAD": head}
 
 
 def order_offset(facts: Facts) -> int | None:

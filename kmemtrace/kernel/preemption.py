@@ -31,6 +31,6 @@ def classic_alloc(facts: Facts, page_frames: int) -> tuple[int, Defines] | None:
     if not raw_programs_are_preempted(facts) or number is None or tuple(record) != _RECORD:
         return None
     # Its context is no longer on the task's stack, which would tell an interrupt.
-    if "PAGE_MAP_AT" not in struct_pages or not preempt_count(facts):
+    if struct_pages is None or not struct_pages.by_symbol or not preempt_count(facts):
         return None
-    return number, struct_pages | {"CLASSIC_ALLOC": 1}
+    return number, struct_pages.defines | {"CLASSIC_ALLOC": 1}

@@ -26,8 +26,7 @@ def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
         line.split(":\t", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":\t" in line
     )
     held = int(fields["CapEff"], 16)
-    release = platform.release()
-    missing = _missing(held, version(release))
+    missing = _missing(held)
     wanted = tuple(
         f"{name}: {cost}"
         for name, cost in (
@@ -59,11 +58,9 @@ def raise_memlock_if_needed() -> None:
         ) from None
 
 
-def _missing(held: int, release: tuple[int, int]) -> tuple[str, ...]:
+def _missing(held: int) -> tuple[str, ...]:
     if _holds(held, "CAP_SYS_ADMIN"):
         return ()
-    if release < (5, 8):  # 5.8 split CAP_BPF and CAP_PERFMON off
-        return ("CAP_SYS_ADMIN",)
     return tuple(name for name in ("CAP_BPF", "CAP_PERFMON") if not _holds(held, name))
 
 

@@ -3,13 +3,11 @@ milliseconds, and what is refused here would be refused after the compiler has r
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 from contextlib import ExitStack
 
 from kmemtrace.kernel.attaching import attach
-from kmemtrace.kernel.facts import version
 from kmemtrace.kernel.loading import RAW_TRACEPOINT, load
 from kmemtrace.kernel.refusals import refusing
 from kmemtrace.kernel.syscall import bpf
@@ -22,10 +20,9 @@ _MAPS = {
     "a per-CPU BPF array": (6, 4, 8, 1),
     "a BPF map of stacks": (7, 4, 8, 1),
     "a BPF map that forgets (LRU)": (9, 8, 8, 1),
+    "a BPF ring buffer": (27, 0, 0, resource.getpagesize()),
 }
 """Type, sizes of a key and a value, and entries."""
-_RING_BUFFER, _RING_BUFFER_SINCE = 27, (5, 8)
-_TEST_RUN_SINCE = (5, 10)
 
 # Helpers, as <linux/bpf.h> numbers them.
 _GET_CURRENT_TASK, _PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STR = 35, 113, 115
@@ -35,24 +32,19 @@ _TRACEPOINT = b"cgroup_rmdir"
 
 def try_bpf() -> None:
     """Raises RefusedError, of the first thing that this kernel refuses this process."""
-    release = version(platform.release())
-    kinds = dict(_MAPS)
-    if release >= _RING_BUFFER_SINCE:
-        kinds["a BPF ring buffer"] = (_RING_BUFFER, 0, 0, resource.getpagesize())
     with ExitStack() as stack:
 
         def close(fd: int) -> int:
             stack.callback(os.close, fd)
             return fd
 
-        for what, shape in kinds.items():
+        for what, shape in _MAPS.items():
             with refusing(what):
                 close(_create(shape))
         with refusing("a BPF program that reads its memory"):
             program = close(load(_program(), RAW_TRACEPOINT, "try"))
-        if release >= _TEST_RUN_SINCE:
-            with refusing("to run a BPF program"):
-                test_run(program)
+        with refusing("to run a BPF program"):
+            test_run(program)
         with refusing("a BPF program on a tracepoint"):
             close(attach(program, _TRACEPOINT))
 

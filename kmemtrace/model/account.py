@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kmemtrace.model.unseen import Unseen
+
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
@@ -84,7 +86,7 @@ class CensusInfo:
     """Bytes that these keep: "file", "shmem" and "anon" of user space's, and parts of their accounts."""
     caches: tuple[CacheUse, ...]
     """Of the whole machine; most bytes first."""
-    unseen: Mapping[str, str]
+    unseen: Mapping[Unseen, str]
     """Parts that could not be read, and why."""
 
 

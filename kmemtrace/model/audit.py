@@ -8,9 +8,8 @@ from kmemtrace.model.account import Account
 from kmemtrace.model.census import Census, Counted
 from kmemtrace.model.enums import Confidence
 from kmemtrace.model.snapshot import CgroupKey
+from kmemtrace.model.unseen import Unseen
 
-STOCK = "stock"
-"""In Census.unseen: what the CPUs keep was not read."""
 _MAY_BE_KEPT = 1 << 20
 """Bytes, then, for a cgroup. A CPU's stock grows by less than a page for each charge that is larger than what
 is in it, so that it can become as large as the largest charge: those of per-CPU areas have some 100 KB."""
@@ -59,7 +58,7 @@ def audit(readings: Sequence[Census]) -> Audit:
         for counted in census.cgroups:
             by_key.setdefault(counted.key, []).append(counted)
     last = readings[-1].cgroups
-    kept = _MAY_BE_KEPT if STOCK in readings[-1].unseen else 0
+    kept = _MAY_BE_KEPT if Unseen.STOCK in readings[-1].unseen else 0
     cgroups = [_audited(by_key[counted.key], kept) for counted in last]
     cgroups.sort(key=lambda one: (one.outcome is not Outcome.DRIFTED, -abs(one.drift_bytes)))
     return Audit(tuple(readings), tuple(cgroups))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from kmemtrace.model.account import Account, CensusInfo
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
+from kmemtrace.model.unseen import Unseen
 
 
 class PinKind(StrEnum):
@@ -77,7 +78,7 @@ class Census:
     """Of the memory hierarchy, the removed ones included; most kernel memory first."""
     pinned: Mapping[str, int]
     """Bytes of user space's memory that is charged to removed ones, by PinKind."""
-    unseen: Mapping[str, str]
+    unseen: Mapping[Unseen, str]
     """What could not be read, and why."""
 
 

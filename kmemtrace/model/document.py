@@ -5,8 +5,10 @@ from typing import Any
 
 from kmemtrace.model.account import Account
 from kmemtrace.model.codec import Codec, Json, Shape
+from kmemtrace.model.losses import Losses
+from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.objects import ObjectSite
-from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, Losses, Mismatch, OldPages, Site, Snapshot
+from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, OldPages, Site, Snapshot
 
 
 def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:

@@ -27,7 +27,7 @@ class Span:
     latency: str
     """Which latency P50 and P99 show: "charge", "alloc" or "lifetime"."""
     judged: bool
-    """Whether this kernel lets mismatches be judged."""
+    """Whether any class of mismatches is judged."""
     from_baseline: bool = False
     """Counts begin where the user said so, not at the start of the tracing."""
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from itertools import chain
 
 from kmemtrace.model.columns import value_of
-from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.row import Row, Span, latency_shown
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.sums import Sums, sums
 from kmemtrace.model.tree import tree
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, SortKey, View
 
 
@@ -38,7 +39,7 @@ def span_of(snapshot: Snapshot, since: Snapshot | None, *, from_baseline: bool =
         seconds=snapshot.seconds_since(since),
         page_size=snapshot.page_size,
         latency=latency_shown(snapshot),
-        judged="mismatches" not in snapshot.unseen,
+        judged=any(Unseen(one) not in snapshot.unseen for one in MismatchClass),
         from_baseline=from_baseline,
     )
 

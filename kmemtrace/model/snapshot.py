@@ -5,12 +5,15 @@ Pages are base pages throughout: an order-3 charge counts 8.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kmemtrace.model.account import Account, CensusInfo
-from kmemtrace.model.enums import CgroupState, SiteKind, Tier
+from kmemtrace.model.enums import CgroupState, Exemption, MismatchClass, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.losses import Losses, MapFill
+from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.objects import ObjectSite
+from kmemtrace.model.unseen import Unseen
 
 SCHEMA_VERSION = 1
 
@@ -88,7 +91,8 @@ class Cgroup:
     preexisting_pages: int = 0
     """Charged before the start, and found then: held, or among those uncharged and lost since. Of a block
     that is not compound the first page alone is found."""
-    mismatches: Mapping[str, int] = field(default_factory=dict)
+    mismatches: Mapping[MismatchClass, int] = field(default_factory=dict)
+    """Charges to it that broke the promise, of the kinds that Snapshot.mismatches tells."""
     host: str | None = None
     """Where it is, if there are several (Snapshot.hosts)."""
     account: Account | None = None
@@ -139,110 +143,6 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Charges or uncharges that broke the promise in the same way, at the same places; the evidence is
-    that of the last one."""
-
-    mismatch_class: str
-    confidence: str
-    page: int
-    """Address of the first struct page charged, or of that which should have been, or was uncharged without
-    a charge; 0 where it is no page's (counter_drift)."""
-    order: int
-    """As charged."""
-    charged_to: str | None
-    """Path of the cgroup; None where none was charged, or its name is not known."""
-    uncharged_from: str | None
-    """None where nothing was uncharged."""
-    alloc_stack: tuple[str, ...]
-    free_stack: tuple[str, ...]
-    """Of the free or uncharge that showed it; empty where it was found otherwise."""
-    comm: str
-    """The process that was running then."""
-    pid: int
-    time: float
-    """Seconds since the epoch, of the last one."""
-    first_time: float = 0.0
-    count: int = 1
-    missed_events: int = 0
-    """Events missed at the time, which could explain it: 0 when it is certain."""
-    events: tuple[str, ...] = ()
-    """What was seen of the page, in its order."""
-    charged_pages: int = 0
-    """From `page` on, that were charged; 0 where no charge was seen."""
-    ended_page: int | None = None
-    """Address of the first struct page of what was uncharged, freed or charged anew; None where there was no
-    such event."""
-    ended_pages: int | None = None
-    """From there on, by that event."""
-    lost_pages: int = 0
-    """What all of them cost: pages that stay on the counter of `charged_to` for good."""
-    taken_pages: int = 0
-    """And pages that went off the counter of `uncharged_from` without having been charged to it."""
-    host: str | None = None
-    """As a cgroup's."""
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """Equal of those that are counted as one: broken in the same way, at the same places."""
-        return (
-            self.mismatch_class,
-            self.confidence,
-            self.charged_to,
-            self.uncharged_from,
-            self.alloc_stack,
-            self.free_stack,
-        )
-
-    @classmethod
-    def of_no_page(
-        cls, mismatch_class: str, confidence: str, charged_to: str, time: float, **more: Any
-    ) -> "Mismatch":
-        """One that is known by its sums alone: without a page, stacks and a process."""
-        nothing: dict[str, Any] = {"page": 0, "order": 0, "uncharged_from": None, "comm": "", "pid": 0}
-        nothing |= {"alloc_stack": (), "free_stack": ()}
-        return cls(mismatch_class, confidence, charged_to=charged_to, time=time, **(nothing | more))
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What the tracer missed, and what it could mend. None: this kernel does not tell."""
-
-    recursion_misses: Mapping[str, int] | None
-    """By program: skipped because the program was already running on that CPU (5.12+)."""
-    map_full: Mapping[str, int]
-    """By map: entries refused."""
-    ring_drops: int
-    healed: int
-    """Base pages whose free was missed, proved by their being handed out again."""
-    swept: int
-    """Base pages whose charge was found ended with no free event: taken out of kmem accounting
-    in place (a pipe page stolen by splice), or a missed free."""
-    unmatched_frees: int
-    """Frees of a page marked as tracked for which no record was found."""
-    unknown_stacks: int
-    """Stacks that were not recorded: no room for them, or none to be had."""
-    unpaired: int = 0
-    """Ends of charges whose begin was missed."""
-    pages_busy: int = 0
-    """Ends of records that the kernel refused because the map was locked by what they interrupted."""
-    mended_objects: int | None = None
-    """Slab objects whose free was not seen, as when many are freed at once; None where none are followed."""
-
-    @property
-    def missed_events(self) -> int:
-        """Events not seen, as far as the kernel tells."""
-        skipped, refused = sum((self.recursion_misses or {}).values()), sum(self.map_full.values())
-        return skipped + refused + self.ring_drops + self.unpaired + self.pages_busy
-
-
-@dataclass(frozen=True, slots=True)
-class MapFill:
-    entries: int
-    capacity: int
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     time: float
     """Seconds since the epoch."""
@@ -259,7 +159,7 @@ class Snapshot:
     gone: Gone = Gone()
     mismatches: tuple[Mismatch, ...] = ()
     """Since the start, certain ones first."""
-    exempt: Mapping[str, int] = field(default_factory=dict)
+    exempt: Mapping[Exemption, int] = field(default_factory=dict)
     """What looked like a mismatch and is legal, by the reason; base pages or blocks."""
     old: tuple[OldPages, ...] | None = None
     """Those of removed cgroups first, then most pages first; None where it was not asked for."""
@@ -274,9 +174,9 @@ class Snapshot:
     own_bytes: int | None = None
     """Kernel memory of the tracer's own maps, charged (from 5.11 on) to the cgroup that it runs in;
     None where the kernel does not tell."""
-    unseen: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[Unseen, str] = field(default_factory=dict)
     """What this tier cannot see, and why."""
-    unjudged_seconds: Mapping[str, float] = field(default_factory=dict)
+    unjudged_seconds: Mapping[MismatchClass, float] = field(default_factory=dict)
     """By mismatch class, of those that can be judged here: for how long from the start it could not be yet.
     Grows as long as the class is in `unseen`."""
     hosts: int | None = None

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kmemtrace.model.enums import Confidence
-from kmemtrace.model.snapshot import Mismatch, Site, Snapshot
+from kmemtrace.model.enums import Confidence, MismatchClass
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Site, Snapshot
 
 
 class Verdict(StrEnum):
@@ -96,7 +97,7 @@ class Verification:
     """The last one: counts, mismatches, exemptions and losses from begin to end."""
     missed_events: int
     """That could have shown or explained a mismatch."""
-    unjudged: Mapping[str, str]
+    unjudged: Mapping[MismatchClass, str]
     """By class, why it was not judged."""
     counter: CounterReading | None
     mismatches: tuple[Mismatch, ...]
@@ -130,7 +131,7 @@ class Verification:
         account = self.account
         if account is None or not account.exact or any(m.time > account.time for m in self.mismatches):
             return False
-        if any(m.confidence == Confidence.CERTAIN.value for m in self.mismatches):
+        if any(m.confidence is Confidence.CERTAIN for m in self.mismatches):
             return False
         signs = {(m.lost_pages > 0, m.taken_pages > 0) for m in self.mismatches}
         return signs in ({(True, False)}, {(False, True)})
@@ -144,7 +145,7 @@ class Verification:
     @property
     def verdict(self) -> Verdict:
         """A certain mismatch stays one, whatever was missed."""
-        if any(m.confidence == Confidence.CERTAIN.value for m in self.mismatches):
+        if any(m.confidence is Confidence.CERTAIN for m in self.mismatches):
             return Verdict.MISMATCH
         return Verdict.INCONCLUSIVE if self.doubts else Verdict.BALANCED
 

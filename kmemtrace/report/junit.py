@@ -18,13 +18,13 @@ def junit(found: Verification) -> str:
     name = f"kmemtrace verify {' '.join(found.command)}".strip()
     suite = ET.Element("testsuite", name=_legal(name), time=f"{found.seconds:.3f}")
     for one in MismatchClass:
-        told = [m for m in found.mismatches if m.mismatch_class == one.label and not found.refuted]
+        told = [m for m in found.mismatches if m.mismatch_class is one and not found.refuted]
         results = [(_KINDS[m.confidence], "\n".join(mismatch.lines(m))) for m in told]
         if one is MismatchClass.STRAY_UNCHARGE and found.unsearched:
             results.append(("error", f"{found.unsearched} uncharges could not be judged"))
-        if not results and one.label in found.unjudged:
-            results = [("skipped", found.unjudged[one.label])]
-        _case(suite, found, one.label, results)
+        if not results and one in found.unjudged:
+            results = [("skipped", found.unjudged[one])]
+        _case(suite, found, one, results)
     for title, results in _of_the_run(found):
         _case(suite, found, title, results)
     suite.attrib["tests"] = str(len(suite))
@@ -34,7 +34,7 @@ def junit(found: Verification) -> str:
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-_KINDS = {Confidence.CERTAIN.value: "failure", Confidence.SUSPECT.value: "error"}
+_KINDS = {Confidence.CERTAIN: "failure", Confidence.SUSPECT: "error"}
 _Results = list[tuple[str, str]]
 """Each "failure", "error" or "skipped", and its text."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.printable import printable
 
 

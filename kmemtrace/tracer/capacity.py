@@ -12,6 +12,10 @@ INSPECT_BATCH = 512
 ADOPT_BATCH = 512
 FINDINGS_PAGES = 64
 """Of the ring buffer: room for some 3,000 findings between two snapshots."""
+CACHE_NAME = 64
+"""Bytes of a slab cache's name that are read."""
+CACHES_AT_ONCE = 256
+"""Slab caches that the programs remember between two snapshots."""
 MAX_DEPARTURES = 1 << 10
 """Cgroups that the processes of a verified command go to."""
 MAX_ORDER = 10

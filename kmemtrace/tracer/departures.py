@@ -2,18 +2,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer.capacity import LIFE_PATH, MAX_DEPARTURES
-from kmemtrace.tracer.maps import ID, HashMap
-
-DEPARTURE = np.dtype(
-    [("processes", "u8"), ("tgid", "u4"), ("pad", "u4"), ("comm", "S16"), ("path", f"S{LIFE_PATH}")]
-)
-"""struct departure of probes/departures.h."""
+from kmemtrace.tracer.capacity import MAX_DEPARTURES
+from kmemtrace.tracer.maps import HashMap
+from kmemtrace.tracer.structs import DEPARTURE, ID
 
 PROGRAMS = ("know_us",)
 """Those that no event runs, but we do."""

@@ -11,11 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kmemtrace.errors import CannotError
-from kmemtrace.tracer import maps
-from kmemtrace.tracer.capacity import LIFE_PATH
-from kmemtrace.tracer.departures import DEPARTURE
-from kmemtrace.tracer.objects import CACHE_TOLD, CACHES_KNOWN, OBJECT, OBJECT_KEY, OBJECT_SUMS
-from kmemtrace.tracer.verdicts import FINDING
+from kmemtrace.tracer import structs
 
 Layout = np.dtype[Any]
 _FILLING = "__pad_"
@@ -38,21 +34,21 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
     """Key and value by map, of those with structs in them. `latencies`: what struct totals ends with."""
     index = np.dtype("u4")
     return {
-        "pages": (maps.ID, maps.CHARGE),
-        "cgroups": (maps.ID, maps.totals_dtype(latencies)),
-        "sites": (maps.SITE_KEY, maps.SITE),
-        "lives": (maps.ID, maps.life_dtype(LIFE_PATH)),
-        "failures": (maps.FAILURE_KEY, maps.ID),
-        "allocations": (index, maps.LATENCY),
-        "adoptions": (index, maps.ADOPTION),
-        "searches": (index, maps.SEARCH),
-        "inspections": (index, maps.INSPECTION),
-        "departures": (maps.ID, DEPARTURE),
-        "objects": (maps.ID, OBJECT),
-        "object_sites": (OBJECT_KEY, OBJECT_SUMS),
-        "cache_told": (index, CACHE_TOLD),
-        "caches_known": (index, CACHES_KNOWN),
-        "finding_layout": (index, FINDING),
+        "pages": (structs.ID, structs.CHARGE),
+        "cgroups": (structs.ID, structs.totals_dtype(latencies)),
+        "sites": (structs.SITE_KEY, structs.SITE),
+        "lives": (structs.ID, structs.LIFE),
+        "failures": (structs.FAILURE_KEY, structs.ID),
+        "allocations": (index, structs.LATENCY),
+        "adoptions": (index, structs.ADOPTION),
+        "searches": (index, structs.SEARCH),
+        "inspections": (index, structs.INSPECTION),
+        "departures": (structs.ID, structs.DEPARTURE),
+        "objects": (structs.ID, structs.OBJECT),
+        "object_sites": (structs.OBJECT_KEY, structs.OBJECT_SUMS),
+        "cache_told": (index, structs.CACHE_TOLD),
+        "caches_known": (index, structs.CACHES_KNOWN),
+        "finding_layout": (index, structs.FINDING),
     }
 
 

@@ -2,20 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import errorcode
-from typing import Any
 
 import numpy as np
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
-from kmemtrace.model.enums import CgroupState
+from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, OldPages, Site
 from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import BEFORE_START, Stacks
 
 
@@ -34,19 +34,6 @@ class Reading:
     cgroups: tuple[Records, Records]
     failures: tuple[Records, Records] | None
     """Failed charges by cgroup and errno; None where results are not seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sees:
-    """What the hooks of this kernel and tier tell."""
-
-    kernel_total: bool
-    reclaim: bool
-    charge: bool
-    losses: bool
-    """Pages that stay charged after their end."""
-    latencies: tuple[str, ...]
-    """Of struct totals, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +59,14 @@ _SiteRead = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """The records of one cgroup, and the fields of Cgroup that follow from them alone. Most cgroups do
-    nothing between two snapshots: making these anew for 10,000 took half of the time of reading them."""
+    """The records of one cgroup, and what follows from them alone. Most cgroups do nothing between two
+    snapshots: making these anew for 10,000 took half of the time of reading them."""
 
     totals: bytes
     sites: list[_SiteRead]
     errors: dict[int, int]
-    fields: dict[str, Any]
+    told: Cgroup
+    """Without what can change while these do not: name, state and age."""
 
 
 class Ledger:
@@ -95,7 +83,7 @@ class Ledger:
         self,
         reading: Reading,
         heirs: Mapping[int, int],
-        mismatches: Mapping[int, Mapping[str, int]],
+        mismatches: Mapping[int, Mapping[MismatchClass, int]],
         objects: Mapping[int, tuple[ObjectSite, ...]] | None = None,
     ) -> View:
         """The cgroups as of the reading. A cgroup that was removed and holds nothing is gone: it is in
@@ -118,13 +106,12 @@ class Ledger:
             counts = self._counts.get(key)
             totals = raw[at * size : (at + 1) * size]
             if counts is None or (counts.totals, counts.sites, counts.errors) != (totals, mine, errors):
-                fields = self._fields(records[at], mine, errors)
-                counts = self._counts[key] = _Counts(totals, mine, errors, fields)
+                told = self._counted(key, records[at], mine, errors)
+                counts = self._counts[key] = _Counts(totals, mine, errors, told)
             age = reading.clock - oldest[key] / 1e9 if key in oldest else None
-            fields = counts.fields
-            if objects is not None:
-                fields = fields | {"objects": objects.get(key, ())}
-            cgroup = self._cgroup(key, fields, age, key in removed, mismatches.get(key, {}))
+            followed = None if objects is None else objects.get(key, ())
+            told = replace(counts.told, objects=followed, mismatches=dict(mismatches.get(key, {})))
+            cgroup = self._named(told, age, removed=key in removed)
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.GONE:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
@@ -178,57 +165,48 @@ class Ledger:
         self._forgotten += idle
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
 
-    def _cgroup(
-        self,
-        cgroup_id: int,
-        fields: Mapping[str, Any],
-        age: float | None,
-        removed: bool,
-        mismatches: Mapping[str, int],
-    ) -> Cgroup:
-        found = self._paths.resolve(cgroup_id)
-        path = found.path or f"(id {cgroup_id})"
+    def _named(self, told: Cgroup, age: float | None, *, removed: bool) -> Cgroup:
+        """With its name and what became of it; `age`: of its oldest record, in seconds."""
+        number, held = told.key.id, told.held_pages
+        found = self._paths.resolve(number)
+        path = found.path or f"(id {number})"
         dead = removed or not found.alive
-        heir = self._heirs.get(cgroup_id) if dead else None
-        held = fields["preexisting_pages"] + fields["charged_pages"] - fields["uncharged_pages"]
-        held -= fields["lost_pages"] or 0
-        holds_objects = any(one.held_objects > 0 for one in fields.get("objects", ()))
+        heir = self._heirs.get(number) if dead else None
+        holds_objects = any(one.held_objects > 0 for one in told.objects or ())
         after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
-        return Cgroup(
-            key=CgroupKey(self._hierarchy.hierarchy_id, cgroup_id),
+        return replace(
+            told,
             path=path,
             label=label(path),
             state=after if dead else CgroupState.ONLINE,
             oldest_seconds=None if age is None or held <= 0 else max(0.0, age),
             reparented_to=self._paths.resolve(heir).path if heir else None,
-            mismatches=dict(mismatches),
-            **fields,
         )
 
-    def _fields(self, totals: Records, sites: list[_SiteRead], errors: Mapping[int, int]) -> dict[str, Any]:
-        """Fields of Cgroup."""
-        return self._seen(totals, errors) | {
-            "charged_pages": int(totals["charged"]),
-            "uncharged_pages": int(totals["uncharged"]),
-            "lost_pages": self._lost(int(totals["lost"])),
-            "preexisting_pages": int(totals["before"]),
-            "failed_charges": int(totals["failed"]),
-            "sites": tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
-            "latency": {name: histogram(totals[name]) for name in self._sees.latencies},
-        }
-
-    def _seen(self, totals: Records, errors: Mapping[int, int]) -> dict[str, Any]:
-        """Those that only some kernels and tiers can fill."""
-        sees, fields = self._sees, dict[str, Any]()
-        if sees.kernel_total:
-            fields["kernel_pages_change"] = int(totals["kernel"])
-        if sees.reclaim:
-            fields["reclaim_stalls"] = int(totals["stalls"])
-            fields["reclaim_stall_seconds"] = int(totals["stall_ns"]) / 1e9
-        if sees.charge:
-            fields["explicit_pages"] = int(totals["explicit"])
-            fields["failed_by_errno"] = {errorcode.get(e, str(e)): n for e, n in errors.items()}
-        return fields
+    def _counted(
+        self, number: int, totals: Records, sites: list[_SiteRead], errors: Mapping[int, int]
+    ) -> Cgroup:
+        """What the records tell. What only some kernels and tiers can fill is None on the others."""
+        sees = self._sees
+        return Cgroup(
+            key=CgroupKey(self._hierarchy.hierarchy_id, number),
+            path="",
+            label=None,
+            state=CgroupState.ONLINE,
+            oldest_seconds=None,
+            charged_pages=int(totals["charged"]),
+            uncharged_pages=int(totals["uncharged"]),
+            lost_pages=self._lost(int(totals["lost"])),
+            preexisting_pages=int(totals["before"]),
+            failed_charges=int(totals["failed"]),
+            sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
+            latency={name: histogram(totals[name]) for name in sees.latencies},
+            kernel_pages_change=int(totals["kernel"]) if sees.kernel_total else None,
+            reclaim_stalls=int(totals["stalls"]) if sees.reclaim else None,
+            reclaim_stall_seconds=int(totals["stall_ns"]) / 1e9 if sees.reclaim else None,
+            explicit_pages=int(totals["explicit"]) if sees.charge else None,
+            failed_by_errno={errorcode.get(e, str(e)): n for e, n in errors.items()} if sees.charge else None,
+        )
 
     def _site(self, read: _SiteRead) -> Site:
         stack_id, charged, uncharged, lost = read

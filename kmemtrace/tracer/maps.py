@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.foreign import libbpf
-from kmemtrace.model.histogram import BUCKETS
-from kmemtrace.tracer.capacity import ADOPT_BATCH
+from kmemtrace.tracer.structs import LATENCY
 
 Records = NDArray[Any]
-
-# The structs of probes/charges.h and probes/lives.h.
-CHARGE = np.dtype(
-    [
-        ("objcg", "u8"),
-        ("memcg", "u8"),
-        ("cgroup", "u8"),
-        ("time", "u8"),
-        ("order", "u2"),
-        ("flags", "u2"),
-        ("stack", "i4"),
-    ]
-)
-LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
-SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
-SITE = np.dtype([(name, "u8") for name in ("charged", "uncharged", "lost")])
-ADOPTION = np.dtype([("records", "u8"), ("refused", "u8")])
-SEARCH = np.dtype([("next", "u8"), ("count", "u8"), ("found", "u8", (ADOPT_BATCH,))])
-INSPECTION = np.dtype([(name, "u8") for name in ("page", "time", "cgroup", "unmarked", "counted_to")])
-ID = np.dtype("u8")
-
-
-FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
-
-
-def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
-    """struct totals: which latencies it ends with depends on what is compiled."""
-    counts = ("charged", "uncharged", "lost", "before", "failed", "explicit")
-    fields: list[tuple[str, Any]] = [(name, "u8") for name in counts]
-    fields += [("kernel", "i8"), ("stalls", "u8"), ("stall_ns", "u8")]
-    return np.dtype(fields + [(name, LATENCY) for name in latencies])
-
-
-def life_dtype(path_bytes: int) -> np.dtype[Any]:
-    return np.dtype([("path", f"S{path_bytes}")])
 
 
 def possible_cpus() -> int:

@@ -6,29 +6,22 @@ from collections.abc import Mapping
 import numpy as np
 
 from kmemtrace.kernel.clock import kernel_seconds
-from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.plan import ObjectRoom
 from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.kernel.test_run import test_run
+from kmemtrace.model.losses import MapFill
 from kmemtrace.model.objects import ObjectSite, added_objects
-from kmemtrace.model.snapshot import MapFill
-from kmemtrace.tracer.maps import ID, ArrayMap, HashMap
+from kmemtrace.tracer.maps import ArrayMap, HashMap
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sites import UNKNOWN, function
+from kmemtrace.tracer.structs import CACHE_TOLD, CACHES_KNOWN, ID, OBJECT, OBJECT_KEY, OBJECT_SUMS
 
 ON_REQUEST = ("inspect_objects", "describe_cache")
 """Programs that no event runs, but we do."""
 
-CACHE_NAME = 64
-"""Bytes of a cache's name that are read."""
 OBJECT_BATCH = 128
 """Records that are inspected by one system call."""
 
-# The structs of probes/objects.h.
-OBJECT_KEY = np.dtype([("cgroup", "u8"), ("cache", "u8"), ("call_site", "u8")])
-OBJECT = np.dtype([("key", OBJECT_KEY), ("objcg", "u8")])
-OBJECT_SUMS = np.dtype([("charged", "u8"), ("freed", "u8"), ("failed", "u8")])
-CACHES_KNOWN = np.dtype([("caches", "u8", (256,))])
-CACHE_TOLD = np.dtype([("size", "u8"), ("name", f"S{CACHE_NAME}")])
 _OWNER_POINTER = 8
 """An object is charged with the pointer to its owner."""
 _LARGEST_SIZE = 1 << 16
@@ -40,11 +33,13 @@ _REST = 100.0
 
 
 class Objects:
-    def __init__(self, programs: Programs, defines: Defines, symbols: Symbols) -> None:
+    """Reads the maps of objects, and has records ended whose objects went unseen."""
+
+    def __init__(self, programs: Programs, room: ObjectRoom, symbols: Symbols) -> None:
         fd = programs.map_fd
         self._program, self._symbols = programs.fd, symbols
-        self._objects = HashMap(fd("objects"), ID, OBJECT, int(defines["MAX_OBJECTS"]))
-        self._sites = HashMap(fd("object_sites"), OBJECT_KEY, OBJECT_SUMS, int(defines["MAX_OBJECT_SITES"]))
+        self._objects = HashMap(fd("objects"), ID, OBJECT, room.objects)
+        self._sites = HashMap(fd("object_sites"), OBJECT_KEY, OBJECT_SUMS, room.sites)
         self._batch = ArrayMap(fd("object_batch"), ID, OBJECT_BATCH)
         self._known = ArrayMap(fd("caches_known"), CACHES_KNOWN)
         self._told = ArrayMap(fd("cache_told"), CACHE_TOLD)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import dropwhile
 
 from kmemtrace.kernel.symbols import Symbols
-from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.enums import SiteKind, StackId
 from kmemtrace.model.snapshot import FROM_BEFORE
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.sites import UNKNOWN, classify, without_tracer
@@ -20,9 +20,12 @@ class Stack:
 
 
 NOT_RECORDED = Stack(SiteKind.UNKNOWN, UNKNOWN, ())
-BEFORE_START = frozenset((-4, -5))
-"""STACK_BEFORE and STACK_BEFORE_TABLE of probes/charges.h: pages charged before the start have no stack."""
-_WITHOUT = {-4: Stack(SiteKind.BEFORE, FROM_BEFORE, ()), -5: Stack(SiteKind.PAGE_TABLE, FROM_BEFORE, ())}
+BEFORE_START = frozenset((StackId.BEFORE, StackId.BEFORE_TABLE))
+"""Ids of pages charged before the start, which have no stack."""
+_WITHOUT = {
+    StackId.BEFORE: Stack(SiteKind.BEFORE, FROM_BEFORE, ()),
+    StackId.BEFORE_TABLE: Stack(SiteKind.PAGE_TABLE, FROM_BEFORE, ()),
+}
 
 
 class Stacks:
@@ -33,7 +36,7 @@ class Stacks:
     def __getitem__(self, stack_id: int) -> Stack:
         """Of a negative id, what it stands for; else NOT_RECORDED."""
         if stack_id < 0:
-            return _WITHOUT.get(stack_id, NOT_RECORDED)
+            return _WITHOUT.get(StackId(stack_id), NOT_RECORDED)
         stack = self._known.get(stack_id)
         if stack is None:
             stack = self._known[stack_id] = self._resolve(stack_id)

@@ -11,7 +11,8 @@ import numpy as np
 
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import INSPECT_BATCH
-from kmemtrace.tracer.maps import INSPECTION, ArrayMap, Records
+from kmemtrace.tracer.maps import ArrayMap, Records
+from kmemtrace.tracer.structs import INSPECTION
 
 PAGES_PER_SNAPSHOT = 64 * INSPECT_BATCH
 """Bounds the work of a snapshot: 64 system calls, about 5 ms. More held pages take more snapshots."""

@@ -13,6 +13,7 @@ from kmemtrace import text
 from kmemtrace.model.detail import functions
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.row import Fold, Row
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.tui import style
 from kmemtrace.tui.account_lines import account_lines
 from kmemtrace.tui.bars import bars
@@ -78,7 +79,7 @@ class FunctionsScreen(Following):
         listing.show(self._lines.keys, self._lines.heading(), self._lines.line)
         below = bars(self._row.latency(), self.size.width)
         account = [] if self._is_gone else self._memory(self._row, shown)
-        for what in ("sites", "symbols"):
+        for what in (Unseen.SITES, Unseen.SYMBOLS):
             if what in shown.snapshot.unseen:
                 below = f"{shown.snapshot.unseen[what]}\n{below}"
         self.query_one("#bars", Static).update("\n".join([*account, below]))

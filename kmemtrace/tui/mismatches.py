@@ -10,7 +10,9 @@ from textual.widgets import DataTable, Static
 
 from kmemtrace import text
 from kmemtrace.model.enums import MismatchClass
-from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.report.mismatch import lines
 from kmemtrace.tui.hints import keys
 from kmemtrace.tui.shown import BACK, Following, Shown
@@ -54,7 +56,7 @@ class MismatchScreen(Following):
         snapshot = self.shown.snapshot
         table = self.query_one("#mismatches", DataTable)
         place = table.cursor_row
-        before = _place(self._listed[place]) if place < len(self._listed) else None
+        before = self._listed[place].kind if place < len(self._listed) else None
         self._listed = snapshot.mismatches
         table.display = bool(self._listed)
         cgroup = max(10, self.size.width - 1 - sum(_WIDTHS.values()))
@@ -64,7 +66,7 @@ class MismatchScreen(Following):
                 table.add_column(Text(heading, "bold"), width=width)
             for mismatch in self._listed:
                 table.add_row(*map(Text, _cells(mismatch, snapshot.time, cgroup)))
-            places = list(map(_place, self._listed))
+            places = [mismatch.kind for mismatch in self._listed]
             table.move_cursor(row=places.index(before) if before in places else place, animate=False)
         self.query_one("#found", Static).update(_rest(snapshot))
         enter = "Enter evidence  " if self._listed else ""
@@ -91,18 +93,6 @@ class EvidenceScreen(Screen[None]):
         yield Static(keys("Escape back  q quit"), id="hints", markup=False)
 
 
-def _place(mismatch: Mismatch) -> tuple[object, ...]:
-    """What it is known by from one Snapshot to the next."""
-    return (
-        mismatch.mismatch_class,
-        mismatch.confidence,
-        mismatch.charged_to,
-        mismatch.uncharged_from,
-        mismatch.alloc_stack,
-        mismatch.free_stack,
-    )
-
-
 def _cells(mismatch: Mismatch, now: float, width: int) -> tuple[str, ...]:
     cgroup = mismatch.charged_to or mismatch.uncharged_from or "(unknown)"
     return (
@@ -115,8 +105,6 @@ def _cells(mismatch: Mismatch, now: float, width: int) -> tuple[str, ...]:
 
 
 def _rest(snapshot: Snapshot) -> str:
-    if "mismatches" in snapshot.unseen:
-        return f"Not judged: {snapshot.unseen['mismatches']}."
     nothing = "" if snapshot.mismatches else "None was found."
     return "\n\n".join(filter(None, [nothing, _exempt(snapshot), _unjudged(snapshot)]))
 
@@ -130,13 +118,13 @@ def _exempt(snapshot: Snapshot) -> str:
 
 def _unjudged(snapshot: Snapshot) -> str:
     reasons: dict[str, list[str]] = {}
-    for name in (c.label for c in MismatchClass):
-        if name in snapshot.unseen:
-            reasons.setdefault(snapshot.unseen[name], []).append(name)
+    for one in MismatchClass:
+        if Unseen(one) in snapshot.unseen:
+            reasons.setdefault(snapshot.unseen[Unseen(one)], []).append(one)
     missing = [f"  {', '.join(names)}:\n    {why}" for why, names in reasons.items()]
     since = [
-        f"{name} is judged from {seconds:.1f} s after the start on."
-        for name, seconds in snapshot.unjudged_seconds.items()
-        if name not in snapshot.unseen
+        f"{one} is judged from {seconds:.1f} s after the start on."
+        for one, seconds in snapshot.unjudged_seconds.items()
+        if Unseen(one) not in snapshot.unseen
     ]
     return "\n".join([*(["Not judged here:", *missing] if missing else []), *since])

@@ -6,6 +6,7 @@ from kmemtrace import text
 from kmemtrace.model.row import follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, View
 from kmemtrace.tui import columns, summary
 
@@ -58,7 +59,7 @@ def frame(
 def empty(snapshot: Snapshot, view: View) -> str:
     """Why a table has no row."""
     if view.by is GroupBy.CACHE and snapshot.census is None:
-        return f"No slab cache is known: {snapshot.unseen.get('account', 'no census was taken')}."
+        return f"No slab cache is known: {snapshot.unseen.get(Unseen.ACCOUNT, 'no census was taken')}."
     if not snapshot.cgroups:
         return "No page was charged to a memory cgroup since the start."
     if view.filter and view.dead_only:

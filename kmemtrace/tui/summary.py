@@ -4,7 +4,8 @@ from collections import Counter
 
 from kmemtrace import text
 from kmemtrace.model.enums import Confidence
-from kmemtrace.model.snapshot import Losses, MapFill, Snapshot
+from kmemtrace.model.losses import Losses, MapFill
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
 
 
@@ -76,10 +77,10 @@ def _rate(pages: int, seconds: float) -> str:
 
 def mismatch_words(snapshot: Snapshot) -> str:
     """Empty while there are none."""
-    counts = Counter[str]()
+    counts = Counter[Confidence]()
     for mismatch in snapshot.mismatches:
         counts[mismatch.confidence] += mismatch.count
-    words = ", ".join(f"{counts[c.value]:,} {c.value}" for c in Confidence if counts[c.value])
+    words = ", ".join(f"{counts[c]:,} {c}" for c in Confidence if counts[c])
     return f"MISMATCHES {words}" if words else ""
 
 
@@ -95,7 +96,7 @@ def losses(snapshot: Snapshot, width: int) -> str:
 
 
 def lost_words(lost: Losses) -> str:
-    full = sum(lost.map_full.values())
+    full = lost.refused_entries
     which = ", ".join(name for name, count in lost.map_full.items() if count)
     where = f" ({which})" if which else ""
     missed = lost.missed_events - full if lost.recursion_misses is not None else "?"

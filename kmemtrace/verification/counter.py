@@ -6,7 +6,9 @@ from kmemtrace.cgroups.drift import Counter, Traced, read_counter, reclaim_kerne
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup
 from kmemtrace.model.enums import Confidence, MismatchClass
-from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import CounterReading, KernelReading
 from kmemtrace.verification.scope import Own
 
@@ -43,9 +45,7 @@ def _kernel(counter: Counter, own: Snapshot) -> KernelReading | None:
     """Where slab objects are not told apart, what is not explained says something only if pages may have
     been lost without being seen."""
     kernel = counter.kernel
-    sees_losses = own.unseen.keys().isdisjoint(
-        c.label for c in (MismatchClass.LOST_UNCHARGE, MismatchClass.SIZE_MISMATCH)
-    )
+    sees_losses = own.unseen.keys().isdisjoint((Unseen.LOST_UNCHARGE, Unseen.SIZE_MISMATCH))
     if kernel is None or (sees_losses and not kernel.told_apart):
         return None
     return KernelReading(kernel.charged, kernel.known, kernel.slack, kernel.told_apart)
@@ -55,8 +55,8 @@ def _mismatch(counter: Counter, path: str) -> Mismatch:
     parts = ", ".join(f"{name} {pages}" for name, pages in counter.parts.items())
     now = time.time()
     return Mismatch.of_no_page(
-        MismatchClass.COUNTER_DRIFT.label,
-        Confidence.CERTAIN.value,
+        MismatchClass.COUNTER_DRIFT,
+        Confidence.CERTAIN,
         charged_to=path,
         time=now,
         first_time=now,

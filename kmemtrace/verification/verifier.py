@@ -9,9 +9,12 @@ from typing import IO, Any, Protocol
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
 from kmemtrace.model.enums import Exemption, MismatchClass
-from kmemtrace.model.snapshot import Losses, Mismatch, Snapshot
+from kmemtrace.model.losses import Losses
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import AccountReading, CounterReading, Verification
-from kmemtrace.tracer.tracer import Tracer, page_events_missed
+from kmemtrace.tracer.tracer import Tracer
 from kmemtrace.verification.account import OpenCensor, take_account
 from kmemtrace.verification.counter import reconcile
 from kmemtrace.verification.scope import Followed, Own
@@ -179,7 +182,7 @@ class _Account:
         self._read_at: Losses | None = None
 
     def missed(self, losses: Losses) -> int:
-        return _missed(losses) - _missed(self._before)
+        return losses.verdicts_missed - self._before.verdicts_missed
 
     def settle(self, losses: Losses, reading: AccountReading) -> None:
         """`losses`: as read before the account was taken."""
@@ -192,7 +195,7 @@ class _Account:
         if reading is None or not reading.exact or self._read_at is None:
             return 0
         until = self._read_at if reading.pages_bytes else snapshot.losses
-        judged = self._misses_tasks and MismatchClass.UNCHARGED_ALLOC.label not in snapshot.unseen
+        judged = self._misses_tasks and Unseen.UNCHARGED_ALLOC not in snapshot.unseen
         return _settleable(until, judged) - _settleable(self._before, judged)
 
     def close(self, snapshot: Snapshot, **found: Any) -> Verification:
@@ -208,37 +211,30 @@ class _Account:
         )
 
 
-def _missed(losses: Losses) -> int:
-    """Events of pages that were not seen, and pages and findings that no map had room for."""
-    full = sum(losses.map_full[name] for name in ("pages", "cgroups", "departures"))
-    return page_events_missed(losses) + full + losses.ring_drops
-
-
 def _settleable(losses: Losses, judges_allocations: bool) -> int:
-    """Of those, what an account tells of. Not allocations that would have been judged: one that nobody was
-    charged for leaves nothing behind. Nor what there was no room for: with --max-pages there is, and it is
-    judged page by page."""
-    missed = page_events_missed(losses)
-    return missed - (losses.recursion_misses or {}).get("page_alloc", 0) if judges_allocations else missed
+    """Of the events missed, what an account tells of. Not allocations that would have been judged: one that
+    nobody was charged for leaves nothing behind. Nor what there was no room for: with --max-pages there is,
+    and it is judged page by page."""
+    return losses.page_events_missed - (losses.allocations_missed if judges_allocations else 0)
 
 
 def _unsearched(snapshot: Snapshot) -> int:
-    return snapshot.exempt.get(Exemption.UNSEARCHED.label, 0)
+    return snapshot.exempt.get(Exemption.UNSEARCHED, 0)
 
 
-def _unjudged(snapshot: Snapshot) -> dict[str, str]:
+def _unjudged(snapshot: Snapshot) -> dict[MismatchClass, str]:
     """Why not, by class."""
-    labels = [c.label for c in MismatchClass]
-    return {label: snapshot.unseen[label] for label in labels if label in snapshot.unseen}
+    unseen = snapshot.unseen
+    return {one: unseen[Unseen(one)] for one in MismatchClass if Unseen(one) in unseen}
 
 
 def _unjudged_of_command(
     snapshot: Snapshot, counter: CounterReading | None, *, interrupted: bool
-) -> dict[str, str]:
+) -> dict[MismatchClass, str]:
     """The same, where a counter was to be reconciled."""
     unjudged = _unjudged(snapshot)
-    unjudged.pop(MismatchClass.COUNTER_DRIFT.label, None)
+    unjudged.pop(MismatchClass.COUNTER_DRIFT, None)
     if counter is None:
         unknown = "it was interrupted" if interrupted else "this kernel does not tell what its counter counts"
-        unjudged[MismatchClass.COUNTER_DRIFT.label] = unknown
+        unjudged[MismatchClass.COUNTER_DRIFT] = unknown
     return unjudged

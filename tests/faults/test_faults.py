@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kmemtrace.model.enums import Confidence, MismatchClass, Tier
-from kmemtrace.model.snapshot import Mismatch
+from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.tracer.tracer import Tracer
 from tests.faults.faults import FAULTS, Fault, Scene
 
@@ -24,8 +24,8 @@ def findings(tracer: Tracer, scene: Scene) -> list[Mismatch]:
     return [m for m in found if scene.is_of(m.charged_to) or scene.is_of(m.uncharged_from)]
 
 
-def count(found: list[Mismatch]) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
+def count(found: list[Mismatch]) -> Counter[tuple[MismatchClass, Confidence]]:
+    counts: Counter[tuple[MismatchClass, Confidence]] = Counter()
     for one in found:
         counts[one.mismatch_class, one.confidence] += one.count
     return counts
@@ -46,13 +46,13 @@ def test_fault(
         found = findings(tracer, scene)
         print(*found, tracer.snapshot().losses, tracer.snapshot().exempt, sep="\n")  # shown if it fails
         counts = count(found)
-        by_class: Counter[str] = Counter()
+        by_class: Counter[MismatchClass] = Counter()
         for (mismatch_class, _confidence), times in counts.items():
             by_class[mismatch_class] += times
-        assert by_class == {c.label: n for c, n in expected.items()}
-        suspects = [one for one in found if one.confidence != Confidence.CERTAIN.value]
+        assert by_class == expected
+        suspects = [one for one in found if one.confidence is not Confidence.CERTAIN]
         assert all(one.missed_events for one in suspects)
-        if all(confidence == Confidence.CERTAIN.value for _class, confidence in counts):
+        if all(confidence is Confidence.CERTAIN for _class, confidence in counts):
             break
     record_property("found", ", ".join(sorted(" ".join(key) for key in counts)))
     assert {confidence for _class, confidence in counts} <= {"certain"}
@@ -63,14 +63,14 @@ def test_fault(
     assert (0 if tracer.plan.tier is Tier.TRACEPOINT else None) not in lost, "what is not seen is not 0"
     for one in found:
         assert one.events
-        if one.mismatch_class == MismatchClass.SIZE_MISMATCH.label:
+        if one.mismatch_class is MismatchClass.SIZE_MISMATCH:
             assert (one.charged_pages, one.order) == (8, 3)
             assert one.ended_page is not None
             assert one.ended_pages is not None
             offset = (one.ended_page - one.page) // scene.kernel.page_size
             assert 0 <= offset <= 8 - one.ended_pages
             assert one.ended_pages < 8
-        has_alloc = one.mismatch_class != MismatchClass.STRAY_UNCHARGE.label
-        has_free = one.mismatch_class != MismatchClass.UNCHARGED_ALLOC.label
+        has_alloc = one.mismatch_class is not MismatchClass.STRAY_UNCHARGE
+        has_free = one.mismatch_class is not MismatchClass.UNCHARGED_ALLOC
         assert bool(one.alloc_stack) == has_alloc, one
         assert bool(one.free_stack) == has_free, one

@@ -65,7 +65,7 @@ def test_all_was_judged_from_the_commands_begin_on() -> None:
     status, report = verify(command=["true"])
     assert "unsearched" not in report["exempt"]
     assert report["unjudged_uncharges"] == 0
-    stray = MismatchClass.STRAY_UNCHARGE.label
+    stray = MismatchClass.STRAY_UNCHARGE
     assert (stray in report["unjudged"]) != (stray in report["unjudged_seconds"])
     assert report["waited_seconds"] >= 0
     assert (status, report["departures"]) == (0, [])
@@ -153,7 +153,7 @@ def test_a_broken_kernel_is_caught(kernel: Kernel, tmp_path: Path) -> None:
     assert DRIFT - counter["slack_pages"] <= drift <= DRIFT + counter["slack_pages"]
     cases = {case.attrib["name"]: case for case in ET.parse(junit).iter("testcase")}
     assert cases.keys() - {"no page unexplained"} == {
-        *(c.label for c in MismatchClass),
+        *MismatchClass,
         "no event missed",
         "the command succeeded",
         "no process went where it was not followed",

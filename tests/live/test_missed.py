@@ -17,9 +17,10 @@ from kmemtrace.model.census import Census
 from kmemtrace.model.enums import Loss
 from kmemtrace.model.verification import Verdict, Verification
 from kmemtrace.report.verification import report
-from kmemtrace.tracer import maps
+from kmemtrace.tracer.loss_count import LossCount
+from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.programs import Programs
-from kmemtrace.tracer.tracer import Tracer
+from kmemtrace.tracer.structs import ID
 from kmemtrace.verification.verifier import Verifier
 
 pytestmark = [pytest.mark.own_tracer, pytest.mark.usefixtures("_able")]
@@ -43,17 +44,17 @@ def verify() -> Verification:
 def skip(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Has a program be skipped so often more, once the command is through."""
     wanted, told = dict[str, int](), dict[str, int]()
-    misses, kill = Tracer._misses, WorkloadCgroup.kill
+    misses, kill = LossCount._misses, WorkloadCgroup.kill
 
-    def more(tracer: Tracer) -> dict[str, int]:
-        found = misses(tracer) or {}
+    def more(losses: LossCount) -> dict[str, int]:
+        found = misses(losses) or {}
         return {name: found.get(name, 0) + told.get(name, 0) for name in (*found, *told)}
 
     def through(cgroup: WorkloadCgroup) -> None:
         told.update(wanted)
         kill(cgroup)
 
-    monkeypatch.setattr(Tracer, "_misses", more)
+    monkeypatch.setattr(LossCount, "_misses", more)
     monkeypatch.setattr(WorkloadCgroup, "kill", through)
     return lambda program, times: wanted.update({program: times})
 
@@ -129,7 +130,7 @@ def test_ends_of_charges_that_began_before_the_start_were_not_missed(monkeypatch
         return began
 
     def unpaired(programs: Programs, count: int) -> None:
-        losses = maps.ArrayMap(programs.map_fd("losses"), maps.ID)
+        losses = ArrayMap(programs.map_fd("losses"), ID)
         losses[Loss.UNPAIRED.value] = losses[Loss.UNPAIRED.value] + np.array([count], "u8")
 
     monkeypatch.setattr(Programs, "attach", busy)

@@ -17,6 +17,7 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
 from tests.live.test_census import LOADS
@@ -30,8 +31,8 @@ FILE = ("alloc_empty_file", "__alloc_file")
 @pytest.fixture(scope="module")
 def follower() -> Iterator[Tracer]:
     with make_tracer(objects=True) as tracer:
-        if "objects" in tracer.plan.unseen:
-            pytest.skip(tracer.plan.unseen["objects"])
+        if not tracer.plan.follows_objects:
+            pytest.skip(tracer.plan.unseen[Unseen.OBJECTS])
         yield tracer
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kmemtrace.model.enums import CgroupState, SiteKind, Tier
+from kmemtrace.model.enums import CgroupState, Exemption, SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup, Site
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
 from tests.live.workloads import held_in, run_in
@@ -141,7 +142,7 @@ def test_short_lived_threads(tracer: Tracer, make_cgroup: MakeCgroup, watch: Wat
     after = settled(watched, nothing_held)
     if tracer.plan.tier is Tier.TRACEPOINT:
         assert after.explicit_pages is None
-        assert "thread stacks" in tracer.snapshot().unseen["charge"]
+        assert "thread stacks" in tracer.snapshot().unseen[Unseen.CHARGE]
     else:
         assert after.explicit_pages == 4 * 211
         assert of_kind(after, SiteKind.THREAD_STACK).uncharged_pages == 4 * 211
@@ -155,7 +156,7 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
     """A pipe holds 1,009 pages of a cgroup that is removed: it shows as dead, under its name, with
     the one that the kernel counts them to since, until the pipe is closed."""
     folder, elsewhere = make_cgroup("removed"), make_cgroup("elsewhere")
-    watched, legal = watch(folder), exempt(tracer, "reparented")
+    watched, legal = watch(folder), exempt(tracer, Exemption.REPARENTED)
     with held_in(folder, lambda: workloads.fill_pipes(1009), leave_to=elsewhere):
         assert watched.row().state is CgroupState.ONLINE
         folder.rmdir()
@@ -176,11 +177,11 @@ def test_removed_cgroup_is_dead_while_its_pages_live(
         time.sleep(0.1)
     assert last is None or left(last) == 0
     if heir and tracer.plan.tier is not Tier.TRACEPOINT:  # which sees no owner after the put path
-        assert exempt(tracer, "reparented") - legal >= 1009
+        assert exempt(tracer, Exemption.REPARENTED) - legal >= 1009
     assert certain(tracer) == []
 
 
-def exempt(tracer: Tracer, why: str) -> int:
+def exempt(tracer: Tracer, why: Exemption) -> int:
     """How often something was found to be legal for that reason."""
     return tracer.snapshot().exempt.get(why, 0)
 
@@ -202,7 +203,7 @@ def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgro
 @pytest.mark.parametrize("semaphores", [70001, 163001])
 def test_split_blocks(semaphores: int, tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch) -> None:
     """Blocks of 512 pages, charged whole, split by vmalloc and freed one page at a time: legal."""
-    legal = exempt(tracer, "split")
+    legal = exempt(tracer, Exemption.SPLIT)
     limits = Path("/proc/sys/kernel/sem")
     before = limits.read_text()
     limits.write_text("200000 32000000 500 128")
@@ -227,7 +228,7 @@ def test_split_blocks(semaphores: int, tracer: Tracer, make_cgroup: MakeCgroup, 
     freed = at(after, ("newary",))
     assert (freed.charged_pages, freed.uncharged_pages) == (blocks * 512, blocks * 512)
     assert left(after) <= watched.losses()
-    assert exempt(tracer, "split") - legal >= blocks
+    assert exempt(tracer, Exemption.SPLIT) - legal >= blocks
     assert certain(tracer) == []
 
 
@@ -292,14 +293,14 @@ def test_charge_to_another_cgroup(tracer: Tracer, make_cgroup: MakeCgroup, watch
     if kernel_version(tracer) < (5, 11):
         pytest.skip("before 5.11 the kernel charges BPF's memory to no cgroup")
     creator, toucher = make_cgroup("creator"), make_cgroup("toucher")
-    legal = exempt(tracer, "remote")
+    legal = exempt(tracer, Exemption.REMOTE)
     charged, working = watch(creator), watch(toucher)
     with held_in(creator, lambda: workloads.touch_anothers_memory(creator, toucher)):
         remote = through(charged.row(), GROWTH)
         assert (remote.charged_pages, remote.held_pages) in {(1009, 1009), (844, 844)}
         row = working.cgroup()
         assert row is None or through(row, GROWTH).charged_pages == 0
-        assert exempt(tracer, "remote") - legal >= 211
+        assert exempt(tracer, Exemption.REMOTE) - legal >= 211
     after = settled(charged, nothing_held)
     assert through(after, GROWTH).held_pages <= charged.losses()
     assert left(after) <= charged.losses(), [s for s in after.sites if s.held_pages]
@@ -393,7 +394,7 @@ def test_kernels_own_total_brackets_what_was_traced(
     with held_in(folder, lambda: workloads.fill_pipes(2003)):
         row = watched.row()
         if row.kernel_pages_change is None:
-            pytest.skip(tracer.snapshot().unseen["kernel total"])
+            pytest.skip(tracer.snapshot().unseen[Unseen.KERNEL_TOTAL])
         assert row.held_pages <= row.kernel_pages_change <= row.held_pages + 1500
     after = settled(watched, nothing_held)
     assert after.kernel_pages_change is not None

@@ -13,7 +13,7 @@ import numpy as np
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
-from kmemtrace.tracer.verdicts import FINDING
+from kmemtrace.tracer.structs import FINDING
 
 SHIM = Path(__file__).with_name("shim.hpp")
 PAGES = 64
@@ -77,7 +77,6 @@ _OTHERS: dict[str, int | str] = {
     "TIER_FENTRY": 1,
     "WITH_CHARGE": 1,
     "WITH_UNCHARGE": 1,
-    "WITH_VERDICTS": 1,
     "MAX_PAGES": 1000,
     "MAX_CGROUPS": 1000,
     "MAX_SITES": 1000,
@@ -324,7 +323,7 @@ class Machine:
         return found
 
     def exempted(self, why: Exemption) -> int:
-        return int(self._lib.exempted_count(why.value))
+        return int(self._lib.exempted_count(why.number))
 
     @property
     def held(self) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kmemtrace.model.enums import Exemption, Loss, MismatchClass
+from kmemtrace.model.enums import Exemption, Loss
+from kmemtrace.tracer.verdicts import class_of
 from tests.rules.machine import GFP_ACCOUNT, Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
@@ -55,10 +56,7 @@ def bench() -> Bench:
 
 def classes(bench: Bench) -> list[tuple[str, int, int]]:
     """(class, cgroup charged, cgroup uncharged) of what was found."""
-    return [
-        (MismatchClass(int(f["what"])).label, int(f["charged_to"]), int(f["uncharged_from"]))
-        for f in bench.findings()
-    ]
+    return [(class_of(f), int(f["charged_to"]), int(f["uncharged_from"])) for f in bench.findings()]
 
 
 def freed_without_its_mark(bench: Bench) -> None:

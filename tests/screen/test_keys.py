@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import GroupBy, View
 from tests import sample
@@ -250,7 +251,8 @@ def test_colours_say_what_words_and_signs_say(on_screen: OnScreen) -> None:
         web = sample.cgroup("/web", (sample.site(50 + 10 * step),), failed=3 * step)
         job = sample.cgroup("/job", (sample.site(40 - 5 * step),), dead=True)
         last = sample.cgroup("/last", (sample.site(1),))
-        bad = dataclasses.replace(sample.cgroup("/bad", (sample.site(9),)), mismatches={"lost_uncharge": 7})
+        broken = {MismatchClass.LOST_UNCHARGE: 7}
+        bad = dataclasses.replace(sample.cgroup("/bad", (sample.site(9),)), mismatches=broken)
         return dataclasses.replace(
             sample.snapshot(web, job, bad, last, time=1_780_000_000.0 + 2 * step),
             mismatches=(sample.mismatch(),),

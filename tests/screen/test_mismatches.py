@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Snapshot
 from tests import sample
 from tests.screen.conftest import OnScreen, Screen
 

@@ -1,7 +1,7 @@
 """Kernels as recorded facts: what BTF and the symbol table of each generation say.
 
-From Debian's kernel sources and docs/kmemcg.md. Kernels before 5.5 have no BTF, so for them only
-the version speaks.
+From Debian's kernel sources and docs/kmemcg.md. Those before 5.5 had no BTF: such code is met only where a
+distribution gave it some.
 """
 
 from collections.abc import Mapping
@@ -76,7 +76,6 @@ class Recorded:
     """Facts of one kernel; see kmemtrace.kernel.facts.Facts."""
 
     release: str
-    has_btf: bool = True
     tracepoints: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _TRACEPOINTS)
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fields: Mapping[tuple[str, str], int] = field(default_factory=lambda: _FIELDS)
@@ -125,10 +124,6 @@ class Recorded:
         return self.refusals.get(tier)
 
 
-def _without_btf(release: str) -> Recorded:
-    return Recorded(release, has_btf=False, tracepoints={}, fields={}, enumerators={})
-
-
 _OBJECT, _CALL_SITE, _CACHE = "void *", "long unsigned int", "struct kmem_cache *"
 _SIZES = ("size_t", "size_t", "gfp_t")
 
@@ -162,10 +157,45 @@ OBJECT_TRACEPOINTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 _STATE_INT = {"mod_memcg_state": (MEMCG, "int", "int")}
 _KMEM_TOTAL = {**_ENUMERATORS, "MEMCG_KMEM": 55, "___GFP_ACCOUNT_BIT": 22}
 
+_OLD_KMEM: Mapping[str, tuple[str, ...]] = {
+    "memcg_kmem_charge": (PAGE, "gfp_t", "int"),
+    "memcg_kmem_uncharge": (PAGE, "int"),
+}
+_OLD_PUT: Mapping[str, tuple[str, ...]] = {
+    "mem_cgroup_uncharge": (PAGE,),
+    "mem_cgroup_uncharge_list": ("struct list_head *",),
+}
+
 KERNELS: Mapping[str, Recorded] = {
-    "4.8": _without_btf("4.8.17"),
-    "4.19": _without_btf("4.19.0-27-amd64"),
-    "5.4": _without_btf("5.4.0-200-generic"),
+    "4.8": Recorded(
+        "4.8.17",
+        tracepoints={n: p for n, p in _TRACEPOINTS.items() if n != "cgroup_rmdir"},
+        functions={
+            "__alloc_pages_nodemask": ("gfp_t", "unsigned int", "struct zonelist *", NODEMASK),
+            **_OLD_KMEM,
+            **_OLD_PUT,
+        },
+        fields={**_FIELDS, ("page", "_mapcount"): 120, ("page", "mem_cgroup"): 128},
+    ),
+    "4.19": Recorded(
+        "4.19.0-27-amd64",
+        functions={
+            "__alloc_pages_nodemask": ("gfp_t", "unsigned int", "int", NODEMASK),
+            **_OLD_KMEM,
+            **_OLD_PUT,
+        },
+        fields={**_FIELDS, **_PAGE_TYPE},
+    ),
+    "5.4": Recorded(
+        "5.4.0-200-generic",
+        functions={
+            "__alloc_pages_nodemask": ("gfp_t", "unsigned int", "int", NODEMASK),
+            "__memcg_kmem_charge": (PAGE, "gfp_t", "int"),
+            "__memcg_kmem_uncharge": (PAGE, "int"),
+            **_OLD_PUT,
+        },
+        fields={**_FIELDS, **_PAGE_TYPE, **_IDS},
+    ),
     "5.10": Recorded(
         "5.10.0-36-amd64",
         functions={

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from kmemtrace.census.census import Censor
-from kmemtrace.census.keeper import UNSEEN, Absent, Keeper
+from kmemtrace.census.keeper import Absent, Keeper
 from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.exporter.memory import MOST_CACHES
@@ -19,6 +19,7 @@ from kmemtrace.model.document import account_document, document, snapshot_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import CgroupKey, Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, SortKey, View
 from kmemtrace.tui.columns import columns
 from kmemtrace.tui.plain import frame
@@ -198,16 +199,16 @@ def test_a_keeper_gives_what_is_still_there() -> None:
 
 def test_where_there_is_no_census_it_is_told_why() -> None:
     failed = keep(OSError(12, "no memory"))
-    assert (failed.census, "no memory" in failed.unseen[UNSEEN]) == (None, True)
-    assert Absent("too old").joined(snapshot()).unseen[UNSEEN] == "too old"
+    assert (failed.census, "no memory" in failed.unseen[Unseen.ACCOUNT]) == (None, True)
+    assert Absent("too old").joined(snapshot()).unseen[Unseen.ACCOUNT] == "too old"
     assert {"slab", "percpu", "sockets"} <= failed.unseen.keys()
 
 
 def test_parts_that_a_census_lacks_are_unseen() -> None:
-    found = keep(dataclasses.replace(census(2), unseen={"percpu": "not found"}))
-    assert found.unseen["percpu"] == "not found"
+    found = keep(dataclasses.replace(census(2), unseen={Unseen.PERCPU: "not found"}))
+    assert found.unseen[Unseen.PERCPU] == "not found"
     assert "sockets" in found.unseen
-    assert not {"slab", UNSEEN} & found.unseen.keys()
+    assert not {"slab", "account"} & found.unseen.keys()
 
 
 def test_a_census_is_taken_when_it_is_asked_for() -> None:

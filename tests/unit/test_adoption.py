@@ -9,7 +9,7 @@ import pytest
 from kmemtrace.tracer import adoption
 from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import ADOPT_BATCH
-from kmemtrace.tracer.maps import SEARCH
+from kmemtrace.tracer.structs import SEARCH
 
 PAGES = 0xFFFF_EA00_0000_0000
 STRUCT = 64

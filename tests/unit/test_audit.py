@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from kmemtrace.model.account import Account
-from kmemtrace.model.audit import STOCK, Outcome, audit, beyond
+from kmemtrace.model.audit import Outcome, audit, beyond
 from kmemtrace.model.census import Census, Counted
 from kmemtrace.model.enums import CgroupState, Confidence
 from kmemtrace.model.snapshot import CgroupKey
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.report.audit import audit_document, report
 
 AT_REST = Account(
@@ -81,7 +82,7 @@ def test_how_sure_it_is(accounts: list[Account], outcome: Outcome, confidence: C
 
 
 def test_what_the_cpus_may_keep_is_allowed_for_where_it_was_not_read() -> None:
-    unread = dataclasses.replace(census(LOST), unseen={STOCK: "not found"})
+    unread = dataclasses.replace(census(LOST), unseen={Unseen.STOCK: "not found"})
     (found,) = audit([unread] * 3).cgroups
     assert found.outcome is Outcome.BALANCED
 

@@ -8,8 +8,10 @@ import jsonschema
 import pytest
 
 from kmemtrace.model.document import document
+from kmemtrace.model.enums import Confidence, MismatchClass
 from kmemtrace.model.histogram import Histogram
-from kmemtrace.model.snapshot import Allocations, Mismatch, Snapshot
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Allocations, Snapshot
 from tests.sample import LIFETIMES, busy, cgroup, counted, followed, site, snapshot
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "top.schema.json").read_text())
@@ -25,13 +27,25 @@ FULL = dataclasses.replace(
             reclaim_stall_seconds=0.5,
             reparented_to="/",
             kernel_pages_change=-3,
-            mismatches={"lost_uncharge": 1},
+            mismatches={MismatchClass.LOST_UNCHARGE: 1},
         ),
     ),
     allocations=(Allocations(True, 3, LIFETIMES),),
     charge_share=0.25,
     mismatches=(
-        Mismatch("lost_uncharge", "suspect", 0xFFFFEA0004, 0, "/a", None, ("a+0x1",), (), "sh", 7, 1.0),
+        Mismatch(
+            MismatchClass.LOST_UNCHARGE,
+            Confidence.SUSPECT,
+            0xFFFFEA0004,
+            0,
+            "/a",
+            None,
+            ("a+0x1",),
+            (),
+            "sh",
+            7,
+            1.0,
+        ),
     ),
 )
 POOR = dataclasses.replace(

@@ -14,8 +14,9 @@ from kmemtrace.fleet.prometheus import Prometheus, Sample
 from kmemtrace.fleet.snapshots import Fleet
 from kmemtrace.model.document import document
 from kmemtrace.model.enums import CgroupState, Tier
+from kmemtrace.model.losses import MapFill
 from kmemtrace.model.rows import rows
-from kmemtrace.model.snapshot import MapFill
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import View
 from kmemtrace.tui.plain import frame
 from tests.prometheus import ROOT
@@ -98,7 +99,7 @@ def test_of_all_hosts() -> None:
     assert snapshot.losses.missed_events == 12
     assert snapshot.losses.healed == 7
     assert snapshot.losses.unknown_stacks == 11
-    assert snapshot.unseen["charge"] == "not on 1 of the hosts"
+    assert snapshot.unseen[Unseen.CHARGE] == "not on 1 of the hosts: no kprobes"
     (found,) = snapshot.mismatches
     assert (found.mismatch_class, found.count, found.host) == ("lost_uncharge", 2, "a:9796")
 
@@ -129,7 +130,7 @@ def test_accounts_and_lost_pages() -> None:
     assert [m.lost_pages for m in snapshot.mismatches] == [5]
     assert snapshot.census is not None
     assert (snapshot.census.dying_cgroups, snapshot.census.pinned) == (3, {"file": 8192})
-    assert snapshot.unseen["account"] == "not on 1 of the hosts"
+    assert snapshot.unseen[Unseen.ACCOUNT] == "not on 1 of the hosts"
     assert "caches" in snapshot.unseen
 
 
@@ -137,7 +138,7 @@ def test_where_no_host_takes_a_census() -> None:
     server = Server()
     server.hosts = [s for s in server.hosts if "census" not in s.name]
     snapshot = Fleet(server).snapshot()
-    assert (snapshot.census, snapshot.unseen["account"]) == (None, "not on 2 of the hosts")
+    assert (snapshot.census, snapshot.unseen[Unseen.ACCOUNT]) == (None, "not on 2 of the hosts")
     assert "KERNEL" not in frame(snapshot, None, View(), 120, None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kmemtrace.errors import CannotError
 from kmemtrace.tracer.layouts import check_layouts, difference, layouts
-from kmemtrace.tracer.maps import CHARGE, INSPECTION
+from kmemtrace.tracer.structs import CHARGE, INSPECTION
 
 
 class Owner(ctypes.Structure):

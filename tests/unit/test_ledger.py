@@ -9,14 +9,15 @@ import pytest
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
-from kmemtrace.model.enums import CgroupState
-from kmemtrace.tracer import maps
+from kmemtrace.model.enums import CgroupState, MismatchClass
+from kmemtrace.tracer import structs
 from kmemtrace.tracer.doubtful import count_as_uncharged
-from kmemtrace.tracer.ledger import Ledger, Reading, Sees
+from kmemtrace.tracer.ledger import Ledger, Reading
+from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import NOT_RECORDED, Stack, Stacks
 
 SEES = Sees(kernel_total=True, reclaim=False, charge=True, losses=True, latencies=("lifetime",))
-LIFE = maps.life_dtype(64)
+LIFE = structs.LIFE
 
 
 class NoStacks(Stacks):
@@ -54,17 +55,17 @@ def reading(
     failures: Mapping[tuple[int, int], int] | None = None,
 ) -> Reading:
     """Totals by cgroup; paths of removed ones; time of each held page by cgroup; failures."""
-    values = np.zeros(len(totals), maps.totals_dtype(SEES.latencies))
+    values = np.zeros(len(totals), structs.totals_dtype(SEES.latencies))
     for value, counts in zip(values, totals.values(), strict=True):
         for name, count in counts.items():
             value[name] = count
     lives = np.zeros(len(removed or {}), LIFE)
     for life, path in zip(lives, (removed or {}).values(), strict=True):
         life["path"] = path.encode()
-    held = np.zeros(len(charges or {}), maps.CHARGE)
+    held = np.zeros(len(charges or {}), structs.CHARGE)
     for charge, (cgroup_id, time) in zip(held, (charges or {}).items(), strict=True):
         charge["cgroup"], charge["time"] = cgroup_id, time
-    failed: Any = np.zeros(len(failures or {}), maps.FAILURE_KEY)
+    failed: Any = np.zeros(len(failures or {}), structs.FAILURE_KEY)
     for key, (cgroup_id, error) in zip(failed, failures or {}, strict=True):
         key["cgroup"], key["error"] = cgroup_id, error
     return Reading(
@@ -73,7 +74,7 @@ def reading(
         lives=(np.array(list(removed or {}), "u8"), lives),
         pages=np.arange(len(held), dtype="u8"),
         charges=held,
-        sites=(np.zeros(0, maps.SITE_KEY), np.zeros(0, maps.SITE)),
+        sites=(np.zeros(0, structs.SITE_KEY), np.zeros(0, structs.SITE)),
         cgroups=(np.array(list(totals), "u8"), values),
         failures=(failed, np.array(list((failures or {}).values()), "u8")),
     )
@@ -133,7 +134,7 @@ def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
     idle, busy = {"charged": 7, "uncharged": 4}, {"charged": 5}
     before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), {}, {}).cgroups}
     moved = reading({B: {"charged": 11, "uncharged": 2}, A: idle}, failures={(A, -12): 3})
-    after = {c.path: c for c in ledger.update(moved, {}, {A: {"lost_uncharge": 1}}).cgroups}
+    after = {c.path: c for c in ledger.update(moved, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups}
     assert after["/b"].held_pages == 9
     assert (after["/a"].held_pages, after["/a"].mismatches) == (3, {"lost_uncharge": 1})
     assert sum((after["/a"].failed_by_errno or {}).values()) == 3
@@ -153,10 +154,10 @@ def test_what_was_lost_is_neither_held_nor_uncharged(ledger: Ledger) -> None:
 def test_what_is_in_doubt_counts_as_uncharged() -> None:
     """One cgroup with two call sites, of which one lost five pages, two of them certainly; and a suspect that
     is newer than what was read."""
-    sites = np.zeros(2, maps.SITE_KEY), np.zeros(2, maps.SITE)
+    sites = np.zeros(2, structs.SITE_KEY), np.zeros(2, structs.SITE)
     sites[0]["cgroup"], sites[0]["stack"] = A, (1, 2)
     sites[1]["lost"], sites[1]["uncharged"] = (5, 4), (10, 10)
-    totals = np.zeros(1, maps.totals_dtype(SEES.latencies))
+    totals = np.zeros(1, structs.totals_dtype(SEES.latencies))
     totals["lost"], totals["uncharged"] = 9, 20
     count_as_uncharged({(A, 1): 3, (B, 1): 7, (A, 9): 100}, sites, (np.array([A], "u8"), totals))
     assert sites[1]["lost"].tolist() == [2, 4]

@@ -11,8 +11,10 @@ from prometheus_client.registry import Collector
 from kmemtrace.exporter.latencies import buckets
 from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
 from kmemtrace.exporter.series import MOST_BYTES, OTHER, Selection
+from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Snapshot
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.tui.summary import lost_words
 from tests.sample import CONTAINER, NGINX, busy, counted, mismatch
 
@@ -31,7 +33,7 @@ def everything() -> Told:
         for c in counted().cgroups
     ]
     allocations = (Allocations(False, 0, Histogram.of([300])),)
-    unseen = {"counter_drift": "verify only"}
+    unseen = {Unseen.COUNTER_DRIFT: "verify only"}
     snapshot = dataclasses.replace(
         counted(), cgroups=tuple(charged), allocations=allocations, unseen=unseen, mismatches=(mismatch(),)
     )
@@ -87,12 +89,12 @@ def test_what_cannot_be_seen_is_left_out() -> None:
     assert not names & {"kmemtrace_charge_seconds_total", "kmemtrace_charge_latency_seconds_count"}
     assert not names & {"kmemtrace_alloc_latency_seconds_count", "kmemtrace_program_runs_total"}
     assert "kmemtrace_page_lifetime_seconds_count" in names
-    blind = dataclasses.replace(busy(), unseen={"mismatches": "needs 5.8"})
+    blind = dataclasses.replace(busy(), unseen={Unseen(one): "not judged" for one in MismatchClass})
     assert "kmemtrace_mismatches_total" not in {name for name, _ in samples(told(blind))}
 
 
 def test_until_when_a_class_was_not_judged_is_told() -> None:
-    found = samples(told(dataclasses.replace(busy(), unjudged_seconds={"stray_uncharge": 15.25})))
+    found = samples(told(dataclasses.replace(busy(), unjudged_seconds={MismatchClass.STRAY_UNCHARGE: 15.25})))
     assert value(found, "unjudged_seconds", class_="stray_uncharge") == 15.25
 
 

@@ -8,6 +8,7 @@ from kmemtrace.model.columns import columns_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.objects import ObjectSite, added_objects
 from kmemtrace.model.rows import rows
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, SortKey, View
 from kmemtrace.tui.object_lines import cgroup_lines, object_lines
 from kmemtrace.tui.plain import frame
@@ -81,5 +82,5 @@ def test_the_lines_behind_a_cache() -> None:
 
 
 def test_a_table_of_caches_without_a_census_says_why() -> None:
-    why = dataclasses.replace(busy(), unseen={"account": "no census is taken (--census off)"})
+    why = dataclasses.replace(busy(), unseen={Unseen.ACCOUNT: "no census is taken (--census off)"})
     assert "No slab cache is known: no census is taken (--census off)." in frame(why, None, CACHES, 80, None)

@@ -8,8 +8,10 @@ import pytest
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.hooks import Event, NoHook
 from kmemtrace.kernel.layout import defines, gfp_account, page_mark, subtree_defines
-from kmemtrace.kernel.plan import COSTS, make_plan
-from kmemtrace.model.enums import Tier
+from kmemtrace.kernel.plan import COSTS
+from kmemtrace.kernel.planning import make_plan
+from kmemtrace.model.enums import MismatchClass, Tier
+from kmemtrace.model.unseen import Unseen
 from tests.unit.recorded import KERNELS, Recorded
 
 WITH_BTF = ["5.10", "6.1", "6.12", "6.18", "7.2"]
@@ -27,8 +29,8 @@ def test_tracepoint_tier_on_every_kernel_with_btf(kernel: str) -> None:
     assert plan.refusal is None
     assert {"page_alloc", "page_free", "cgroup_rmdir", "reclaim_end"} <= plan.programs.keys()
     assert ("memcg_state" in plan.programs) == (kernel in ("6.18", "7.2"))
-    assert "thread stacks" in plan.unseen["charge"]
-    assert plan.unseen["function probes"] == "fentry is refused and there are no kprobes"
+    assert "thread stacks" in plan.unseen[Unseen.CHARGE]
+    assert plan.unseen[Unseen.FUNCTIONS] == "fentry is refused and there are no kprobes"
 
 
 @pytest.mark.parametrize("kernel", WITH_BTF)
@@ -47,11 +49,11 @@ def test_a_forced_tier_is_taken_though_a_better_one_works() -> None:
     assert make_plan(KERNELS["6.1"], Tier.KPROBE).tier is Tier.KPROBE
     plan = make_plan(KERNELS["6.1"], Tier.TRACEPOINT)
     assert plan.tier is Tier.TRACEPOINT
-    assert "--tier tracepoint" in plan.unseen["function probes"]
+    assert "--tier tracepoint" in plan.unseen[Unseen.FUNCTIONS]
 
 
 def test_alloc_latency_only_on_request() -> None:
-    assert "--alloc-latency" in make_plan(KERNELS["6.18"]).unseen["alloc latency"]
+    assert "--alloc-latency" in make_plan(KERNELS["6.18"]).unseen[Unseen.ALLOC_LATENCY]
     plan = make_plan(KERNELS["6.18"], alloc_latency=True)
     assert plan.programs["alloc_exit"].hook.name == "__alloc_frozen_pages_noprof"
     assert "alloc latency" not in plan.unseen
@@ -103,21 +105,29 @@ def test_a_changed_prototype_of_the_charge_leaves_the_tracepoint_tier() -> None:
     functions = {**KERNELS["7.2"].functions, "__memcg_kmem_charge_page": ("gfp_t", "struct page *", "int")}
     plan = make_plan(dataclasses.replace(KERNELS["7.2"], functions=functions))
     assert plan.tier is Tier.TRACEPOINT
-    assert "could be misread" in plan.unseen["function probes"]
+    assert "could be misread" in plan.unseen[Unseen.FUNCTIONS]
 
 
-@pytest.mark.parametrize("kernel", ["4.8", "4.19", "5.4"])
-def test_without_btf_the_hooks_are_known_but_nothing_can_be_read(kernel: str) -> None:
+@pytest.mark.parametrize("kernel", ["4.19", "5.4"])
+def test_old_code_is_hooked_where_there_is_btf_for_it(kernel: str) -> None:
     plan = make_plan(KERNELS[kernel])
     assert plan.programs["page_alloc"].hook.name == "mm_page_alloc"
-    assert plan.tier is None
-    assert plan.refusal is not None
+    assert (plan.tier, plan.refusal) == (Tier.FENTRY, None)
+
+
+def test_newer_code_under_an_older_number_is_traced_as_what_it_is() -> None:
+    """But for splits, whose argument only the number tells."""
+    mixture = dataclasses.replace(KERNELS["5.10"], release="4.18.0-553.el8_10.x86_64")
+    plan, newer = make_plan(mixture), make_plan(KERNELS["5.10"])
+    assert newer.programs.keys() - plan.programs.keys() == {"split"}
+    assert MismatchClass.SIZE_MISMATCH in plan.unjudged
+    assert "4.18.0-553.el8_10.x86_64" in plan.unseen[Unseen.SPLIT]
 
 
 def test_an_event_without_a_hook_says_why_and_what_it_costs() -> None:
     plan = make_plan(KERNELS["6.1"])
     assert isinstance(plan.hooks[Event.KERNEL_TOTAL], NoHook)
-    assert COSTS[Event.KERNEL_TOTAL] in plan.unseen["kernel total"]
+    assert COSTS[Event.KERNEL_TOTAL] in plan.unseen[Unseen.KERNEL_TOTAL]
     assert "alloc" not in plan.unseen
 
 

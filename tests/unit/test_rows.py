@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.model.columns import COLUMNS, columns_of
-from kmemtrace.model.enums import CgroupState, SiteKind
+from kmemtrace.model.enums import CgroupState, MismatchClass, SiteKind
 from kmemtrace.model.rows import rows, selected
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, SortKey, View
 from kmemtrace.tui.facts import facts
 from kmemtrace.tui.summary import totals
@@ -94,7 +95,7 @@ def test_by_kind_adds_up_across_cgroups() -> None:
 
 def test_mismatches_are_none_where_they_are_not_judged() -> None:
     assert {row.mismatches for row in rows(busy(), None, View())} == {0}
-    blind = dataclasses.replace(busy(), unseen={"mismatches": "no class is judged"})
+    blind = dataclasses.replace(busy(), unseen={Unseen(one): "not judged" for one in MismatchClass})
     assert {row.mismatches for row in rows(blind, None, View())} == {None}
 
 

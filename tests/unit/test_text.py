@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from kmemtrace import text
 from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, View
 from kmemtrace.tui import columns
 from kmemtrace.tui.plain import frame
@@ -118,9 +119,9 @@ def test_nothing_is_cut_where_there_is_no_width() -> None:
     long = f"/{'very-' * 40}long"
     made = dataclasses.replace(
         snapshot(cgroup(long, (site(1, symbol="a_function_" * 9),)), cgroup("/b", (site(2),))),
-        unseen={f"event {i}": "a reason" for i in range(30)},
+        unseen=dict.fromkeys(Unseen, "a reason"),
     )
     lines = frame(made, None, View(), None, None).splitlines()
     assert not any("…" in line for line in lines)
     assert any(line.startswith(f"{long} ") and "a_function_" * 9 in line for line in lines)
-    assert lines[-1].endswith("event 28, event 29")
+    assert lines[-1].endswith(", ".join([*Unseen][-2:]))

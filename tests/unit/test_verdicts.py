@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmemtrace.model.enums import Exemption, MismatchClass
+from kmemtrace.model.enums import ChargeFlag, End, Exemption, MismatchClass
 from kmemtrace.model.enums import SiteKind as Kind
+from kmemtrace.tracer.findings import MOST_KINDS
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.missed import Missed
 from kmemtrace.tracer.stacks import Stack, Stacks
+from kmemtrace.tracer.structs import FINDING
 from kmemtrace.tracer.verdicts import (
-    FINDING,
-    FOUND_BEFORE,
-    MOST_KINDS,
-    End,
     Sight,
     Verdicts,
     missed_events,
@@ -44,7 +42,7 @@ def finding(what: MismatchClass = MismatchClass.LOST_UNCHARGE, **fields: Any) ->
         "time": time.monotonic_ns(),
         "charge_time": 2 * SECOND,
         "charged_to": 7,
-        "what": what.value,
+        "what": what.number,
         "alloc_stack": TASK_STACK,
         "free_stack": 2,
         "comm": b"sh",
@@ -62,16 +60,28 @@ def taken(*found: Records, moves: dict[int, int] | None = None, sight: Sight = S
 
 def test_alike_findings_are_one_mismatch_with_the_last_ones_evidence() -> None:
     verdicts = taken(finding(page=64), finding(page=128), finding(page=192, free_stack=3))
-    assert sorted((m.count, m.page) for m in verdicts.mismatches) == [(1, 192), (2, 128)]
-    assert verdicts.by_cgroup == {7: {"lost_uncharge": 3}}
-    first = verdicts.mismatches[-1]
+    assert sorted((m.count, m.page) for m in verdicts.ledger.mismatches) == [(1, 192), (2, 128)]
+    assert verdicts.ledger.by_cgroup() == {7: {"lost_uncharge": 3}}
+    first = verdicts.ledger.mismatches[-1]
     assert (first.charged_to, first.uncharged_from, first.comm) == ("/a", None, "sh")
 
 
 def test_kinds_beyond_the_room_are_counted() -> None:
     verdicts = taken(*(finding(free_stack=i) for i in range(10, MOST_KINDS + 15)))
-    assert len(verdicts.mismatches) == MOST_KINDS
-    assert verdicts.unkept == 5
+    assert len(verdicts.ledger.mismatches) == MOST_KINDS
+    assert verdicts.ledger.unkept == 5
+
+
+def test_a_cgroup_counts_the_mismatches_that_are_listed_and_no_others() -> None:
+    verdicts = taken(*(finding(free_stack=i) for i in range(10, MOST_KINDS + 15)))
+    assert verdicts.ledger.by_cgroup() == {7: {"lost_uncharge": MOST_KINDS}}
+
+
+def test_of_a_cgroup_that_is_gone_the_list_remains_and_no_count() -> None:
+    verdicts = taken(finding(), finding(charged_to=8))
+    verdicts.forget(7)
+    assert verdicts.ledger.by_cgroup() == {8: {"lost_uncharge": 1}}
+    assert {m.charged_to for m in verdicts.ledger.mismatches} == {"/a", "/b"}
 
 
 UNCHARGED = MismatchClass.UNCHARGED_ALLOC
@@ -80,24 +90,24 @@ UNCHARGED = MismatchClass.UNCHARGED_ALLOC
 def test_an_uncharged_allocation_waits_until_a_move_would_be_known() -> None:
     now = time.monotonic_ns()
     verdicts = taken(finding(UNCHARGED, time=now, tgid=5))
-    assert verdicts.mismatches == ()
-    assert len(taken(finding(UNCHARGED, time=now - 2 * SECOND, tgid=5)).mismatches) == 1
+    assert verdicts.ledger.mismatches == ()
+    assert len(taken(finding(UNCHARGED, time=now - 2 * SECOND, tgid=5)).ledger.mismatches) == 1
 
 
 @pytest.mark.parametrize("apart", [-0.9, 0.0, 0.9])
 def test_one_beside_a_change_of_cgroups_is_legal(apart: float) -> None:
     at = time.monotonic_ns() - 5 * SECOND
     verdicts = taken(finding(UNCHARGED, time=at, tgid=5), moves={5: at + int(apart * SECOND)})
-    assert verdicts.mismatches == ()
+    assert verdicts.ledger.mismatches == ()
     assert verdicts.exempted()[Exemption.MOVED] == 1
     other = taken(finding(UNCHARGED, time=at, tgid=6), moves={5: at})
-    assert len(other.mismatches) == 1
+    assert len(other.ledger.mismatches) == 1
 
 
 def test_one_in_an_interrupt_is_legal() -> None:
     at = time.monotonic_ns() - 5 * SECOND
     verdicts = taken(finding(UNCHARGED, time=at, alloc_stack=IRQ_STACK))
-    assert verdicts.mismatches == ()
+    assert verdicts.ledger.mismatches == ()
     assert verdicts.exempted()[Exemption.INTERRUPT] == 1
 
 
@@ -138,7 +148,10 @@ def test_confidence_and_order() -> None:
     suspect = finding(charge_time=9 * SECOND, time=25 * SECOND)
     certain = finding(charge_time=21 * SECOND, time=22 * SECOND, alloc_stack=5)
     verdicts.take([suspect, certain], {}, counts, SURE)
-    assert [(m.confidence, m.missed_events) for m in verdicts.mismatches] == [("certain", 0), ("suspect", 3)]
+    assert [(m.confidence, m.missed_events) for m in verdicts.ledger.mismatches] == [
+        ("certain", 0),
+        ("suspect", 3),
+    ]
 
 
 def test_costs_add_up_and_what_suspects_cost_is_in_doubt() -> None:
@@ -151,7 +164,7 @@ def test_costs_add_up_and_what_suspects_cost_is_in_doubt() -> None:
     )
     suspect = finding(charge_time=9 * SECOND, time=25 * SECOND, lost=2, taken=1)
     verdicts.take([certain, certain, suspect], {}, counts, SURE)
-    first, second = verdicts.mismatches
+    first, second = verdicts.ledger.mismatches
     assert (first.lost_pages, first.taken_pages, second.lost_pages, second.taken_pages) == (14, 0, 2, 1)
     assert (first.page, first.charged_pages, first.ended_page, first.ended_pages) == (8, 8, 12, 4)
     assert verdicts.doubtful == {(7, TASK_STACK): 2}
@@ -161,10 +174,10 @@ def test_costs_add_up_and_what_suspects_cost_is_in_doubt() -> None:
 
 def test_an_uncharged_allocation_has_no_end_and_a_stray_uncharge_no_charge() -> None:
     at = time.monotonic_ns() - 5 * SECOND
-    (unmarked,) = taken(finding(UNCHARGED, charge_time=0, time=at, end=End.NONE)).mismatches
+    (unmarked,) = taken(finding(UNCHARGED, charge_time=0, time=at, end=End.NONE)).ledger.mismatches
     assert (unmarked.charged_pages, unmarked.ended_page, unmarked.ended_pages) == (0, None, None)
     stray = finding(MismatchClass.STRAY_UNCHARGE, charge_time=0, end=End.UNCHARGE, end_order=1, taken=2)
-    (found,) = taken(stray).mismatches
+    (found,) = taken(stray).ledger.mismatches
     assert (found.charged_pages, found.ended_pages, found.taken_pages) == (0, 2, 2)
 
 
@@ -173,13 +186,18 @@ def test_every_class_and_end_has_words() -> None:
         for end in End:
             if end in (End.SWEPT, End.NONE) and what is not UNCHARGED:
                 continue  # no finding ends so
-            for mismatch in taken(finding(what, end=end.value, time=9 * SECOND)).mismatches:
+            for mismatch in taken(finding(what, end=end.value, time=9 * SECOND)).ledger.mismatches:
                 assert mismatch.events[-1]
 
 
 @pytest.mark.parametrize(
     ("flags", "confirmed_at", "just_found"),
-    [(FOUND_BEFORE, None, True), (FOUND_BEFORE, 21.0, True), (FOUND_BEFORE, 19.0, False), (0, None, False)],
+    [
+        (ChargeFlag.BEFORE, None, True),
+        (ChargeFlag.BEFORE, 21.0, True),
+        (ChargeFlag.BEFORE, 19.0, False),
+        (0, None, False),
+    ],
 )
 def test_what_was_found_before_is_judged_once_it_is_confirmed(
     flags: int, confirmed_at: float | None, just_found: bool

@@ -6,7 +6,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from kmemtrace.commands.verify import exit_status
-from kmemtrace.model.snapshot import Gone, Mismatch
+from kmemtrace.model.enums import Confidence, MismatchClass
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Gone
 from kmemtrace.model.verification import (
     AccountReading,
     CounterReading,
@@ -22,10 +24,14 @@ from tests import sample
 
 CERTAIN = sample.mismatch()
 SUSPECT = sample.mismatch(
-    mismatch_class="lost_uncharge", confidence="suspect", missed_events=17, lost_pages=3, taken_pages=0
+    mismatch_class=MismatchClass.LOST_UNCHARGE,
+    confidence=Confidence.SUSPECT,
+    missed_events=17,
+    lost_pages=3,
+    taken_pages=0,
 )
-STRAY = dataclasses.replace(SUSPECT, mismatch_class="stray_uncharge", lost_pages=0, taken_pages=3)
-WRONG = dataclasses.replace(SUSPECT, mismatch_class="wrong_cgroup", taken_pages=3)
+STRAY = dataclasses.replace(SUSPECT, mismatch_class=MismatchClass.STRAY_UNCHARGE, lost_pages=0, taken_pages=3)
+WRONG = dataclasses.replace(SUSPECT, mismatch_class=MismatchClass.WRONG_CGROUP, taken_pages=3)
 
 
 NOTHING_CHARGED = dataclasses.replace(sample.busy(), cgroups=(), gone=Gone())
@@ -41,7 +47,7 @@ def verification(*mismatches: Mismatch, **changes: object) -> Verification:
         seconds=12.5,
         snapshot=sample.busy(),
         missed_events=0,
-        unjudged={"stray_uncharge": "not here", "size_mismatch": "not here"},
+        unjudged=dict.fromkeys((MismatchClass.STRAY_UNCHARGE, MismatchClass.SIZE_MISMATCH), "not here"),
         counter=CounterReading(500, {"anon": 100, "kernel": 390}, 132),
         mismatches=mismatches,
     )

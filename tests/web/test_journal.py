@@ -7,7 +7,8 @@ import pytest
 
 from kmemtrace.exporter.journal import MOST_KINDS, Journal
 from kmemtrace.exporter.log import Log
-from kmemtrace.model.snapshot import Mismatch, Snapshot
+from kmemtrace.model.mismatch import Mismatch
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.mismatch import lines
 from tests.sample import busy, mismatch
 from tests.web.conftest import Export

@@ -1,0 +1,215 @@
+"""Makes the Plan of what a kernel offers."""
+
+from collections.abc import Mapping
+
+from kmemtrace.errors import CannotError
+from kmemtrace.kernel.facts import Facts, version
+from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
+from kmemtrace.kernel.judged import PageMap, judged_defines, page_map, unjudged
+from kmemtrace.kernel.layout import Defines, defines
+from kmemtrace.kernel.plan import Attachment, Plan, Probe
+from kmemtrace.kernel.preemption import classic_alloc, raw_programs_are_preempted
+from kmemtrace.model.enums import Tier
+
+_ESSENTIAL = (Event.ALLOC, Event.FREE)
+_ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
+
+_FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_COMM")
+
+NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
+
+
+_KPROBE_MISSES_SINCE = (6, 7)
+"""dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
+
+
+_WITHOUT = NoHook("seen by function probes only")
+
+# In the order of attaching: what opens a record comes last, or a page charged and freed in between
+# would leave its record open. Of a pair the exit comes first: an entry without an exit would stay.
+_TRACEPOINTS = {
+    Event.CGROUP_RMDIR: "cgroup_rmdir",
+    Event.CGROUP_ATTACH: "cgroup_attach",
+    Event.TASK_BORN: "task_born",
+    Event.KERNEL_TOTAL: "memcg_state",
+    Event.RECLAIM_END: "reclaim_end",
+    Event.RECLAIM_BEGIN: "reclaim_begin",
+    Event.FREE: "page_free",
+}
+_FUNCTIONS = {
+    Event.SPLIT: "split",
+    Event.PUT_UNCHARGE_BATCH: "put_uncharge_batch",
+    Event.PUT_UNCHARGE: "put_uncharge",
+    Event.UNCHARGE: "uncharge",
+}
+_ENTRY = {Tier.FENTRY: Attachment.FENTRY, Tier.KPROBE: Attachment.KPROBE}
+_EXIT = {Tier.FENTRY: Attachment.FEXIT, Tier.KPROBE: Attachment.KRETPROBE}
+
+
+def make_plan(
+    facts: Facts,
+    forced: Tier | None = None,
+    *,
+    alloc_latency: bool = False,
+    departures: bool = False,
+    steady: bool = False,
+    page_frames: int = 1,
+) -> Plan:
+    """The best tier that this kernel allows, or the `forced` one. `page_frames`: one more than the
+    highest of the machine. With `departures` it is also seen where the processes go that we started; with
+    `steady` as few allocations are missed as can be, at whatever cost.
+
+    Raises CannotError when the forced tier is not to be had.
+    """
+    tier, unprobed = _tier(facts, forced)
+    hooks = {event: _hook(event, facts, tier) for event in Event}
+    alloc = _alloc_function(facts, tier, wanted=alloc_latency)
+    programs = _programs(hooks, alloc, tier, facts)
+    if not departures:
+        programs.pop(_TRACEPOINTS[Event.TASK_BORN], None)
+    constants: Defines = {}
+    if steady and "page_alloc" in programs:
+        constants = _steady(programs, facts, page_frames)
+    refusal, why, pages = _refusal(hooks), unjudged(facts, tier, hooks, page_frames), None
+    if refusal is None:
+        try:
+            constants |= defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
+            constants |= judged_defines(why)
+            pages = page_map(facts, page_frames)
+        except CannotError as error:
+            refusal = str(error)
+    sees_departures = departures and all(name in constants for name in _FOR_DEPARTURES)
+    return Plan(
+        facts.release,
+        tier if refusal is None else None,
+        hooks,
+        alloc,
+        unprobed,
+        why,
+        programs,
+        constants | _parts(pages, departures=sees_departures),
+        refusal,
+        page_map=pages,
+        page_struct_bytes=facts.size("page") or 0,
+        misses_tasks=raw_programs_are_preempted(facts),
+        misses_are_counted=tier is not Tier.KPROBE or version(facts.release) >= _KPROBE_MISSES_SINCE,
+        sees_departures=sees_departures,
+    )
+
+
+def _tier(facts: Facts, forced: Tier | None) -> tuple[Tier, str | None]:
+    """The best one, or the `forced` one, and why no function is probed in it; None where functions are."""
+    refusals = {tier: _tier_refusal(tier, facts) for tier in _ENTRY}
+    if forced is not None and refusals.get(forced) is not None:
+        raise CannotError(
+            f"This kernel cannot do --tier {forced}: {refusals[forced]}. "
+            "Leave --tier out, and the best that works is taken."
+        )
+    tier = forced or next((t for t, refusal in refusals.items() if refusal is None), Tier.TRACEPOINT)
+    if tier is not Tier.TRACEPOINT:
+        return tier, None
+    return tier, "--tier tracepoint leaves them out" if forced else _both(refusals)
+
+
+def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
+    """The allocator's own function, whose time is the alloc latency."""
+    if tier is Tier.TRACEPOINT:
+        return _WITHOUT
+    hook = choose(Event.ALLOC, Mechanism.FUNCTION, facts)
+    return NoHook(NOT_ASKED) if isinstance(hook, Hook) and not wanted else hook
+
+
+def _parts(pages: PageMap | None, *, departures: bool) -> Defines:
+    """Constants of what is compiled in where it can be done."""
+    found: Defines = {} if pages is None else {**pages.defines}
+    return found | {"WITH_DEPARTURES": 1} if departures else found
+
+
+def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
+    """Why functions cannot be probed as this tier does."""
+    for event in _ESSENTIAL_FUNCTIONS:
+        hook = choose(event, Mechanism.FUNCTION, facts)
+        if isinstance(hook, NoHook):
+            return f"there is no hook for the event '{event}': {hook.reason}"
+    return facts.refusal(tier)
+
+
+def _both(refusals: Mapping[Tier, str | None]) -> str:
+    return " and ".join(dict.fromkeys(reason for reason in refusals.values() if reason))
+
+
+def _hook(event: Event, facts: Facts, tier: Tier) -> Hook | NoHook:
+    if event in _FUNCTIONS or event is Event.CHARGE:
+        if tier is Tier.TRACEPOINT:
+            return _WITHOUT
+        return choose(event, Mechanism.FUNCTION, facts)
+    return choose(event, Mechanism.RAW_TRACEPOINT, facts)
+
+
+def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
+    for event in _ESSENTIAL:
+        hook = hooks[event]
+        if isinstance(hook, NoHook):
+            return f"The event '{event}' has no hook: {hook.reason}."
+    return None
+
+
+def _programs(
+    hooks: Mapping[Event, Hook | NoHook], alloc: Hook | NoHook, tier: Tier, facts: Facts
+) -> dict[str, Probe]:
+    programs: dict[str, Probe] = {}
+
+    def add(name: str, hook: Hook | NoHook, attachment: Attachment) -> None:
+        if isinstance(hook, Hook):
+            programs[name] = Probe(hook, attachment, facts.function_id(hook.name) or 0)
+
+    for event, name in _TRACEPOINTS.items():
+        add(name, hooks[event], Attachment.RAW_TRACEPOINT)
+    if tier is not Tier.TRACEPOINT:
+        for event, name in _FUNCTIONS.items():
+            add(name, hooks[event], _ENTRY[tier])
+        for name, hook in (("charge", hooks[Event.CHARGE]), ("alloc", alloc)):
+            add(f"{name}_exit", hook, _EXIT[tier])
+            add(f"{name}_entry", hook, _ENTRY[tier])
+    add("page_alloc", hooks[Event.ALLOC], Attachment.RAW_TRACEPOINT)
+    return programs
+
+
+def _steady(programs: dict[str, Probe], facts: Facts, page_frames: int) -> Defines:
+    """Has allocations be seen by a program that is not preempted, where another would be."""
+    classic = classic_alloc(facts, page_frames)
+    if classic is None:
+        return {}
+    number, constants = classic
+    raw = programs["page_alloc"]
+    programs["page_alloc"] = Probe(raw.hook, Attachment.TRACEPOINT, number)
+    return constants
+
+
+def _tier_defines(tier: Tier, programs: Mapping[str, Probe]) -> Defines:
+    """Which parts of the BPF side are compiled."""
+    if tier is Tier.TRACEPOINT:
+        return {}
+    found: Defines = {f"TIER_{tier.name}": 1, "WITH_CHARGE": 1, "WITH_UNCHARGE": 1}
+    if "alloc_exit" in programs:
+        found["WITH_ALLOC_LATENCY"] = 1
+    return found
+
+
+def _arguments(programs: Mapping[str, Probe]) -> Defines:
+    """Where the BPF side finds each argument, and what differs in type between kernels."""
+    found: Defines = {}
+    for name, probe in programs.items():
+        hook, event = probe.hook, _event_name(name)
+        if hook.mechanism is Mechanism.FUNCTION:
+            found[f"ARGS_{event}"] = len(hook.prototype)
+            found |= {f"ARG_{event}_{a.upper()}": i for a, i in hook.arguments.items()}
+        elif hook.event is Event.KERNEL_TOTAL:
+            is_int = hook.prototype[hook.arguments["val"]] == "int"
+            found["MEMCG_STATE_VAL"] = "s32" if is_int else "s64"
+    return found
+
+
+def _event_name(program: str) -> str:
+    """CHARGE for charge_entry and charge_exit, PUT_UNCHARGE for put_uncharge."""
+    return program.removesuffix("_entry").removesuffix("_exit").upper()

@@ -1,0 +1,108 @@
+"""The maps that the programs count in: read whole for a Snapshot, and cleared of what is gone."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kmemtrace.kernel.clock import kernel_seconds
+from kmemtrace.model.enums import Exemption, Loss
+from kmemtrace.model.losses import MapFill
+from kmemtrace.model.snapshot import Allocations
+from kmemtrace.tracer import maps, structs
+from kmemtrace.tracer.capacity import MAX_ORDER, Capacity
+from kmemtrace.tracer.ledger import Ended, Reading, histogram
+from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.sees import Sees
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the programs of one Tracer count in. A map that was not compiled in is None."""
+
+    capacity: Capacity
+    pages: maps.HashMap
+    cgroups: maps.HashMap
+    sites: maps.HashMap
+    lives: maps.HashMap
+    moves: maps.HashMap
+    lost: maps.ArrayMap
+    exempted: maps.ArrayMap
+    failures: maps.HashMap | None
+    allocations: maps.ArrayMap | None
+
+    @classmethod
+    def of(cls, programs: Programs, room: Capacity, sees: Sees) -> "Tables":
+        """Those of programs that were compiled for what `sees` tells."""
+        fd = programs.map_fd
+        failures = allocations = None
+        if sees.charge:
+            failures = maps.HashMap(fd("failures"), structs.FAILURE_KEY, structs.ID, room.failures)
+        if "alloc" in sees.latencies:
+            allocations = maps.ArrayMap(fd("allocations"), structs.LATENCY, maps.possible_cpus())
+        totals = structs.totals_dtype(sees.latencies)
+        return cls(
+            room,
+            pages=maps.HashMap(fd("pages"), structs.ID, structs.CHARGE, room.pages),
+            cgroups=maps.HashMap(fd("cgroups"), structs.ID, totals, room.cgroups),
+            sites=maps.HashMap(fd("sites"), structs.SITE_KEY, structs.SITE, room.sites),
+            lives=maps.HashMap(fd("lives"), structs.ID, structs.LIFE, room.lives),
+            moves=maps.HashMap(fd("moves"), structs.ID, structs.ID, room.moves),
+            lost=maps.ArrayMap(fd("losses"), structs.ID),
+            exempted=maps.ArrayMap(fd("exempted"), structs.ID, maps.possible_cpus()),
+            failures=failures,
+            allocations=allocations,
+        )
+
+    def read(self) -> Reading:
+        """All that is needed for the cgroups of a Snapshot; valid until the next reading."""
+        lives = self.lives.read()
+        pages, charges = self.pages.read()
+        failures = None if self.failures is None else self.failures.read()
+        # Sums last: a page seen held is then in the sums already. Rates are made of them, and of this time.
+        sites, clock, now = self.sites.read(), kernel_seconds(), time.time()
+        cgroups = self.cgroups.read()
+        return Reading(clock, now, lives, pages, charges, sites, cgroups, failures)
+
+    def losses(self) -> dict[Loss, int]:
+        """How often each kind of loss was counted since the programs were loaded."""
+        return {loss: int(self.lost[loss.value][0]) for loss in Loss}
+
+    def exemptions(self) -> dict[Exemption, int]:
+        """How often the programs found each of these."""
+        return {one: int(self.exempted[one.number].sum()) for one in Exemption}
+
+    def moved(self) -> Mapping[int, int]:
+        """By process id, when it last changed cgroups (ns, CLOCK_MONOTONIC)."""
+        return {int(process): int(at) for process, at in zip(*self.moves.read(), strict=True)}
+
+    def read_allocations(self) -> tuple[tuple[Allocations, ...] | None, float | None]:
+        """Alloc latencies by kind and order, and the part that charges have in the accounted ones; None
+        where they are not measured."""
+        slots = self.allocations
+        if slots is None:
+            return None, None
+        kinds = [(accounted, order) for accounted in (False, True) for order in range(MAX_ORDER + 1)]
+        found = [Allocations(a, o, histogram(maps.sum_of(slots[i]))) for i, (a, o) in enumerate(kinds)]
+        accounted = sum(f.latency.sum_ns for f in found if f.accounted)
+        charges = int(slots[len(kinds)]["ns"].sum())
+        share = min(1.0, charges / accounted) if accounted else None
+        return tuple(f for f in found if f.latency.count), share
+
+    def fill(self, reading: Reading) -> dict[str, MapFill]:
+        """How full the maps were at that reading."""
+        return {
+            "pages": MapFill(len(reading.pages), self.capacity.pages),
+            "cgroups": MapFill(len(reading.cgroups[0]), self.capacity.cgroups),
+            "sites": MapFill(len(reading.sites[0]), self.capacity.sites),
+            "lives": MapFill(len(reading.lives[0]), self.capacity.lives),
+        }
+
+    def forget(self, ended: Ended) -> None:
+        """Takes a cgroup out that is gone and holds nothing."""
+        for stack in ended.stacks:
+            self.sites.delete((ended.cgroup, stack, 0))
+        for error in ended.errors:
+            assert self.failures is not None
+            self.failures.delete((ended.cgroup, error, 0))
+        self.cgroups.delete(ended.cgroup)
+        self.lives.delete(ended.cgroup)
