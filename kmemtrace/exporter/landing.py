@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 
 from kmemtrace import __version__
-from kmemtrace.exporter.metrics import Told
+from kmemtrace.exporter.told import Told
 from kmemtrace.model.enums import Confidence
 
 _PAGE = """<!DOCTYPE html>
