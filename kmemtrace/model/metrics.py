@@ -48,6 +48,9 @@ class Metric(Enum):
 
     def __init__(self, entry: Entry) -> None:
         self.kind, self.text, self.labels, self.read = entry.kind, entry.text, entry.labels, entry.read
+        self.family = f"kmemtrace_{self.name.lower()}"
+        """The name without what prometheus-client adds to that of a counter."""
+        self._full = f"{self.family}_total" if self.kind is Kind.COUNTER else self.family
 
     # By cgroup.
     CHARGED_PAGES = Entry(Kind.COUNTER, "Base pages charged as kernel memory.", ("cgroup",))
@@ -201,11 +204,6 @@ class Metric(Enum):
     BUILD_INFO = Entry(Kind.INFO, "The tracer; 1.", ("version", "tier", "kernel"))
 
     @property
-    def family(self) -> str:
-        """The name without what prometheus-client adds to that of a counter."""
-        return f"kmemtrace_{self.name.lower()}"
-
-    @property
     def unit(self) -> Unit | None:
         return next((unit for unit in Unit if self.family.endswith(f"_{unit}")), None)
 
@@ -214,8 +212,8 @@ class Metric(Enum):
         """What its series are called on a Prometheus server."""
         if self.kind is Kind.HISTOGRAM:
             return tuple(f"{self.family}_{part}" for part in ("bucket", "sum", "count"))
-        return (str(self),)
+        return (self._full,)
 
     def __str__(self) -> str:
         """As PromQL and the documents name it."""
-        return f"{self.family}_total" if self.kind is Kind.COUNTER else self.family
+        return self._full
