@@ -16,6 +16,7 @@ from pathlib import Path
 from dashboards.server import running, serving
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.errors import KmemtraceError
+from kmemtrace.model.metrics import Metric
 
 EXPORTER, PROMETHEUS = "127.0.0.1:9796", "127.0.0.1:9090"
 _EVERY_SECONDS = 5
@@ -83,7 +84,7 @@ def main() -> int:
             stack.enter_context(cgroup("kmemtrace-demo-web.service", web))
             stack.enter_context(cgroup("kmemtrace-demo-batch.service", batch))
             print(f"The exporter:      http://{EXPORTER}/")
-            print(f"Prometheus:        http://{PROMETHEUS}/graph?g0.expr=kmemtrace_held_bytes&g0.tab=0")
+            print(f"Prometheus:        http://{PROMETHEUS}/graph?g0.expr={Metric.HELD_BYTES}&g0.tab=0")
             print(f"Rules and alerts:  http://{PROMETHEUS}/alerts")
             print("Ctrl-C ends all of it.", flush=True)
             signal.pause()

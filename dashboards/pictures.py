@@ -21,6 +21,7 @@ from matplotlib.ticker import EngFormatter, Formatter, PercentFormatter
 
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.fleet.prometheus import Prometheus, Sample
+from kmemtrace.model.metrics import Metric
 
 DASHBOARDS = Path(__file__).parent / "grafana"
 STEP_SECONDS = 5
@@ -89,7 +90,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         server = Prometheus(options.prometheus)
-        (host, *_) = sorted({s.labels["instance"] for s in server.query("kmemtrace_build_info")}) or [""]
+        (host, *_) = sorted({s.labels["instance"] for s in server.query(str(Metric.BUILD_INFO))}) or [""]
         variables = {"job": ".*", "instance": host, "cgroup": options.cgroup}
         now = time.time()
         canvas = Canvas(server, variables, now - 60 * options.minutes, now, options.without)

@@ -1,6 +1,7 @@
 """What kernel memory is made of, by the census; rows of the dashboards of one host and of one cgroup."""
 
-from dashboards.source.panels import HOST, ONLY_CENSUS, Panel, Query, graph
+from dashboards.source.panels import HOST, ONLY_CENSUS, Panel, Query, graph, of
+from kmemtrace.model.metrics import Metric
 
 
 def by_part(labels: str) -> Panel:
@@ -9,7 +10,7 @@ def by_part(labels: str) -> Panel:
         "What the census found: whole pages, slab objects, per-CPU areas, compressed swap, and what was "
         "charged ahead. From before the start too.",
         "bytes",
-        Query(f"sum by (part) (kmemtrace_account_bytes{{{labels}}})", "{{part}}"),
+        Query(f"sum by (part) ({of(Metric.ACCOUNT_BYTES, labels)})", "{{part}}"),
         stack=True,
         empty=ONLY_CENSUS,
     )
@@ -17,7 +18,7 @@ def by_part(labels: str) -> Panel:
 
 def unexplained(labels: str, legend: str) -> Panel:
     """The ten cgroups of which most is not explained."""
-    metric = f"kmemtrace_unexplained_bytes{{{labels}}}"
+    metric = of(Metric.UNEXPLAINED_BYTES, labels)
     return graph(
         "Unexplained",
         "The kernel's count less what was found. What comes and goes was in flight while the census was "
@@ -34,7 +35,7 @@ def lost_pages(labels: str, legend: str) -> Panel:
         "Lost pages",
         "Freed and never uncharged, since the tracer started: they stay on the cgroup's counter for good.",
         "short",
-        Query(f"sum by (cgroup, class, confidence) (kmemtrace_lost_pages_total{{{labels}}}) > 0", legend),
+        Query(f"sum by (cgroup, class, confidence) ({of(Metric.LOST_PAGES, labels)}) > 0", legend),
         empty="None found",
     )
 
@@ -45,7 +46,7 @@ def of_host() -> list[Panel]:
             "Kernel memory, by cgroup",
             "The kernel's own count, without the children's, of the ten cgroups with most.",
             "bytes",
-            Query(f"topk(10, sum by (cgroup) (kmemtrace_kernel_bytes{{{HOST}}}))", "{{cgroup}}"),
+            Query(f"topk(10, sum by (cgroup) ({of(Metric.KERNEL_BYTES)}))", "{{cgroup}}"),
             stack=True,
             empty=ONLY_CENSUS,
         ),
@@ -54,7 +55,7 @@ def of_host() -> list[Panel]:
             "Slab objects, by cache",
             "The ten caches with most.",
             "bytes",
-            Query(f"topk(10, kmemtrace_slab_bytes{{{HOST}}})", "{{cache}}"),
+            Query(f"topk(10, {of(Metric.SLAB_BYTES)})", "{{cache}}"),
             stack=True,
             empty=ONLY_CENSUS,
         ),
@@ -63,14 +64,14 @@ def of_host() -> list[Panel]:
             "Removed cgroups that the kernel still has",
             "Whatever keeps them; kmemtrace dead tells which, and why.",
             "short",
-            Query(f"sum(kmemtrace_dying_cgroups{{{HOST}}})", "removed cgroups"),
+            Query(f"sum({of(Metric.DYING_CGROUPS)})", "removed cgroups"),
             empty=ONLY_CENSUS,
         ),
         graph(
             "What keeps them",
             "Memory that is charged to them still: page cache (file), shared and anonymous, kernel memory.",
             "bytes",
-            Query(f"sum by (part) (kmemtrace_pinned_bytes{{{HOST}}})", "{{part}}"),
+            Query(f"sum by (part) ({of(Metric.PINNED_BYTES)})", "{{part}}"),
             stack=True,
             empty=ONLY_CENSUS,
         ),

@@ -15,8 +15,10 @@ from dashboards.source.panels import (
     graph,
     listing,
     number,
+    of,
     rate,
 )
+from kmemtrace.model.metrics import Metric
 
 ONE = f'{HOST},cgroup="$cgroup"'
 
@@ -27,7 +29,7 @@ def cgroup() -> Dashboard:
         choice(
             "cgroup",
             "Cgroup",
-            'label_values(kmemtrace_charged_pages_total{job=~"$job",instance=~"$instance"}, cgroup)',
+            f"label_values({of(Metric.CHARGED_PAGES)}, cgroup)",
         )
     )
     return add(made, *_numbers(), *_held(), *_charges(), _who())
@@ -35,19 +37,19 @@ def cgroup() -> Dashboard:
 
 def _numbers() -> list[Panel]:
     return [
-        number("Held", "Not yet uncharged.", "bytes", Query(f"sum(kmemtrace_held_bytes{{{ONE}}})")),
+        number("Held", "Not yet uncharged.", "bytes", Query(f"sum({of(Metric.HELD_BYTES, ONE)})")),
         number(
             "Failed charges",
             "Since its series began.",
             "short",
-            Query(f"sum(kmemtrace_failed_charges_total{{{ONE}}})"),
+            Query(f"sum({of(Metric.FAILED_CHARGES, ONE)})"),
             bad_from=1,
         ),
         number(
             "Mismatches",
             "Of this cgroup, certain and suspect.",
             "short",
-            Query(f"sum(kmemtrace_mismatches_total{{{ONE}}})"),
+            Query(f"sum({of(Metric.MISMATCHES, ONE)})"),
             bad_from=1,
             empty="None found",
         ),
@@ -61,7 +63,7 @@ def _held() -> list[Panel]:
             "Held",
             "By whether the cgroup is there or removed: one made anew under its name shares its series.",
             "bytes",
-            Query(f"kmemtrace_held_bytes{{{ONE}}}", "{{state}}"),
+            Query(of(Metric.HELD_BYTES, ONE), "{{state}}"),
             stack=True,
         ),
         by_part(ONE),
@@ -77,15 +79,15 @@ def _charges() -> list[Panel]:
             "Charged and uncharged",
             "Base pages a second.",
             "short",
-            Query(f"sum({rate('charged_pages_total', ONE)})", "charged"),
-            Query(f"sum({rate('uncharged_pages_total', ONE)})", "uncharged"),
+            Query(f"sum({rate(Metric.CHARGED_PAGES, ONE)})", "charged"),
+            Query(f"sum({rate(Metric.UNCHARGED_PAGES, ONE)})", "uncharged"),
         ),
         graph(
             "Time in reclaim",
             "Seconds a second that its tasks had to free memory before they were charged; more than 1: more "
             "than one task at a time.",
             "s",
-            Query(f"sum({rate('reclaim_stall_seconds_total', ONE)})", "stalled"),
+            Query(f"sum({rate(Metric.RECLAIM_STALL_SECONDS, ONE)})", "stalled"),
             empty="This kernel has no hook for it",
         ),
         graph(
@@ -93,7 +95,7 @@ def _charges() -> list[Panel]:
             "The mean; the machine's histogram is on the dashboard Overview.",
             "s",
             Query(
-                f"sum({rate('charge_seconds_total', ONE)}) / (sum({rate('charges_total', ONE)}) > 0)",
+                f"sum({rate(Metric.CHARGE_SECONDS, ONE)}) / (sum({rate(Metric.CHARGES, ONE)}) > 0)",
                 "mean",
             ),
             empty=ONLY_FUNCTIONS,
@@ -106,6 +108,6 @@ def _who() -> Panel:
         "Who lives there",
         "As far as its path tells.",
         ("pod", "runtime", "container", "unit"),
-        Column("", "short", f"kmemtrace_cgroup_info{{{ONE}}}"),
+        Column("", "short", of(Metric.CGROUP_INFO, ONE)),
         empty="Its path tells nothing of a pod, container or unit",
     ).height(5)

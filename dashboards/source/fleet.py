@@ -3,7 +3,6 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.source.panels import (
-    HOST,
     ONLY_CENSUS,
     ONLY_FUNCTIONS,
     Column,
@@ -11,11 +10,15 @@ from dashboards.source.panels import (
     Query,
     add,
     board,
+    certain,
     graph,
     listing,
     number,
+    of,
     rate,
+    recorded,
 )
+from kmemtrace.model.metrics import Metric
 
 LINK = "/d/kmemtrace-overview?${__url_time_range}&var-instance=${__value.raw}"
 
@@ -28,14 +31,13 @@ def fleet() -> Dashboard:
 
 def _numbers() -> list[Panel]:
     return [
-        number("Hosts", "That answer.", "short", Query(f"count(kmemtrace_build_info{{{HOST}}})")).span(8),
+        number("Hosts", "That answer.", "short", Query(f"count({of(Metric.BUILD_INFO)})")).span(8),
         number(
             "Hosts with a certain mismatch",
             "Since their tracers started.",
             "short",
             Query(
-                "count(sum by (instance) "
-                f'(instance:kmemtrace_mismatches:sum{{{HOST},confidence="certain"}}) > 0) or vector(0)'
+                f"count(sum by (instance) ({recorded(Metric.MISMATCHES, 'sum', certain())}) > 0) or vector(0)"
             ),
             bad_from=1,
         ).span(8),
@@ -43,7 +45,7 @@ def _numbers() -> list[Panel]:
             "Held by removed cgroups",
             "On all hosts.",
             "bytes",
-            Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
+            Query(f"sum({of(Metric.DEAD_CGROUP_HELD_BYTES)})"),
         ).span(8),
     ]
 
@@ -56,8 +58,8 @@ def _hosts() -> Panel:
         Column(
             "held",
             "bytes",
-            f"instance:kmemtrace_held_bytes:sum{{{HOST}}} * on (job, instance) group_left (kernel, tier) "
-            f"kmemtrace_build_info{{{HOST}}}",
+            f"{recorded(Metric.HELD_BYTES, 'sum')} * on (job, instance) group_left (kernel, tier) "
+            f"{of(Metric.BUILD_INFO)}",
         ),
         link=LINK,
     )
@@ -70,19 +72,19 @@ def _charges() -> list[Panel]:
             "Held",
             "The ten hosts that hold most.",
             "bytes",
-            Query(f"topk(10, instance:kmemtrace_held_bytes:sum{{{HOST}}})", "{{instance}}"),
+            Query(f"topk(10, {recorded(Metric.HELD_BYTES, 'sum')})", "{{instance}}"),
         ),
         graph(
             "Charged",
             "Base pages a second, of the ten hosts that are charged most.",
             "short",
-            Query(f"topk(10, instance:kmemtrace_charged_pages:rate5m{{{HOST}}})", "{{instance}}"),
+            Query(f"topk(10, {recorded(Metric.CHARGED_PAGES, 'rate5m')})", "{{instance}}"),
         ),
         graph(
             "One charge in a hundred takes at least",
             "The ten slowest hosts.",
             "s",
-            Query(f"topk(10, instance:kmemtrace_charge_latency_seconds:p99_5m{{{HOST}}})", "{{instance}}"),
+            Query(f"topk(10, {recorded(Metric.CHARGE_LATENCY_SECONDS, 'p99_5m')})", "{{instance}}"),
             empty=ONLY_FUNCTIONS,
         ),
         graph(
@@ -90,7 +92,7 @@ def _charges() -> list[Panel]:
             "A second, of the ten hosts with most.",
             "short",
             Query(
-                f"topk(10, sum by (instance) ({rate('failed_charges_total')}))",
+                f"topk(10, sum by (instance) ({rate(Metric.FAILED_CHARGES)}))",
                 "{{instance}}",
             ),
         ),
@@ -104,13 +106,13 @@ def _what_stays() -> list[Panel]:
             "Held by removed cgroups",
             "The ten hosts with most.",
             "bytes",
-            Query(f"topk(10, kmemtrace_dead_cgroup_held_bytes{{{HOST}}})", "{{instance}}"),
+            Query(f"topk(10, {of(Metric.DEAD_CGROUP_HELD_BYTES)})", "{{instance}}"),
         ),
         graph(
             "Kept by removed cgroups",
             "Page cache and all else that is charged to them still, of the ten hosts with most.",
             "bytes",
-            Query(f"topk(10, instance:kmemtrace_pinned_bytes:sum{{{HOST}}})", "{{instance}}"),
+            Query(f"topk(10, {recorded(Metric.PINNED_BYTES, 'sum')})", "{{instance}}"),
             empty=ONLY_CENSUS,
         ),
         graph(
@@ -118,7 +120,7 @@ def _what_stays() -> list[Panel]:
             "In five minutes, by host and class, certain and suspect. A line at 0 is a class that is judged.",
             "short",
             Query(
-                f"increase(instance:kmemtrace_mismatches:sum{{{HOST}}}[5m])",
+                f"increase({recorded(Metric.MISMATCHES, 'sum')}[5m])",
                 "{{instance}} {{class}} {{confidence}}",
             ),
         ),

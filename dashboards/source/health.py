@@ -2,7 +2,8 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards.source.panels import HOST, Column, Panel, Query, add, board, graph, listing, rate
+from dashboards.source.panels import HOST, Column, Panel, Query, add, board, graph, listing, of, rate
+from kmemtrace.model.metrics import Metric
 
 
 def health() -> Dashboard:
@@ -17,13 +18,13 @@ def _seen() -> list[Panel]:
             "How each event is seen",
             "The hook of each event, as `kmemtrace check` shows it.",
             ("event", "hook", "mechanism"),
-            Column("", "short", f"kmemtrace_hook_info{{{HOST}}}"),
+            Column("", "short", of(Metric.HOOK_INFO)),
         ).span(12),
         listing(
             "What is not seen",
             "By this kernel or tier, and why.",
             ("what", "reason"),
-            Column("", "short", f"kmemtrace_unseen_info{{{HOST}}}"),
+            Column("", "short", of(Metric.UNSEEN_INFO)),
             empty="All is seen",
         ).span(12),
     ]
@@ -37,7 +38,7 @@ def _missed() -> list[Panel]:
             "A second, by program or map and reason.",
             "short",
             Query(
-                f"sum by (program, reason) ({rate('missed_events_total')}) > 0",
+                f"sum by (program, reason) ({rate(Metric.MISSED_EVENTS)}) > 0",
                 "{{program}} {{reason}}",
             ),
             empty="None missed",
@@ -46,19 +47,19 @@ def _missed() -> list[Panel]:
             "Pages mended",
             "A second: their end was missed and noticed later.",
             "short",
-            Query(f"sum by (how) ({rate('mended_pages_total')})", "{{how}}"),
+            Query(f"sum by (how) ({rate(Metric.MENDED_PAGES)})", "{{how}}"),
         ),
         graph(
             "Room taken in maps",
             "Where all is taken: pages, --max-pages; others, scrape more often, or trace one --cgroup.",
             "percentunit",
-            Query(f"kmemtrace_map_entries{{{HOST}}} / kmemtrace_map_capacity{{{HOST}}}", "{{map}}"),
+            Query(f"{of(Metric.MAP_ENTRIES)} / {of(Metric.MAP_CAPACITY)}", "{{map}}"),
         ),
         graph(
             "Exempt",
             "What looked like a mismatch and is legal, a second, by the reason.",
             "short",
-            Query(f"sum by (reason) ({rate('exempt_total')})", "{{reason}}"),
+            Query(f"sum by (reason) ({rate(Metric.EXEMPT)})", "{{reason}}"),
             empty="Nothing looked like a mismatch",
         ),
     ]
@@ -72,7 +73,7 @@ def _of_programs() -> list[Panel]:
             "The mean, by BPF program.",
             "s",
             Query(
-                f"{rate('program_run_seconds_total')} / ({rate('program_runs_total')} > 0)",
+                f"{rate(Metric.PROGRAM_RUN_SECONDS)} / ({rate(Metric.PROGRAM_RUNS)} > 0)",
                 "{{program}}",
             ),
             empty="Not counted: the exporter runs without --program-stats",
@@ -82,7 +83,7 @@ def _of_programs() -> list[Panel]:
             "Seconds a second, all CPUs together.",
             "s",
             Query(
-                f"sum by (program) ({rate('program_run_seconds_total')})",
+                f"sum by (program) ({rate(Metric.PROGRAM_RUN_SECONDS)})",
                 "{{program}}",
             ),
             stack=True,
@@ -99,7 +100,7 @@ def _of_readings() -> list[Panel]:
             "The mean.",
             "s",
             Query(
-                f"{rate('reading_seconds_total')} / {rate('readings_total')}",
+                f"{rate(Metric.READING_SECONDS)} / {rate(Metric.READINGS)}",
                 "{{instance}}",
             ),
         ),
@@ -107,7 +108,7 @@ def _of_readings() -> list[Panel]:
             "A census takes",
             "The last one, by the clock.",
             "s",
-            Query(f"kmemtrace_census_seconds{{{HOST}}}", "{{instance}}"),
+            Query(of(Metric.CENSUS_SECONDS), "{{instance}}"),
             empty="None is taken: the table above tells why (account)",
         ),
         graph(
@@ -115,6 +116,6 @@ def _of_readings() -> list[Panel]:
             "Resident memory, the compiler's own part of it included, and the maps, which are kernel memory.",
             "bytes",
             Query(f"process_resident_memory_bytes{{{HOST}}}", "resident"),
-            Query(f"kmemtrace_own_map_bytes{{{HOST}}}", "maps"),
+            Query(of(Metric.OWN_MAP_BYTES), "maps"),
         ),
     ]

@@ -4,19 +4,21 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.source.account import of_host
 from dashboards.source.panels import (
-    HOST,
     ONLY_FUNCTIONS,
     Column,
     Panel,
     Query,
     add,
     board,
+    certain,
     graph,
     heat,
     listing,
     number,
+    of,
     rate,
 )
+from kmemtrace.model.metrics import Metric
 
 CGROUP_LINK = "/d/kmemtrace-cgroup?${__url_time_range}&var-instance=${instance}&var-cgroup=${__value.raw}"
 
@@ -35,40 +37,40 @@ def _numbers() -> list[Panel]:
             "Held",
             "Kernel memory charged since the tracer started and not yet uncharged.",
             "bytes",
-            Query(f"sum(kmemtrace_held_bytes{{{HOST}}})"),
+            Query(f"sum({of(Metric.HELD_BYTES)})"),
         ),
         number(
             "Charged",
             "Base pages charged a second.",
             "short",
-            Query(f"sum({rate('charged_pages_total')})"),
+            Query(f"sum({rate(Metric.CHARGED_PAGES)})"),
         ),
         number(
             "Certain mismatches",
             "Charges and uncharges that broke the promise, and that no missed event explains: a bug of the "
             "kernel or of a module.",
             "short",
-            Query(f'sum(kmemtrace_mismatches_total{{{HOST},confidence="certain"}})'),
+            Query(f"sum({of(Metric.MISMATCHES, certain())})"),
             bad_from=1,
         ),
         number(
             "Failed charges",
             "Accounted allocations refused at a limit, a second.",
             "short",
-            Query(f"sum({rate('failed_charges_total')})"),
+            Query(f"sum({rate(Metric.FAILED_CHARGES)})"),
             bad_from=0.1,
         ),
         number(
             "Held by removed cgroups",
             "Kernel memory of cgroups that are gone.",
             "bytes",
-            Query(f"sum(kmemtrace_dead_cgroup_held_bytes{{{HOST}}})"),
+            Query(f"sum({of(Metric.DEAD_CGROUP_HELD_BYTES)})"),
         ),
         number(
             "Events missed",
             "A second; sums are mended, findings may be suspect.",
             "short",
-            Query(f"sum({rate('missed_events_total')})"),
+            Query(f"sum({rate(Metric.MISSED_EVENTS)})"),
         ),
     ]
 
@@ -79,14 +81,14 @@ def _held() -> list[Panel]:
             "Held, by cgroup",
             "The ten cgroups that hold most.",
             "bytes",
-            Query(f"topk(10, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))", "{{cgroup}}"),
+            Query(f"topk(10, sum by (cgroup) ({of(Metric.HELD_BYTES)}))", "{{cgroup}}"),
             stack=True,
         ),
         graph(
             "Held, by what asked for it",
             "From the first function outside the allocator.",
             "bytes",
-            Query(f"sum by (kind) (kmemtrace_site_held_bytes{{{HOST}}})", "{{kind}}"),
+            Query(f"sum by (kind) ({of(Metric.SITE_HELD_BYTES)})", "{{kind}}"),
             stack=True,
         ),
     ]
@@ -98,14 +100,14 @@ def _balance() -> list[Panel]:
             "Charged and uncharged",
             "Base pages a second. They run side by side where what is charged comes back.",
             "short",
-            Query(f"sum({rate('charged_pages_total')})", "charged"),
-            Query(f"sum({rate('uncharged_pages_total')})", "uncharged"),
+            Query(f"sum({rate(Metric.CHARGED_PAGES)})", "charged"),
+            Query(f"sum({rate(Metric.UNCHARGED_PAGES)})", "uncharged"),
         ),
         graph(
             "Removed cgroups",
             "Those that still hold pages. A number that only grows is a leak of whole cgroups.",
             "short",
-            Query(f"sum(kmemtrace_dead_cgroups{{{HOST}}})", "removed cgroups"),
+            Query(f"sum({of(Metric.DEAD_CGROUPS)})", "removed cgroups"),
         ),
     ]
 
@@ -115,16 +117,16 @@ def _cgroups() -> Panel:
         "Cgroups",
         "The fifty that hold most; a click on one shows it alone.",
         ("cgroup",),
-        Column("held", "bytes", f"topk(50, sum by (cgroup) (kmemtrace_held_bytes{{{HOST}}}))"),
+        Column("held", "bytes", f"topk(50, sum by (cgroup) ({of(Metric.HELD_BYTES)}))"),
         Column(
             "charged/s",
             "short",
-            f"sum by (cgroup) ({rate('charged_pages_total')})",
+            f"sum by (cgroup) ({rate(Metric.CHARGED_PAGES)})",
         ),
         Column(
             "failed/s",
             "short",
-            f"sum by (cgroup) ({rate('failed_charges_total')})",
+            f"sum by (cgroup) ({rate(Metric.FAILED_CHARGES)})",
         ),
         link=CGROUP_LINK,
     )
@@ -135,12 +137,12 @@ def _times() -> list[Panel]:
         heat(
             "Charges",
             "How long charges took. A band that rises is a cgroup at its limit, freeing memory first.",
-            f"sum by (le) ({rate('charge_latency_seconds_bucket')})",
+            f"sum by (le) ({rate(Metric.CHARGE_LATENCY_SECONDS)})",
             ONLY_FUNCTIONS,
         ),
         heat(
             "Lifetimes",
             "From the charge of a block of pages to its end.",
-            f"sum by (le) ({rate('page_lifetime_seconds_bucket')})",
+            f"sum by (le) ({rate(Metric.PAGE_LIFETIME_SECONDS)})",
         ),
     ]

@@ -35,19 +35,36 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from kmemtrace.model.metrics import Metric
+
 Panel = heatmap.Panel | stat.Panel | table.Panel | timeseries.Panel
 SOURCE = DataSourceRef("prometheus", "${datasource}")
 TAG = "kmemtrace"
-HOST = 'job=~"$job",instance=~"$instance"'
+JOB = 'job=~"$job"'
+HOST = f'{JOB},instance=~"$instance"'
 """The labels that choose the hosts that are shown."""
 ONLY_FUNCTIONS = "Only where functions can be probed: the dashboard Tracer health tells why not here"
 ONLY_CENSUS = "No census is taken: the dashboard Tracer health tells why not"
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 
-def rate(metric: str, labels: str = HOST) -> str:
-    """Of kmemtrace_<metric>, a second."""
-    return f"rate(kmemtrace_{metric}{{{labels}}}[$__rate_interval])"
+def certain(labels: str = HOST) -> str:
+    """Of mismatches, those that no missed event explains."""
+    return f'{labels},confidence="certain"'
+
+
+def of(metric: Metric, labels: str = HOST) -> str:
+    return f"{metric}{{{labels}}}"
+
+
+def rate(metric: Metric, labels: str = HOST) -> str:
+    """A second; of a histogram by bucket."""
+    return f"rate({metric.series[0]}{{{labels}}}[$__rate_interval])"
+
+
+def recorded(metric: Metric, how: str, labels: str = HOST) -> str:
+    """What a rule of dashboards/prometheus makes of all series of a host."""
+    return f"instance:{metric.family}:{how}{{{labels}}}"
 
 
 class Query(NamedTuple):
@@ -199,7 +216,7 @@ def board(uid: str, title: str, description: str, *, host: bool = True, many: bo
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .readonly()
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(choice("job", "Job", "label_values(kmemtrace_build_info, job)", many=True))
+        .with_variable(choice("job", "Job", f"label_values({Metric.BUILD_INFO}, job)", many=True))
         .link(
             DashboardLink("kmemtrace")
             .type(DashboardLinkType.DASHBOARDS)
@@ -211,7 +228,7 @@ def board(uid: str, title: str, description: str, *, host: bool = True, many: bo
         .annotation(mismatches())
     )
     if host:
-        hosts = 'label_values(kmemtrace_build_info{job=~"$job"}, instance)'
+        hosts = f"label_values({of(Metric.BUILD_INFO, JOB)}, instance)"
         made = made.with_variable(choice("instance", "Host", hosts, many=many))
     return made
 
@@ -235,5 +252,5 @@ def mismatches() -> AnnotationQuery:
         .datasource(SOURCE)
         .enable(True)
         .icon_color(RED)
-        .expr('increase(instance:kmemtrace_mismatches:sum{job=~"$job",confidence="certain"}[2m]) > 0')
+        .expr(f"increase({recorded(Metric.MISMATCHES, 'sum', certain(JOB))}[2m]) > 0")
     )

@@ -19,10 +19,10 @@ from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
 from kmemtrace.exporter.listener import BACKLOG
 from kmemtrace.exporter.log import Level, Log
-from kmemtrace.exporter.metrics import HookInfo, ProgramRuns
 from kmemtrace.exporter.series import MOST_BYTES, MOST_CGROUPS
 from kmemtrace.exporter.server import HEALTH, METRICS, READY, Server
 from kmemtrace.exporter.source import Source
+from kmemtrace.exporter.told import HookInfo, ProgramRuns
 from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.kernel.capabilities import keep_only
 from kmemtrace.kernel.hooks import Hook

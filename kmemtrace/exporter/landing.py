@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from kmemtrace import __version__
-from kmemtrace.exporter.metrics import Told
+from kmemtrace.exporter.told import Told
 from kmemtrace.model.enums import Confidence
 
 _PAGE = """<!DOCTYPE html>

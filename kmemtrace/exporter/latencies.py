@@ -1,46 +1,41 @@
 """The histograms of the whole machine: how long charges, pages and allocations took."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
-from prometheus_client import Metric
-from prometheus_client.core import HistogramMetricFamily
-
+from kmemtrace.exporter.told import HistogramReader, Told
 from kmemtrace.model.histogram import BUCKETS, Histogram, upper_bound_seconds
-from kmemtrace.model.snapshot import Allocations
+from kmemtrace.model.metric import Labels
+from kmemtrace.model.metrics import Metric
 
 _EVERY, _FIRST, _LAST = 2, 0, 30
 """Every second of the tracer's buckets is told, up to 18 minutes: factors of four, enough for a heat map
 and half of the series."""
 
 
-def latencies(
-    of_machine: Mapping[str, Histogram], allocations: Sequence[Allocations] | None
-) -> Iterator[Metric]:
-    for name, metric, text in (
-        ("charge", "charge_latency", "Time that a charge took."),
-        ("lifetime", "page_lifetime", "Time from the charge of a block of pages to its end."),
-    ):
-        if name in of_machine:
-            family = HistogramMetricFamily(f"kmemtrace_{metric}_seconds", text)
-            _add(family, (), of_machine[name])
-            yield family
-    if allocations is not None:
-        family = HistogramMetricFamily(
-            "kmemtrace_alloc_latency_seconds",
-            "Time inside the page allocator, of allocations with __GFP_ACCOUNT and of others.",
-            labels=("accounted",),
-        )
-        sums: dict[bool, Histogram] = defaultdict(Histogram.empty)
-        for one in allocations:
-            sums[one.accounted] = sums[one.accounted] + one.latency
-        for accounted, histogram in sorted(sums.items()):
-            _add(family, (str(accounted).lower(),), histogram)
-        yield family
+def _of_machine(name: str) -> HistogramReader:
+    def read(told: Told) -> list[tuple[Labels, Histogram]] | None:
+        found = told.counted.latency.get(name)
+        return None if found is None else [((), found)]
+
+    return read
 
 
-def _add(family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram) -> None:
-    family.add_metric(labels, buckets(histogram), histogram.sum_ns / 1e9)
+def _allocations(told: Told) -> list[tuple[Labels, Histogram]] | None:
+    """Of all orders together."""
+    if told.snapshot.allocations is None:
+        return None
+    sums: dict[bool, Histogram] = defaultdict(Histogram.empty)
+    for one in told.snapshot.allocations:
+        sums[one.accounted] = sums[one.accounted] + one.latency
+    return [((str(accounted).lower(),), histogram) for accounted, histogram in sorted(sums.items())]
+
+
+HISTOGRAMS: Mapping[Metric, HistogramReader] = {
+    Metric.CHARGE_LATENCY_SECONDS: _of_machine("charge"),
+    Metric.PAGE_LIFETIME_SECONDS: _of_machine("lifetime"),
+    Metric.ALLOC_LATENCY_SECONDS: _allocations,
+}
 
 
 def buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -12,12 +12,15 @@ from kmemtrace.exporter.choice import by_turns
 from kmemtrace.exporter.label import label_of, size
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
+from kmemtrace.model.metrics import Metric
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 
 OTHER = "(other)"
 MOST_CGROUPS = 1000
 MOST_BYTES = 16 << 20
-_LINES, _LINE_BYTES = 19, 100
+_FURTHER = 5
+"""A metric has one series of each cgroup, but for one more state and four more parts."""
+_LINES, _LINE_BYTES = sum("cgroup" in metric.labels for metric in Metric) + _FURTHER, 100
 """What one cgroup's series take at most, beside the value of the label: as many metrics as have it, with
 their names, states and figures."""
 _STAYS = 2
@@ -26,8 +29,8 @@ that come and go at each scrape would cost the server more than they tell."""
 
 
 class Sums(NamedTuple):
-    """What is counted of one series; each only grows. What the tier cannot see stays 0 here and has no
-    metric."""
+    """What is counted of one series; each only grows, and is the metric of its name. What the tier cannot
+    see stays 0 here and has no metric."""
 
     charged_pages: float = 0
     uncharged_pages: float = 0

@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 
 from kmemtrace.exporter.journal import Journal
 from kmemtrace.exporter.log import Log
-from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
+from kmemtrace.exporter.metrics import families
 from kmemtrace.exporter.series import MOST_BYTES, Selection
+from kmemtrace.exporter.told import HookInfo, ProgramRuns, Told
 from kmemtrace.model.snapshot import Snapshot
 
 FRESH_SECONDS = 1.0

@@ -6,10 +6,16 @@ from typing import NamedTuple
 
 from kmemtrace.fleet.prometheus import Sample
 from kmemtrace.model.account import Account, CensusInfo
+from kmemtrace.model.metrics import Metric
 from kmemtrace.model.unseen import Unseen
 
-HOST_METRICS = ("census_seconds", "census_age_seconds", "dying_cgroups", "pinned_bytes")
-CGROUP_METRICS = ("kernel_bytes", "account_bytes")
+HOST_METRICS = (
+    Metric.CENSUS_SECONDS,
+    Metric.CENSUS_AGE_SECONDS,
+    Metric.DYING_CGROUPS,
+    Metric.PINNED_BYTES,
+)
+CGROUP_METRICS = (Metric.KERNEL_BYTES, Metric.ACCOUNT_BYTES)
 UNSEEN = {Unseen.CACHES: "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
 
 
@@ -24,9 +30,9 @@ def accounts(samples: Iterable[Sample]) -> dict[Place, Account]:
     parts: dict[Place, dict[str, int]] = defaultdict(dict)
     for sample in samples:
         at = Place(sample.labels.get("instance", ""), sample.labels.get("cgroup", ""))
-        if sample.name == "kmemtrace_kernel_bytes":
+        if sample.name == str(Metric.KERNEL_BYTES):
             kernel[at] = int(sample.value)
-        elif sample.name == "kmemtrace_account_bytes":
+        elif sample.name == str(Metric.ACCOUNT_BYTES):
             parts[at][sample.labels.get("part", "")] = int(sample.value)
     return {at: _account(kernel.get(at), of) for at, of in parts.items()}
 
@@ -51,17 +57,17 @@ def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
     values: dict[str, list[float]] = defaultdict(list)
     pinned: dict[str, int] = defaultdict(int)
     for sample in samples:
-        values[sample.name.removeprefix("kmemtrace_")].append(sample.value)
-        if sample.name == "kmemtrace_pinned_bytes":
+        values[sample.name].append(sample.value)
+        if sample.name == str(Metric.PINNED_BYTES):
             pinned[sample.labels.get("part", "")] += int(sample.value)
-    if not values["census_seconds"]:
+    if not values[str(Metric.CENSUS_SECONDS)]:
         return None
     return CensusInfo(
-        age_seconds=max(values["census_age_seconds"], default=0.0),
-        seconds=max(values["census_seconds"]),
+        age_seconds=max(values[str(Metric.CENSUS_AGE_SECONDS)], default=0.0),
+        seconds=max(values[str(Metric.CENSUS_SECONDS)]),
         cpu_seconds=None,
         objects=None,
-        dying_cgroups=int(sum(values["dying_cgroups"])),
+        dying_cgroups=int(sum(values[str(Metric.DYING_CGROUPS)])),
         pinned=pinned,
         caches=(),
         unseen={},
@@ -70,6 +76,6 @@ def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
 
 def without_census(hosts: Iterable[str], samples: Iterable[Sample]) -> dict[Unseen, str]:
     """As in Snapshot.unseen: how many of the hosts have none."""
-    have = {s.labels.get("instance", "") for s in samples if s.name == "kmemtrace_census_seconds"}
+    have = {s.labels.get("instance", "") for s in samples if s.name == str(Metric.CENSUS_SECONDS)}
     lack = set(hosts) - have
     return {Unseen.ACCOUNT: f"not on {len(lack)} of the hosts"} if lack else {}

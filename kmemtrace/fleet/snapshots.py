@@ -9,35 +9,16 @@ from typing import TypeVar
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.errors import CannotError
-from kmemtrace.fleet import accounts
-from kmemtrace.fleet.accounts import CGROUP_METRICS, HOST_METRICS, Place
+from kmemtrace.fleet import accounts, queries
+from kmemtrace.fleet.accounts import Place
 from kmemtrace.fleet.prometheus import Prometheus, Sample
 from kmemtrace.model.account import Account
 from kmemtrace.model.enums import CgroupState, Confidence, MismatchClass, Tier
 from kmemtrace.model.losses import Losses, MapFill
+from kmemtrace.model.metrics import Metric
 from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 from kmemtrace.model.unseen import Unseen
-
-MOST_CGROUPS = 2000
-"""Those that hold most, of all hosts; more is nothing that anybody reads on a screen."""
-
-_HOSTS = "|".join(
-    (
-        *HOST_METRICS,
-        "build_info|page_size_bytes|preexisting_pages|own_map_bytes|map_entries|map_capacity",
-        "missed_events_total|mended_pages_total|unknown_stacks_total|mismatches_total|lost_pages_total",
-        "unseen_info",
-    )
-)
-_CGROUPS = "|".join(
-    (
-        *CGROUP_METRICS,
-        "charged_pages_total|failed_charges_total|reclaim_stalls_total|reclaim_stall_seconds_total",
-    )
-)
-_MOST = f'topk({MOST_CGROUPS}, sum by (instance, cgroup) ({{__name__=~"kmemtrace_(held|kernel)_bytes"}}))'
-"""By the kernel's count, where there is a census, and what was charged since the start."""
 
 UNSEEN = {
     **accounts.UNSEEN,
@@ -56,7 +37,7 @@ class _One:
     """What is told of one cgroup, by metric."""
 
     held: dict[CgroupState, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
+    counts: dict[Metric, float] = field(default_factory=dict)
     account: Account | None = None
     lost_pages: int | None = None
     """For certain; None where this is not judged."""
@@ -77,20 +58,18 @@ class Fleet:
 
         Raises CannotError where the server does not answer or knows nothing of kmemtrace.
         """
-        told = self._server.query(f'{{__name__=~"kmemtrace_({_HOSTS})"}}')
-        builds = [s for s in told if s.name == "kmemtrace_build_info"]
+        told = self._server.query(queries.HOSTS)
+        builds = _of(told, Metric.BUILD_INFO)
         if not builds:
             raise CannotError(
                 f"{self._server.url} knows no host with kmemtrace. Let it scrape `kmemtrace export`."
             )
-        held = self._server.query(f"kmemtrace_held_bytes and on (instance, cgroup) {_MOST}")
-        counted = self._server.query(
-            f'{{__name__=~"kmemtrace_({_CGROUPS})"}} and on (instance, cgroup) {_MOST}'
-        )
+        held = self._server.query(queries.HELD)
+        counted = self._server.query(queries.COUNTED)
         now = time.monotonic()
         if self._first is None:
             self._first = now
-        page_size = int(_highest(told, "page_size_bytes") or 4096)
+        page_size = int(_highest(told, Metric.PAGE_SIZE_BYTES) or 4096)
         mismatches, hosts = _mismatches(told), {_host(b) for b in builds}
         return Snapshot(
             time=time.time(),
@@ -103,8 +82,8 @@ class Fleet:
             losses=_losses(told),
             maps=_maps(told),
             mismatches=mismatches,
-            preexisting_pages=_sum(told, "preexisting_pages"),
-            own_bytes=_sum(told, "own_map_bytes"),
+            preexisting_pages=_sum(told, Metric.PREEXISTING_PAGES),
+            own_bytes=_sum(told, Metric.OWN_MAP_BYTES),
             unseen=UNSEEN | _unseen(told) | accounts.without_census(hosts, told),
             hosts=len(hosts),
             census=accounts.census_of(told),
@@ -121,7 +100,7 @@ class Fleet:
             pages, counts, lost = round(one.held[state] / page_size), one.counts, one.lost_pages or 0
             # A series may be younger than what its cgroup holds: the difference of its counters is not
             # what is held, and the rate of the one follows from that of the other.
-            charged = max(pages + lost, int(counts.get("charged_pages_total", 0)))
+            charged = max(pages + lost, int(counts.get(Metric.CHARGED_PAGES, 0)))
             yield Cgroup(
                 key=CgroupKey(0, self._ids.setdefault((host, path, state), len(self._ids) + 1)),
                 path=path,
@@ -129,12 +108,12 @@ class Fleet:
                 state=state,
                 charged_pages=charged,
                 uncharged_pages=charged - pages - lost,
-                failed_charges=int(counts.get("failed_charges_total", 0)),
+                failed_charges=int(counts.get(Metric.FAILED_CHARGES, 0)),
                 oldest_seconds=None,
                 sites=(),
                 latency={},
-                reclaim_stalls=_whole(counts.get("reclaim_stalls_total")),
-                reclaim_stall_seconds=counts.get("reclaim_stall_seconds_total"),
+                reclaim_stalls=_whole(counts.get(Metric.RECLAIM_STALLS)),
+                reclaim_stall_seconds=counts.get(Metric.RECLAIM_STALL_SECONDS),
                 lost_pages=one.lost_pages,
                 mismatches=dict(one.mismatches),
                 host=host,
@@ -150,11 +129,11 @@ def _by_place(
     for sample in held:
         state = _label_of(CgroupState, sample, "state")
         found[_place(sample)].held[state] = sample.value
-    of_accounts = {f"kmemtrace_{name}" for name in CGROUP_METRICS}
+    metrics = {str(metric): metric for metric in queries.COUNTS}
     for sample in counted:
-        if sample.name not in of_accounts:
-            found[_place(sample)].counts[sample.name.removeprefix("kmemtrace_")] = sample.value
-    known, lost = accounts.accounts(counted), _of(told, "lost_pages_total")
+        if sample.name in metrics:
+            found[_place(sample)].counts[metrics[sample.name]] = sample.value
+    known, lost = accounts.accounts(counted), _of(told, Metric.LOST_PAGES)
     judging = {_host(sample) for sample in lost}
     for at, one in found.items():
         one.account = known.get(at)
@@ -204,17 +183,17 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _of(samples: Iterable[Sample], name: str) -> list[Sample]:
-    return [s for s in samples if s.name == f"kmemtrace_{name}"]
+def _of(samples: Iterable[Sample], metric: Metric) -> list[Sample]:
+    return [s for s in samples if s.name == str(metric)]
 
 
-def _sum(samples: Iterable[Sample], name: str) -> int | None:
-    found = _of(samples, name)
+def _sum(samples: Iterable[Sample], metric: Metric) -> int | None:
+    found = _of(samples, metric)
     return int(sum(s.value for s in found)) if found else None
 
 
-def _highest(samples: Iterable[Sample], name: str) -> float | None:
-    return max((s.value for s in _of(samples, name)), default=None)
+def _highest(samples: Iterable[Sample], metric: Metric) -> float | None:
+    return max((s.value for s in _of(samples, metric)), default=None)
 
 
 def _common(samples: Iterable[Sample], name: str) -> str:
@@ -225,10 +204,10 @@ def _common(samples: Iterable[Sample], name: str) -> str:
 
 def _losses(samples: list[Sample]) -> Losses:
     by_reason: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for sample in _of(samples, "missed_events_total"):
+    for sample in _of(samples, Metric.MISSED_EVENTS):
         by_reason[_label(sample, "reason")][_label(sample, "program")] += int(sample.value)
     mended: dict[str, int] = defaultdict(int)
-    for sample in _of(samples, "mended_pages_total"):
+    for sample in _of(samples, Metric.MENDED_PAGES):
         mended[_label(sample, "how")] += int(sample.value)
     return Losses(
         recursion_misses=dict(by_reason["recursion"]) or None,
@@ -237,7 +216,7 @@ def _losses(samples: list[Sample]) -> Losses:
         healed=mended["healed"],
         swept=mended["swept"],
         unmatched_frees=0,
-        unknown_stacks=_sum(samples, "unknown_stacks_total") or 0,
+        unknown_stacks=_sum(samples, Metric.UNKNOWN_STACKS) or 0,
         unpaired=sum(by_reason["unpaired"].values()),
         pages_busy=sum(by_reason["busy"].values()),
     )
@@ -245,9 +224,9 @@ def _losses(samples: list[Sample]) -> Losses:
 
 def _maps(samples: list[Sample]) -> dict[str, MapFill]:
     """Of each map that of the host where it is fullest."""
-    capacity = {(_host(s), _label(s, "map")): s.value for s in _of(samples, "map_capacity")}
+    capacity = {(_host(s), _label(s, "map")): s.value for s in _of(samples, Metric.MAP_CAPACITY)}
     fills: dict[str, MapFill] = {}
-    for sample in _of(samples, "map_entries"):
+    for sample in _of(samples, Metric.MAP_ENTRIES):
         name = _label(sample, "map")
         fill = MapFill(int(sample.value), int(capacity.get((_host(sample), name), 0)))
         if name not in fills or fill.entries * fills[name].capacity > fills[name].entries * fill.capacity:
@@ -261,7 +240,7 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
     def kind(sample: Sample) -> tuple[str, ...]:
         return _host(sample), *(_label(sample, name) for name in ("cgroup", "class", "confidence"))
 
-    lost = {kind(s): int(s.value) for s in _of(samples, "lost_pages_total")}
+    lost = {kind(s): int(s.value) for s in _of(samples, Metric.LOST_PAGES)}
     return tuple(
         Mismatch.of_no_page(
             _label_of(MismatchClass, s, "class"),
@@ -272,7 +251,7 @@ def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
             lost_pages=lost.get(kind(s), 0),
             host=_host(s),
         )
-        for s in sorted(_of(samples, "mismatches_total"), key=lambda s: (_label(s, "confidence"), -s.value))
+        for s in sorted(_of(samples, Metric.MISMATCHES), key=lambda s: (_label(s, "confidence"), -s.value))
         if s.value
     )
 
@@ -281,7 +260,7 @@ def _unseen(samples: list[Sample]) -> dict[Unseen, str]:
     """What some hosts cannot show, on how many, and why not."""
     hosts: dict[Unseen, set[str]] = defaultdict(set)
     reasons: dict[Unseen, dict[str, None]] = defaultdict(dict)
-    for sample in _of(samples, "unseen_info"):
+    for sample in _of(samples, Metric.UNSEEN_INFO):
         what, reason = _label(sample, "what"), sample.labels.get("reason", "")
         which = Unseen(what) if what in list(Unseen) else Unseen.OTHER
         hosts[which].add(_host(sample))

@@ -11,7 +11,7 @@ from kmemtrace.census.census import Censor
 from kmemtrace.census.keeper import Absent, Keeper
 from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
-from kmemtrace.exporter.memory import MOST_CACHES
+from kmemtrace.exporter.caches import MOST_CACHES
 from kmemtrace.exporter.series import OTHER, Selection
 from kmemtrace.model.account import CacheUse, added
 from kmemtrace.model.census import Census, Counted, joined

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from kmemtrace.exporter.latencies import buckets
-from kmemtrace.exporter.metrics import HookInfo, ProgramRuns, Told, families
+from kmemtrace.exporter.metrics import families
 from kmemtrace.exporter.series import MOST_BYTES, OTHER, Selection
+from kmemtrace.exporter.told import HookInfo, ProgramRuns, Told
 from kmemtrace.model.enums import MismatchClass
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Allocations, Snapshot
@@ -35,7 +36,12 @@ def everything() -> Told:
     allocations = (Allocations(False, 0, Histogram.of([300])),)
     unseen = {Unseen.COUNTER_DRIFT: "verify only"}
     snapshot = dataclasses.replace(
-        counted(), cgroups=tuple(charged), allocations=allocations, unseen=unseen, mismatches=(mismatch(),)
+        counted(),
+        cgroups=tuple(charged),
+        allocations=allocations,
+        unseen=unseen,
+        unjudged_seconds={MismatchClass.LOST_UNCHARGE: 0.5},
+        mismatches=(mismatch(),),
     )
     return told(snapshot, runs=(ProgramRuns("page_alloc", 17, 0.25),))
 

@@ -11,9 +11,9 @@ import pytest
 
 from kmemtrace.exporter.listener import BACKLOG
 from kmemtrace.exporter.log import Log
-from kmemtrace.exporter.metrics import HookInfo
 from kmemtrace.exporter.server import METRICS, Server
 from kmemtrace.exporter.source import Source
+from kmemtrace.exporter.told import HookInfo
 from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.model.snapshot import Snapshot
 from tests.sample import busy

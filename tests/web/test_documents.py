@@ -1,4 +1,4 @@
-"""The rules, as promtool tests them, and that the documents name what there is."""
+"""The rules, as promtool tests them, and that the dashboards and documents go with them."""
 
 import json
 import re
@@ -8,9 +8,8 @@ import yaml
 
 from dashboards.server import RULES
 from dashboards.source.build import texts
-from kmemtrace.exporter.metrics import families
+from kmemtrace.model.metrics import Metric
 from tests.prometheus import ROOT, tool
-from tests.unit.test_metrics import everything
 
 
 def test_rules() -> None:
@@ -56,11 +55,5 @@ def test_no_label_is_taken_by_the_operator() -> None:
     for step in manifest["spec"]["podMetricsEndpoints"][0]["relabelings"]:
         if step.get("action") == "labeldrop":
             of_target = {name for name in of_target if not re.fullmatch(step["regex"], name)}
-    of_metrics = {name for family in families(everything()) for s in family.samples for name in s.labels}
+    of_metrics = {label for metric in Metric for label in metric.labels}
     assert not of_target & of_metrics
-
-
-def test_every_metric_is_described() -> None:
-    text = (ROOT / "docs" / "metrics.md").read_text()
-    told = {family.name + ("_total" if family.type == "counter" else "") for family in families(everything())}
-    assert told == set(re.findall(r"`(kmemtrace_\w+)[`{]", text))
