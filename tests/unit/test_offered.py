@@ -9,7 +9,7 @@ from kmemtrace.census.layout.memcg import StatisticLayout, TreeLayout
 from kmemtrace.census.offered import kernel_refusal, offered
 from kmemtrace.kernel.facts import Facts
 
-ITEM = StatisticLayout(1, 2, 3, None)
+ITEM = StatisticLayout(1, 2, 3, None, embedded=False)
 
 
 @pytest.mark.parametrize(
