@@ -8,10 +8,9 @@ from typing import Self
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
-from kmemtrace.census.offered import SOCKETS
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
-from kmemtrace.model.account import Account, CensusInfo, added_caches
+from kmemtrace.model.account import SOCKETS, Account, CensusInfo, added_caches
 from kmemtrace.model.census import Census, joined, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
@@ -85,7 +84,7 @@ class Keeper:
             self._ended & kept.accounts.keys()
         )
         info = replace(kept.info, age_seconds=age)
-        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen, "sockets": SOCKETS})
+        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen})
         return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
 
     def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
@@ -152,8 +151,7 @@ class Absent:
 
 def _without(why: str) -> dict[str, str]:
     """In Snapshot.unseen, where there is no census."""
-    parts = dict.fromkeys(("slab", "percpu"), "only a census reads it")
-    return {UNSEEN: why, **parts, "sockets": SOCKETS}
+    return {UNSEEN: why, **dict.fromkeys(("slab", "percpu", SOCKETS), "only a census reads it")}
 
 
 def default_pause(cpu_seconds: float) -> float:

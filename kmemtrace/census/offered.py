@@ -9,14 +9,13 @@ from kmemtrace.census.layout.page import page_layout
 from kmemtrace.census.layout.percpu import percpu_layout, stock_layout
 from kmemtrace.census.layout.pin import pin_layout
 from kmemtrace.census.layout.slab import slab_layout
+from kmemtrace.census.sockets import sockets_refusal
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.judged import page_map
+from kmemtrace.model.account import SOCKETS
 
 NO_PAGE_MAP = "where this kernel keeps its struct pages is not known"
-SOCKETS = (
-    "what sockets' buffers are charged is no kernel memory in the kernel's own sums (sock in memory.stat)"
-)
-_PARTS = ("pages", "slab", "percpu", "stock", "kernel", "pinned")
+_PARTS = ("pages", "slab", "percpu", "stock", "kernel", "pinned", SOCKETS)
 
 
 def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[str, str | None]:
@@ -36,6 +35,7 @@ def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[str, str | None
             "stock": _refusal(lambda: stock_layout(facts)),
             "kernel": kernel_refusal(tree, v1=v1),
             "pinned": _refusal(lambda: pin_layout(facts, page_bytes)),
+            SOCKETS: sockets_refusal(facts, v1=v1),
         }
     )
 
@@ -61,4 +61,4 @@ def _refusal(find: Callable[[], object]) -> str | None:
 
 
 def _told(refusals: dict[str, str | None]) -> dict[str, str | None]:
-    return {part: refusals.get(part) for part in _PARTS} | {"sockets": SOCKETS}
+    return {part: refusals.get(part) for part in _PARTS}

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kmemtrace.fleet.prometheus import Sample
-from kmemtrace.model.account import Account, CensusInfo
+from kmemtrace.model.account import SOCKETS, Account, CensusInfo
 
 HOST_METRICS = ("census_seconds", "census_age_seconds", "dying_cgroups", "pinned_bytes")
 CGROUP_METRICS = ("kernel_bytes", "account_bytes")
-UNSEEN = {"caches": "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
+UNSEEN = {
+    "caches": "a Prometheus server has slab caches by host only: run kmemtrace top on that host",
+    SOCKETS: "a Prometheus server is not told what sockets' buffers are charged",
+}
 
 
 class Place(NamedTuple):

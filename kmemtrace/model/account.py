@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+SOCKETS = "sockets"
+"""In CensusInfo.unseen: the sock_bytes of some cgroups, or of all, are not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
@@ -37,6 +40,8 @@ class Account:
     """By how much the kernel's count changed while the parts were read: so far they may be apart."""
     doubtful_bytes: int
     """By how much the pages may be more: a block that is no compound page does not tell how large it is."""
+    sock_bytes: int | None = None
+    """Of sockets' buffers, by the kernel's count, which is in none of its sums of kernel memory: nor here."""
 
     @property
     def explained_bytes(self) -> int:
@@ -104,6 +109,7 @@ def added(accounts: Iterable[Account]) -> Account | None:
         ahead_bytes=sum(one.ahead_bytes for one in found),
         moved_bytes=sum(one.moved_bytes for one in found),
         doubtful_bytes=sum(one.doubtful_bytes for one in found),
+        sock_bytes=_sum(one.sock_bytes for one in found),
     )
 
 
