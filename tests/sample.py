@@ -129,7 +129,9 @@ DENTRIES = CacheUse("dentry", 20_003, 20_003 * 200, True)
 FILES = CacheUse("filp", 211, 211 * 240, False)
 
 
-def account(*caches: CacheUse, kernel: int, pages: int = 0, percpu: int = 4608) -> Account:
+def account(
+    *caches: CacheUse, kernel: int, pages: int = 0, percpu: int = 4608, sock: int | None = None
+) -> Account:
     """Of which 96 bytes are charged ahead."""
     return Account(
         kernel_bytes=kernel,
@@ -142,6 +144,7 @@ def account(*caches: CacheUse, kernel: int, pages: int = 0, percpu: int = 4608) 
         ahead_bytes=96,
         moved_bytes=0,
         doubtful_bytes=0,
+        sock_bytes=sock,
     )
 
 
@@ -153,8 +156,8 @@ def counted(step: int = 0) -> Snapshot:
         CgroupKey(0, 77), "/old.service", CgroupState.ONLINE, account(DENTRIES, kernel=4_005_400, percpu=0)
     )
     accounts = {
-        container: account(DENTRIES, FILES, kernel=11_000_000, pages=1511),
-        nginx: account(FILES, kernel=600_000, pages=120),
+        container: account(DENTRIES, FILES, kernel=11_000_000, pages=1511, sock=211 * 4096),
+        nginx: account(FILES, kernel=600_000, pages=120, sock=53 * 4096),
         job: account(kernel=0, percpu=0),
         old.key: old.account,
     }

@@ -22,6 +22,7 @@ from kmemtrace.census.pages import read_pages
 from kmemtrace.census.percpu import Chunks
 from kmemtrace.census.pins import Pinned, PinReader, told_pins
 from kmemtrace.census.slabs import ObjectReader
+from kmemtrace.census.sockets import Sockets
 from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
@@ -64,6 +65,7 @@ class Censor:
         self._pins, self._pins_unseen = _pin_layout(facts)
         self._chunks = Chunks(self._memory, facts, PAGE_BYTES)
         self._stocks = Stocks(self._memory, facts)
+        self._sockets = Sockets(self._memory, facts, v1=self._v1)
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +85,7 @@ class Censor:
     def _take(self) -> tuple[Census, Memcgs, Pinned]:
         begin, cpu = time.monotonic(), time.thread_time()
         memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
+        sockets = self._sockets.read(memcgs)
         chunks, reader = self._chunks, ObjectReader(memory, lay.page, lay.slab)
         pins = PinReader(lay.page, self._pins, memcgs.addresses[memcgs.removed == 1])
         before_pages = time.thread_time()
@@ -98,7 +101,7 @@ class Censor:
         all_of_them = objcgs_of(memory, lay.owner, memcgs.addresses[memcgs.online == 1])
         objcgs = np.concatenate([objects.owners, areas.owners, of_pages[0], all_of_them])
         owners = read_owners(memory, lay.owner, objcgs, of_pages[1], self._stocks.read())
-        counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas))
+        counted = self._counted(memcgs, owners, Holdings(pages, objects, caches, areas), sockets)
         census = Census(
             time=time.time(),
             seconds=time.monotonic() - begin,
@@ -143,6 +146,7 @@ class Censor:
             Unseen.PINNED: self._pins_unseen,
         }
         reasons[Unseen.KERNEL] = kernel_refusal(self._layouts.tree, v1=self._v1)
+        reasons[Unseen.SOCKETS] = self._sockets.unseen
         return {part: why for part, why in reasons.items() if why is not None}
 
     def _memcgs(self) -> Memcgs:
@@ -162,14 +166,16 @@ class Censor:
     def _v1(self) -> bool:
         return self._hierarchy.version == 1
 
-    def _counted(self, memcgs: Memcgs, owners: Owners, holdings: Holdings) -> list[Counted]:
+    def _counted(
+        self, memcgs: Memcgs, owners: Owners, holdings: Holdings, sockets: list[int | None]
+    ) -> list[Counted]:
         """What each memcg's pages and objects add up to; what of no memcg that is in the tree, is in none."""
         order = np.argsort(memcgs.addresses)
         place = np.searchsorted(memcgs.addresses[order], owners.memcgs).clip(max=len(order) - 1)
         group = order[place]
         group[memcgs.addresses[group] != owners.memcgs] = len(order)  # one more, for those of none
         sums = Sums(group, len(order) + 1, owners, holdings)
-        kernel = _kernel_counts(memcgs, self._kernel_pages(memcgs))
+        kernel = _kernel_counts(memcgs, self._kernel_pages(memcgs), sockets)
         tables, percpu = self._layouts.page.table_type is not None, self._chunks.unseen is None
         return [
             Counted(
@@ -190,16 +196,18 @@ def _pin_layout(facts: Facts) -> tuple[PinLayout | None, str | None]:
         return None, str(error)
 
 
-def _kernel_counts(memcgs: Memcgs, pages_after: Words | None) -> list[KernelCount]:
-    """Of each memcg; `pages_after`: as its kernel_pages, when all else had been read."""
+def _kernel_counts(memcgs: Memcgs, pages_after: Words | None, sockets: list[int | None]) -> list[KernelCount]:
+    """Of each memcg; `pages_after`: as its kernel_pages, when all else had been read; `sockets`: pages of
+    their buffers."""
     before, after, zswap = (_own(memcgs, n) for n in (memcgs.kernel_pages, pages_after, memcgs.zswap_bytes))
     return [
         KernelCount(
             None if before is None else int(before[i]) * PAGE_BYTES,
             0 if before is None or after is None else abs(int(after[i] - before[i])) * PAGE_BYTES,
             None if zswap is None else int(zswap[i]),
+            None if of_sockets is None else of_sockets * PAGE_BYTES,
         )
-        for i in range(len(memcgs.paths))
+        for i, of_sockets in enumerate(sockets)
     ]
 
 

@@ -33,6 +33,7 @@ class KernelCount:
     kernel_bytes: int | None
     moved_bytes: int
     zswap_bytes: int | None
+    sock_bytes: int | None
 
 
 class Sums:
@@ -66,6 +67,7 @@ class Sums:
             ahead_bytes=int(self._ahead[group]),
             moved_bytes=kernel.moved_bytes,
             doubtful_bytes=int(self._doubtful[group]),
+            sock_bytes=kernel.sock_bytes,
         )
 
     def _uses(self, group: int) -> tuple[CacheUse, ...]:

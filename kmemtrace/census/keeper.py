@@ -8,7 +8,6 @@ from typing import Self
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
-from kmemtrace.census.offered import SOCKETS
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.account import Account, CensusInfo, added_caches
@@ -84,7 +83,7 @@ class Keeper:
             self._ended & kept.accounts.keys()
         )
         info = replace(kept.info, age_seconds=age)
-        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen, Unseen.SOCKETS: SOCKETS})
+        snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen})
         return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
 
     def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
@@ -151,8 +150,8 @@ class Absent:
 
 def _without(why: str) -> dict[Unseen, str]:
     """In Snapshot.unseen, where there is no census."""
-    parts = dict.fromkeys((Unseen.SLAB, Unseen.PERCPU), "only a census reads it")
-    return {Unseen.ACCOUNT: why, **parts, Unseen.SOCKETS: SOCKETS}
+    parts = (Unseen.SLAB, Unseen.PERCPU, Unseen.SOCKETS)
+    return {Unseen.ACCOUNT: why, **dict.fromkeys(parts, "only a census reads it")}
 
 
 def default_pause(cpu_seconds: float) -> float:

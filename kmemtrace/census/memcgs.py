@@ -63,13 +63,13 @@ def kernel_pages(memory: KernelMemory, tree: TreeLayout, memcgs: Words, *, v1: b
     """What was charged to each and to those below it; None where the kernel does not say."""
     if v1:
         return None if tree.kmem_usage is None else memory.words(memcgs, tree.kmem_usage)
-    return None if tree.kernel_item is None else _statistics(memory, tree.kernel_item, memcgs)
+    return None if tree.kernel_item is None else statistics(memory, tree.kernel_item, memcgs)
 
 
 def _zswap_bytes(memory: KernelMemory, tree: TreeLayout, memcgs: Words) -> Words | None:
     if not _zswap_is_used():
         return np.zeros(len(memcgs), "u8")
-    return None if tree.zswap_item is None else _statistics(memory, tree.zswap_item, memcgs)
+    return None if tree.zswap_item is None else statistics(memory, tree.zswap_item, memcgs)
 
 
 def _zswap_is_used(enabled: Path = Path("/sys/module/zswap/parameters/enabled")) -> bool:
@@ -80,8 +80,11 @@ def _zswap_is_used(enabled: Path = Path("/sys/module/zswap/parameters/enabled"))
         return False
 
 
-def _statistics(memory: KernelMemory, statistic: StatisticLayout, memcgs: Words) -> Words:
+def statistics(memory: KernelMemory, statistic: StatisticLayout, memcgs: Words) -> Words:
+    """One number of each of them and of those below it, as of the last flush."""
     place = statistic.item if statistic.index is None else memory.word(statistic.index) & 0xFF
+    if statistic.embedded:
+        return memory.words(memcgs, statistic.statistics + statistic.state + 8 * place)
     return memory.words(memory.words(memcgs, statistic.statistics), statistic.state + 8 * place)
 
 

@@ -9,14 +9,12 @@ from kmemtrace.census.layout.page import page_layout
 from kmemtrace.census.layout.percpu import percpu_layout, stock_layout
 from kmemtrace.census.layout.pin import pin_layout
 from kmemtrace.census.layout.slab import slab_layout
+from kmemtrace.census.sockets import sockets_refusal
 from kmemtrace.kernel.facts import Facts
 from kmemtrace.kernel.judged import page_map
 from kmemtrace.model.unseen import Unseen
 
 NO_PAGE_MAP = "where this kernel keeps its struct pages is not known"
-SOCKETS = (
-    "what sockets' buffers are charged is no kernel memory in the kernel's own sums (sock in memory.stat)"
-)
 _PARTS = (
     Unseen.PAGES,
     Unseen.SLAB,
@@ -24,6 +22,7 @@ _PARTS = (
     Unseen.STOCK,
     Unseen.KERNEL,
     Unseen.PINNED,
+    Unseen.SOCKETS,
 )
 
 
@@ -44,6 +43,7 @@ def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[Unseen, str | N
             Unseen.STOCK: _refusal(lambda: stock_layout(facts)),
             Unseen.KERNEL: kernel_refusal(tree, v1=v1),
             Unseen.PINNED: _refusal(lambda: pin_layout(facts, page_bytes)),
+            Unseen.SOCKETS: sockets_refusal(facts, v1=v1),
         }
     )
 
@@ -69,4 +69,4 @@ def _refusal(find: Callable[[], object]) -> str | None:
 
 
 def _told(refusals: Mapping[Unseen, str | None]) -> dict[Unseen, str | None]:
-    return {part: refusals.get(part) for part in _PARTS} | {Unseen.SOCKETS: SOCKETS}
+    return {part: refusals.get(part) for part in _PARTS}

@@ -16,7 +16,10 @@ HOST_METRICS = (
     Metric.PINNED_BYTES,
 )
 CGROUP_METRICS = (Metric.KERNEL_BYTES, Metric.ACCOUNT_BYTES)
-UNSEEN = {Unseen.CACHES: "a Prometheus server has slab caches by host only: run kmemtrace top on that host"}
+UNSEEN = {
+    Unseen.CACHES: "a Prometheus server has slab caches by host only: run kmemtrace top on that host",
+    Unseen.SOCKETS: "a Prometheus server is not told what sockets' buffers are charged",
+}
 
 
 class Place(NamedTuple):

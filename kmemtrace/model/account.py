@@ -39,6 +39,8 @@ class Account:
     """By how much the kernel's count changed while the parts were read: so far they may be apart."""
     doubtful_bytes: int
     """By how much the pages may be more: a block that is no compound page does not tell how large it is."""
+    sock_bytes: int | None = None
+    """Of sockets' buffers, by the kernel's count, which is in none of its sums of kernel memory: nor here."""
 
     @property
     def explained_bytes(self) -> int:
@@ -106,6 +108,7 @@ def added(accounts: Iterable[Account]) -> Account | None:
         ahead_bytes=sum(one.ahead_bytes for one in found),
         moved_bytes=sum(one.moved_bytes for one in found),
         doubtful_bytes=sum(one.doubtful_bytes for one in found),
+        sock_bytes=_sum(one.sock_bytes for one in found),
     )
 
 

@@ -1,7 +1,7 @@
 """Whether the kernel's count of a cgroup's kernel memory is what its pages, objects and areas add up to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kmemtrace.model.account import Account
@@ -85,6 +85,11 @@ def _audited(of: Sequence[Counted], kept_bytes: int) -> Audited:
     if nearest == 0:
         return Audited(of[-1], Outcome.BALANCED, None, 0)
     recent = of[-READINGS:]
-    steady = len(recent) == READINGS and all(one.account == recent[0].account for one in recent)
+    steady = len(recent) == READINGS and len({_kernel_memory(one.account) for one in recent}) == 1
     confidence = Confidence.CERTAIN if steady else Confidence.SUSPECT
     return Audited(of[-1], Outcome.DRIFTED, confidence, nearest)
+
+
+def _kernel_memory(account: Account) -> Account:
+    """Without what comes and goes beside it and has no part in its sum."""
+    return replace(account, sock_bytes=None)

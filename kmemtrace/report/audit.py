@@ -8,6 +8,7 @@ from kmemtrace.model.census import Census
 from kmemtrace.model.document import account_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION
+from kmemtrace.model.unseen import Unseen
 from kmemtrace.printable import printable
 
 _MOST_CACHES = 5
@@ -24,7 +25,11 @@ def report(found: Audit, most: int) -> str:
         *_table(rest[:most]),
         *([f"... and {more:,} more cgroups"] if more > 0 else []),
         "",
-        *(f"not read: {what}: {why}" for what, why in found.readings[-1].unseen.items()),
+        *(
+            f"not read: {what}: {why}"
+            for what, why in found.readings[-1].unseen.items()
+            if what is not Unseen.SOCKETS
+        ),
         _verdict(found),
     ]
     return "\n".join(map(printable, lines))

@@ -60,8 +60,9 @@ def test_the_account_of_a_row_is_below_its_functions(on_screen: OnScreen) -> Non
         begin = next(at for at, line in enumerate(shown) if line.startswith("kernel 10M"))
         assert shown[begin].startswith("kernel 10M pages 5.9M slab 3.9M per-CPU 4.5K")
         assert "unexplained 7" in shown[begin]
-        assert shown[begin + 1] == "3.8M dentry (20,003 objects, reclaimable)"
-        assert shown[begin + 2] == "49K filp (211 objects)"
+        assert shown[begin + 1] == "844K sockets' buffers, which are not in the kernel's sum"
+        assert shown[begin + 2] == "3.8M dentry (20,003 objects, reclaimable)"
+        assert shown[begin + 3] == "49K filp (211 objects)"
 
     on_screen(play, NARROW, make=sample.counted)
 

@@ -70,6 +70,9 @@ BUSY = with_(kernel_bytes=40960 + 101 * 4096, slab_bytes=7001)
         ([BUSY, LOST, LOST, LOST], Outcome.DRIFTED, Confidence.CERTAIN),
         ([LOST, LOST, BUSY], Outcome.DRIFTED, Confidence.SUSPECT),
         ([LOST, BUSY, LOST], Outcome.DRIFTED, Confidence.SUSPECT),
+        # Sockets' buffers have no part in it.
+        ([with_(sock_bytes=40960)] * 3, Outcome.BALANCED, None),
+        ([LOST, dataclasses.replace(LOST, sock_bytes=40960), LOST], Outcome.DRIFTED, Confidence.CERTAIN),
         # Once it adds up, what did not was only at work.
         ([LOST, LOST, LOST, AT_REST], Outcome.BALANCED, None),
         ([AT_REST, LOST, LOST, LOST], Outcome.BALANCED, None),
@@ -85,6 +88,15 @@ def test_what_the_cpus_may_keep_is_allowed_for_where_it_was_not_read() -> None:
     unread = dataclasses.replace(census(LOST), unseen={Unseen.STOCK: "not found"})
     (found,) = audit([unread] * 3).cgroups
     assert found.outcome is Outcome.BALANCED
+
+
+def test_the_report_names_what_was_not_read_of_what_it_adds_up() -> None:
+    unread = dataclasses.replace(
+        census(AT_REST), unseen={Unseen.STOCK: "not found", Unseen.SOCKETS: "not counted"}
+    )
+    told = report(audit([unread]), 20)
+    assert "not read: stock: not found" in told
+    assert "sockets" not in told
 
 
 def test_a_cgroup_that_came_late_is_judged_by_its_own_readings() -> None:

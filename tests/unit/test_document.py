@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from kmemtrace.model.document import document
-from kmemtrace.model.enums import Confidence, MismatchClass
+from kmemtrace.model.enums import Confidence, MismatchClass, SiteKind
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.snapshot import Allocations, Snapshot
@@ -71,6 +71,11 @@ def test_the_schema_itself() -> None:
     spoilt = document(busy()) | {"another": 1}
     with pytest.raises(jsonschema.ValidationError, match="another"):
         jsonschema.Draft202012Validator(SCHEMA).validate(spoilt)
+
+
+def test_the_schema_knows_every_kind_of_call_site() -> None:
+    sites = SCHEMA["$defs"]["cgroup"]["properties"]["sites"]
+    assert sites["items"]["properties"]["kind"]["enum"] == [kind.value for kind in SiteKind]
 
 
 def test_what_is_not_known_is_absent_and_never_zero() -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from kmemtrace.census.layout.find import at, first, value
 from kmemtrace.kernel.facts import Facts
 
+_POINTER = 8
+"""Bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerLayout:
@@ -31,12 +34,14 @@ class StatisticLayout:
     """One number of a memcg's statistics: of it and those below it, as of the last flush."""
 
     statistics: int
-    """Of the pointer to them, in struct mem_cgroup."""
+    """In struct mem_cgroup, of the pointer to them, or of themselves."""
     state: int
     """There, of the array."""
     item: int
     index: int | None
     """Address of the byte that says where in the array it stands; None where that is `item` itself."""
+    embedded: bool
+    """Up to 6.0 (410f8e82689e) they lie in the struct mem_cgroup itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +104,24 @@ def tree_layout(facts: Facts) -> TreeLayout:
         kn_name=at(facts, "kernfs_node", "name"),
         kn_parent=first(facts, "kernfs_node", "parent", "__parent"),  # 6.15: 633488947ef6
         kmem_usage=None if kmem is None else kmem + at(facts, "page_counter", "usage"),
-        kernel_item=_statistic(facts, "MEMCG_KMEM"),
-        zswap_item=_statistic(facts, "MEMCG_ZSWAP_B"),
+        kernel_item=statistic_layout(facts, "MEMCG_KMEM"),
+        zswap_item=statistic_layout(facts, "MEMCG_ZSWAP_B"),
     )
 
 
-def _statistic(facts: Facts, name: str) -> StatisticLayout | None:
+def statistic_layout(facts: Facts, name: str) -> StatisticLayout | None:
+    """None where this kernel has no such number, or does not tell its place."""
     item = facts.enumerator(name, "memcg_stat_item")
     items = facts.enumerator("MEMCG_NR_STAT", "memcg_stat_item")
     statistics, state = facts.offset("mem_cgroup", "vmstats"), facts.offset("memcg_vmstats", "state")
-    if item is None or items is None or statistics is None or state is None:
+    if item is None or items is None or statistics is None:
         return None
+    if state is None:  # up to 5.12 (2d146aa3aa84) they are the array alone
+        whole = facts.field_size("mem_cgroup", "vmstats") == 8 * items
+        return StatisticLayout(statistics, 0, item, None, embedded=True) if whole else None
+    embedded = facts.field_size("mem_cgroup", "vmstats") != _POINTER
     if facts.field_size("memcg_vmstats", "state") == 8 * items:
-        return StatisticLayout(statistics, state, item, None)
+        return StatisticLayout(statistics, state, item, None, embedded)
     # 6.11: ff48c71c26aa keeps only those that a memcg has, and this table says where
     index = facts.symbol("mem_cgroup_stats_index")
-    return None if index is None else StatisticLayout(statistics, state, item, index + item)
+    return None if index is None else StatisticLayout(statistics, state, item, index + item, embedded)
