@@ -30,9 +30,7 @@ class Areas:
     """Bytes of each area on one CPU."""
 
     def charged_bytes(self, possible_cpus: int) -> Words:
-        """Returns the bytes that each area is charged with, on all possible CPUs and for its owners'
-        pointers.
-        """
+        """Returns the bytes charged for each area: its size on every possible CPU, and owners' pointers."""
         return self.sizes * np.uint64(possible_cpus) + self.sizes // np.uint64(_UNIT) * np.uint64(
             _OWNER_BYTES
         )
