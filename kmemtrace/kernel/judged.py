@@ -1,4 +1,4 @@
-"""Which mismatch classes can be judged on a kernel, in a tier, and why not the others."""
+"""Tells which mismatch classes can be judged on a kernel, in a tier, and why not the others."""
 
 from collections.abc import Mapping
 
@@ -8,15 +8,15 @@ from kmemtrace.kernel.layout import Defines, preempt_count
 from kmemtrace.model.enums import MismatchClass, Tier
 
 _RING_SINCE = (5, 8)
-"""457f44363a88: BPF's ring buffer."""
+"""First release with BPF's ring buffer (457f44363a88)."""
 _TEST_RUN_SINCE = (5, 10)
-"""1b4d60ec162f: BPF_PROG_TEST_RUN of raw tracepoint programs."""
+"""First release with BPF_PROG_TEST_RUN of raw tracepoint programs (1b4d60ec162f)."""
 _TASK_OBJCG_SINCE = (6, 7)
-"""1aacbd354313: whether code runs in an interrupt is asked by in_task(), which leaves out those that
-only hold softirqs off."""
+"""First release that asks by in_task() whether code runs in an interrupt, which leaves out code that only
+holds softirqs off (1aacbd354313)."""
 MAPS_ALIGNED = 1 << 30
-"""Of where x86 puts its struct pages, and where it maps all memory, also when it puts them at random
-(CONFIG_RANDOMIZE_MEMORY)."""
+"""What x86 aligns the places of its struct pages and of its map of all memory to, also when it puts them at
+random (CONFIG_RANDOMIZE_MEMORY)."""
 _SMALL_MACHINE = 1 << 24
 """Page frames whose struct pages fill the 1 GiB that their start is aligned to."""
 
@@ -29,7 +29,7 @@ _NO_UNCHARGE = (
 def unjudged(
     facts: Facts, tier: Tier, hooks: Mapping[Event, Hook | NoHook], page_frames: int
 ) -> dict[MismatchClass, str]:
-    """By class, why it is not judged; classes that are judged are absent."""
+    """Returns for each class that is not judged the reason; classes that are judged are absent."""
     release = version(facts.release)
     if release < _RING_SINCE:
         return dict.fromkeys(MismatchClass, "evidence needs BPF's ring buffer, which 5.8 brought")
@@ -58,8 +58,14 @@ def unjudged(
 
 
 def page_map(facts: Facts, page_frames: int) -> Defines:
-    """How to find the array of struct pages: by its symbol, or, where it fills no more than what its
-    start is aligned to, from any page in it. Empty where neither will do."""
+    """Says how to find the array of struct pages.
+
+    It is found by its symbol, or, where it fills no more than what its start is aligned to, from any page in
+    it.
+
+    Returns:
+        The constants for the programs that look for it; none where neither will do.
+    """
     base = facts.symbol("vmemmap_base")  # x86, since 4.17
     if base is not None:
         return {"PAGE_MAP_AT": f"{base:#x}ULL"}
@@ -71,6 +77,6 @@ def page_map(facts: Facts, page_frames: int) -> Defines:
 
 
 def judged_defines(why: Mapping[MismatchClass, str]) -> Defines:
-    """JUDGE_<CLASS> for each class that BPF judges."""
+    """Returns JUDGE_<CLASS> for each class that BPF judges."""
     found: Defines = {f"JUDGE_{c.name}": 1 for c in MismatchClass if c not in why}
     return found | ({"WITH_VERDICTS": 1} if found else {})
