@@ -1,4 +1,7 @@
-"""What broke the promise: a line each, then the evidence; what only looks like it, and what is not judged."""
+"""Shows what broke the promise: a line each, then the evidence.
+
+What only looks like it, and what is not judged, is told too.
+"""
 
 from typing import ClassVar
 
@@ -77,7 +80,7 @@ class MismatchScreen(Following):
 
 
 class EvidenceScreen(Screen[None]):
-    """All that is known of one mismatch."""
+    """Shows all that is known of one mismatch."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK]
 
@@ -92,7 +95,7 @@ class EvidenceScreen(Screen[None]):
 
 
 def _place(mismatch: Mismatch) -> tuple[object, ...]:
-    """What it is known by from one Snapshot to the next."""
+    """Returns what a mismatch is known by from one Snapshot to the next."""
     return (
         mismatch.mismatch_class,
         mismatch.confidence,
