@@ -1,4 +1,4 @@
-"""The histograms of the whole machine: how long charges, pages and allocations took."""
+"""Makes the histograms of the whole machine: how long charges, pages and allocations took."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from kmemtrace.model.histogram import BUCKETS, Histogram, upper_bound_seconds
 from kmemtrace.model.snapshot import Allocations
 
 _EVERY, _FIRST, _LAST = 2, 0, 30
-"""Every second of the tracer's buckets is told, up to 18 minutes: factors of four, enough for a heat map
-and half of the series."""
+"""Which buckets are told: every second of the tracer's, up to 18 minutes. They are factors of four apart,
+enough for a heat map and half of the series."""
 
 
 def latencies(
@@ -44,7 +44,7 @@ def _add(family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Hist
 
 
 def buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """(upper bound in seconds, count up to it), cumulative, ending with +Inf."""
+    """Returns (upper bound in seconds, count up to it), cumulative, ending with +Inf."""
     told, seen = [], 0
     for at in range(BUCKETS):
         seen += histogram.counts[at]
