@@ -1,4 +1,4 @@
-"""python -m kmemtrace, and the script `kmemtrace`"""
+"""Runs kmemtrace: python -m kmemtrace, and the script `kmemtrace`."""
 
 import os
 import sys

@@ -1,5 +1,7 @@
-"""The process's standard streams, and how it ends: no error of output, and no mistake of ours, may pass
-for a verdict, whose exit status is 1."""
+"""Prepares the process's standard streams, writes to them, and says how the process ends.
+
+No error of output, and no mistake of ours, may pass for a verdict, whose exit status is 1.
+"""
 
 import contextlib
 import io
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 DEBUG = "KMEMTRACE_DEBUG"
-"""Set in the environment, it shows where in our code an unexpected error came from."""
+"""Name of the environment variable that, when set, shows where in our code an unexpected error came from."""
 
 
 def prepare() -> None:
-    """Makes the three streams safe to use, whatever was done to them before the start; to be called first.
+    """Makes the three streams safe to use, whatever was done to them before the start.
 
-    A stream that was closed leaves its number to the next file that is opened, which would then be
-    written to, or inherited by a command. So each gets one: of which nothing can be read, to which no
-    output can be written, and which swallows messages.
+    It has to be called first. A stream that was closed leaves its number to the next file that is opened,
+    which would then be written to, or inherited by a command. So each gets one: of which nothing can be read,
+    to which no output can be written, and which swallows messages.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -43,7 +45,7 @@ def prepare() -> None:
 
 
 class _Messages(io.FileIO):
-    """What is written where it cannot be is dropped: a message has no other place to go to."""
+    """A stream that drops what cannot be written: a message has no other place to go to."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         with contextlib.suppress(OSError):
@@ -52,10 +54,13 @@ class _Messages(io.FileIO):
 
 
 def write(text: str) -> bool:
-    """Prints `text` as lines of their own, at once. False when its reader has hung up, which is no error:
-    what is written from then on goes nowhere.
+    """Prints `text` as lines of their own, at once.
 
-    Raises OutputError where it cannot be written.
+    Returns:
+        False when its reader has hung up, which is no error: what is written from then on goes nowhere.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     try:
         print(text, flush=True)
@@ -68,14 +73,14 @@ def write(text: str) -> bool:
 
 
 def _mute(stream: TextIO) -> None:
-    """What is left in its buffer would be tried again at exit, and fail again."""
+    """Lets a stream write nowhere: what is left in its buffer would be tried again at exit, and fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """The exit status of `run`, or of the error that it raised, which is then told on stderr."""
+    """Returns the exit status of `run`, or of the error that it raised, which is then told on stderr."""
     try:
         return run()
     except KmemtraceError as error:

@@ -1,4 +1,4 @@
-"""Errors that end a command: a plain sentence or two for stderr, and the exit status."""
+"""Defines errors that end a command: a plain sentence or two for stderr, and the exit status."""
 
 from enum import IntEnum
 
@@ -6,12 +6,12 @@ from enum import IntEnum
 class ExitStatus(IntEnum):
     OK = 0
     BAD = 1
-    """The thing asked about is bad."""
+    """What was asked about is bad."""
     USAGE = 2
     INCONCLUSIVE = 3
     """Events were lost, so that no verdict holds."""
     CANNOT = 4
-    """This kernel or this user cannot, or the answer could not be written."""
+    """This kernel or this user cannot do what was asked, or the answer could not be written."""
 
 
 class KmemtraceError(Exception):
@@ -25,7 +25,7 @@ class UsageError(KmemtraceError):
 
 
 class CannotError(KmemtraceError):
-    """This kernel, machine or user cannot do it."""
+    """What was asked cannot be done by this kernel, this machine or this user."""
 
     status = ExitStatus.CANNOT
 

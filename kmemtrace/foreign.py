@@ -1,9 +1,9 @@
-"""Every function of C that kmemtrace calls, with its types.
+"""Declares every function of C that kmemtrace calls, with its types.
 
-A function that ctypes knows no types of gets each argument as a C int: a pointer is cut to 32 bits. That
-goes unnoticed as long as the heap lies low, as below an executable at a fixed address (Debian's Python),
-and crashes under one that is position-independent (most others). So libraries are opened here and nowhere
-else, and a function that is not declared here cannot be called.
+A function that ctypes knows no types of gets each argument as a C int: a pointer is cut to 32 bits. That goes
+unnoticed as long as the heap lies low, as below an executable at a fixed address (Debian's Python), and
+crashes under one that is position-independent (most others). So libraries are opened here and nowhere else,
+and a function that is not declared here cannot be called.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from kmemtrace.errors import CannotError
 _pointer = ctypes.c_void_p
 
 Prototypes = Mapping[str, tuple[Any, ...]]
-"""By name: the type of the result (None of none), then those of the arguments."""
+"""By a function's name: the type of the result (None for none), then those of the arguments."""
 
 LIBC: Prototypes = {
     "capget": (c_int, _pointer, _pointer),
@@ -52,7 +52,8 @@ LIBBCC: Prototypes = {
     "bpf_num_tables": (c_size_t, _pointer),
     "bpf_table_fd_id": (c_int, _pointer, c_size_t),
 }
-"""What we call ourselves, and BCC's binding up to its newest release (0.37) declares no types of."""
+"""Functions that we call ourselves, and that BCC's binding up to its newest release (0.37) declares no types
+of."""
 
 BCCS_OWN: Prototypes = {
     "bcc_buildsymcache_new": (_pointer,),
@@ -66,11 +67,11 @@ BCCS_OWN: Prototypes = {
     "bpf_prog_attach": (c_int, c_int, c_int, c_int, c_uint),
     "bpf_prog_detach2": (c_int, c_int, c_int, c_int),
 }
-"""What the binding calls and declares no arguments of: mostly it misspells `argtypes`."""
+"""Functions that the binding calls and declares no arguments of: mostly it misspells `argtypes`."""
 
 
 class Library:
-    """The declared functions of a shared library. After each call ctypes.get_errno() has its errno."""
+    """The declared functions of a shared library; after each call ctypes.get_errno() has its errno."""
 
     def __init__(self, library: ctypes.CDLL, prototypes: Prototypes) -> None:
         for name, (result, *arguments) in prototypes.items():
@@ -88,9 +89,10 @@ def libc() -> Library:
 
 @cache
 def libbpf() -> Library:
-    """libbpf 1.x (Debian 12 on) or 0.x (Ubuntu 22.04), silent; BCC brings it along.
+    """Opens libbpf 1.x (Debian 12 on) or 0.x (Ubuntu 22.04), silent; BCC brings it along.
 
-    Raises CannotError where it is not installed.
+    Raises:
+        CannotError: It is not installed.
     """
     for name in ("libbpf.so.1", "libbpf.so.0"):
         try:
@@ -106,7 +108,7 @@ def libbpf() -> Library:
 
 
 def libbcc(bcc: ModuleType) -> Library:
-    """Of the library of `bcc`, BCC's binding, what the binding has no method for."""
+    """Returns the functions that `bcc`, BCC's binding, has no method for, from its library."""
     return Library(bcc.libbcc.lib, LIBBCC)
 
 

@@ -1,4 +1,4 @@
-"""What this process is limited to, held against what a tracer takes; and errors that such a limit explains.
+"""Holds what this process is limited to against what a tracer takes, and explains errors by such limits.
 
 Most of that is the compiler's, which ends the process, without a word, where it gets no memory. So limits are
 looked at before.
@@ -22,12 +22,14 @@ class _Limit:
     number: int
     what: str
     option: str
-    """Of the shell's ulimit, which reckons memory in kilobytes."""
+    """Option of the shell's ulimit, which reckons memory in kilobytes."""
     unit: int
     needed: int
-    """In units. Measured with BCC 0.26 and LLVM 14, without probed functions: 470M, 137M, 47 files."""
+    """How many units a tracer takes. Measured with BCC 0.26 and LLVM 14, without probed functions: 470M,
+    137M, 47 files."""
     to_begin: int = 0
-    """In units: without so many numpy ends the process, with a status that is a verdict."""
+    """How many units it takes to begin: without them numpy ends the process, with a status that is a
+    verdict."""
 
 
 _MEMORY = (
@@ -43,7 +45,7 @@ _NO_MEMORY = "There was no memory left for kmemtrace: free some, or start it whe
 
 
 def shortages() -> list[str]:
-    """Why this process could not become a tracer, each with what would help."""
+    """Returns why this process could not become a tracer, each reason with what would help."""
     found = _too_low((*_MEMORY, _FILES))
     if not found and not _may_start_threads():  # which takes addresses, too
         found.append(_NO_THREADS)
@@ -51,14 +53,18 @@ def shortages() -> list[str]:
 
 
 def require_to_begin() -> None:
-    """Raises CannotError where not even our own modules could be loaded."""
+    """Refuses to begin where not even our own modules could be loaded.
+
+    Raises:
+        CannotError: A limit is too low for that.
+    """
     for limit in _MEMORY:
         if _allowed(limit) < limit.to_begin * limit.unit:
             raise CannotError(_too_low((limit,))[0])
 
 
 def explanation(error: BaseException) -> str | None:
-    """What an error is due to, in a sentence, if it is due to a limit."""
+    """Returns in a sentence what an error is due to, if it is due to a limit."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
         return next(iter(_too_low(_MEMORY)), _NO_MEMORY)
@@ -72,8 +78,12 @@ def explanation(error: BaseException) -> str | None:
 
 
 def named(text: str) -> OSError | None:
-    """The error of the system whose words a library's message has in it; None where it has none of those
-    that explanation() knows, or that say that something is not allowed."""
+    """Finds the error of the system whose words a library's message has in it.
+
+    Returns:
+        The error; None where it is none of those that explanation() knows, or that say that something is not
+        allowed.
+    """
     numbers = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EACCES, errno.E2BIG)
     return next((OSError(n, os.strerror(n)) for n in numbers if os.strerror(n) in text), None)
 

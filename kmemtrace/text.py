@@ -1,4 +1,4 @@
-"""Numbers and names as short text, the same in every view.
+"""Writes numbers and names as short text, the same in every view.
 
 Widths are columns of the screen, which is not the number of characters: one may take two, or none.
 """
@@ -13,22 +13,22 @@ NOTHING = "-"
 
 
 def width(text: str) -> int:
-    """Columns of the screen that it takes."""
+    """Returns how many columns of the screen a text takes."""
     return cell_len(text)
 
 
 def size(number: int) -> str:
-    """Bytes in binary units: "0", "812K", "1.5M"."""
+    """Writes bytes in binary units: "0", "812K", "1.5M"."""
     return _scaled(number, 1024, ("", "K", "M", "G", "T", "P"))
 
 
 def change(number: int) -> str:
-    """Bytes more or less: "+1.5M", "-812K", "0"."""
+    """Writes bytes more or less: "+1.5M", "-812K", "0"."""
     return f"+{size(number)}" if number > 0 else size(number)
 
 
 def share(part: int, whole: int) -> str:
-    """ "42%"; "<1%" is not nothing, and "-" is a part of nothing."""
+    """Writes a part as "42%"; "<1%" is not nothing, and "-" is a part of nothing."""
     if whole <= 0:
         return NOTHING
     percent = 100 * part / whole
@@ -36,12 +36,12 @@ def share(part: int, whole: int) -> str:
 
 
 def count(number: int) -> str:
-    """Exact as long as that is short: "812", "34,120", "5.1M"."""
+    """Writes a number, exact as long as that is short: "812", "34,120", "5.1M"."""
     return f"{number:,}" if abs(number) < 1_000_000 else _scaled(number, 1000, ("", "k", "M", "G", "T"))
 
 
 def rate(per_second: float | None) -> str:
-    """ "0", "0.4", "12", "1.2k"."""
+    """Writes a rate per second: "0", "0.4", "12", "1.2k"."""
     if per_second is None:
         return NOTHING
     if 0 < per_second < 0.05:
@@ -50,7 +50,7 @@ def rate(per_second: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """ "3.4µs", "12ms", "1.5s", "1m07s", "3h12m", "4d06h"; ">4.9h" from an open bucket."""
+    """Writes a time: "3.4µs", "12ms", "1.5s", "1m07s", "3h12m", "4d06h"; ">4.9h" from an open bucket."""
     if seconds is None:
         return NOTHING
     if math.isinf(seconds):
@@ -69,7 +69,7 @@ def duration(seconds: float | None) -> str:
 
 
 def shortened(name: str, width: int) -> str:
-    """The end of a name tells more than its beginning: "…pods/pod1234/nginx"."""
+    """Keeps the end of a name, which tells more than its beginning: "…pods/pod1234/nginx"."""
     name = printable(name)
     if cell_len(name) <= width:
         return name
@@ -85,7 +85,7 @@ def shortened(name: str, width: int) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of a sentence or symbol."""
+    """Keeps the beginning of a sentence or symbol."""
     text = printable(text)
     if cell_len(text) <= width:
         return text
@@ -96,13 +96,13 @@ def cut(text: str, width: int) -> str:
 
 
 def padded(text: str, width: int, *, left: bool = True) -> str:
-    """At its side of so many columns."""
+    """Fills a text up with blanks to so many columns; it stands at its side of them."""
     blanks = " " * (width - cell_len(text))
     return text + blanks if left else blanks + text
 
 
 def fitted(parts: list[tuple[int, str]], width: int) -> str:
-    """(worth, words) joined to a line; where there is no room the words of least worth go first."""
+    """Joins (worth, words) to a line; where there is no room the words of least worth go first."""
     chosen = [part for part in parts if part[1]]
     while len(chosen) > 1 and sum(cell_len(words) + 2 for _, words in chosen) - 2 > width:
         chosen.remove(min(chosen))

@@ -1,4 +1,4 @@
-"""Censuses until each cgroup's count is explained, or certainly wrong."""
+"""Takes censuses until each cgroup's count is explained, or certainly wrong."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,20 @@ from kmemtrace.model.census import Census
 from kmemtrace.model.enums import Confidence
 
 PAUSE_SECONDS = 2.5
-"""Between readings: longer than the kernel's statistics lag (2 s)."""
+"""Time between two readings: longer than the kernel's statistics lag behind, which is 2 s."""
 
 
 def audited(take: Callable[[], Census], most: int, wait: Callable[[], bool]) -> Audit:
-    """Takes up to `most` censuses; between two it waits, and ends where that answers false."""
+    """Takes censuses until no drift is left open, and audits them together.
+
+    Args:
+        take: Takes one census.
+        most: Largest number of censuses to take.
+        wait: Called between two censuses; no further one is taken where it returns False.
+
+    Returns:
+        What the audit of all censuses found.
+    """
     readings: list[Census] = []
     while True:
         readings.append(take())

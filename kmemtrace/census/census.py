@@ -1,4 +1,4 @@
-"""One census: every charged page and object of the machine, added up by cgroup."""
+"""Takes one census: every charged page and object of the machine, added up by cgroup."""
 
 import time
 from dataclasses import dataclass
@@ -45,7 +45,17 @@ class Censor:
     """Takes censuses. A context manager: nothing is attached, and it holds 1 MB of the kernel's memory."""
 
     def __init__(self, facts: Facts, page_frames: int, hierarchy: MemoryHierarchy) -> None:
-        """`page_frames`: one more than the highest of the machine. Raises CannotError."""
+        """Works out how this kernel lays out its memory, and loads the programs that read it.
+
+        Args:
+            facts: What is known of the running kernel.
+            page_frames: One more than the number of the machine's highest page frame.
+            hierarchy: The cgroup hierarchy that memory is accounted by.
+
+        Raises:
+            CannotError: The kernel's layout is not known, BPF cannot be had, or the struct pages are not
+                found.
+        """
         try:
             self._layouts = _Layouts(
                 page_layout(facts), slab_layout(facts), owner_layout(facts), tree_layout(facts)
@@ -74,12 +84,21 @@ class Censor:
         self._memory.close()
 
     def interrupt(self) -> None:
-        """Has a census that another thread takes end at once, by an InterruptedReadingError; none can be
-        taken afterwards."""
+        """Ends a census that another thread takes at once, by an InterruptedReadingError.
+
+        No census can be taken afterwards.
+        """
         self._memory.interrupt()
 
     def take(self) -> Census:
-        """What changes while it is taken may be found twice, or not at all. Raises OSError."""
+        """Takes a census.
+
+        What changes while it is taken may be found twice, or not at all.
+
+        Raises:
+            OSError: BPF programs cannot be run any more, or memory.stat cannot be read.
+            InterruptedReadingError: interrupt() was called.
+        """
         return self._take()[0]
 
     def _take(self) -> tuple[Census, Memcgs, Pinned]:
@@ -117,9 +136,14 @@ class Censor:
         return census, memcgs, pinned
 
     def removed(self) -> tuple[Removed, ...]:
-        """The removed cgroups that the kernel still has, most pinned first; takes a census for it.
+        """Takes a census to find the removed cgroups that the kernel still has.
 
-        Raises CannotError, OSError.
+        Returns:
+            The removed cgroups, those with the most pinned bytes first.
+
+        Raises:
+            CannotError: The kernel does not tell what keeps a removed cgroup.
+            OSError: BPF programs cannot be run any more.
         """
         if self._pins is None:
             raise CannotError(f"This kernel does not tell what keeps a removed cgroup: {self._pins_unseen}.")
@@ -154,7 +178,7 @@ class Censor:
         return read_memcgs(self._memory, self._layouts.tree, self._layouts.owner, v1=self._v1)
 
     def _kernel_pages(self, memcgs: Memcgs) -> Words | None:
-        """As they are now."""
+        """Reads the kernel's counts of kernel memory as they are now."""
         self._flush()
         return kernel_pages(self._memory, self._layouts.tree, memcgs.addresses, v1=self._v1)
 
@@ -169,7 +193,7 @@ class Censor:
     def _counted(
         self, memcgs: Memcgs, owners: Owners, holdings: Holdings, sockets: list[int | None]
     ) -> list[Counted]:
-        """What each memcg's pages and objects add up to; what of no memcg that is in the tree, is in none."""
+        """Adds up each memcg's pages and objects; those of no memcg in the tree count for none."""
         order = np.argsort(memcgs.addresses)
         place = np.searchsorted(memcgs.addresses[order], owners.memcgs).clip(max=len(order) - 1)
         group = order[place]
@@ -189,7 +213,7 @@ class Censor:
 
 
 def _pin_layout(facts: Facts) -> tuple[PinLayout | None, str | None]:
-    """And why there is none."""
+    """Returns the layout of what pins removed cgroups; where there is none, the reason as well."""
     try:
         return pin_layout(facts, PAGE_BYTES), None
     except UnknownLayoutError as error:
@@ -212,10 +236,10 @@ def _kernel_counts(memcgs: Memcgs, pages_after: Words | None, sockets: list[int 
 
 
 def _own(memcgs: Memcgs, counts: Words | None) -> NDArray[np.int64] | None:
-    """Of the kernel's counts, each one's without its children's.
+    """Takes the children's counts off each memcg's count, so that each cgroup's own remains.
 
-    What a removed one was charged is on its parent's count too, and its own stands still (5.13+: its objcgs
-    stand for its parent): so the parent's is taken as it is, and its own is none.
+    What a removed cgroup was charged is on its parent's count too, and its own count stands still (5.13+: its
+    objcgs stand for its parent). So the parent's count is taken as it is, and the removed one's is 0.
     """
     if counts is None:
         return None

@@ -1,5 +1,7 @@
-"""Where the kernel keeps its struct pages, and where all memory is mapped: what leads from an object's
-address to its slab."""
+"""Finds where the kernel keeps its struct pages and where it maps all memory.
+
+The two lead from an object's address to its slab.
+"""
 
 from dataclasses import dataclass
 
@@ -15,21 +17,28 @@ from kmemtrace.kernel.judged import MAPS_ALIGNED, page_map
 
 _KERNEL = 1 << 63
 _IMAGE = 0xFFFFFFFF80000000
-"""Of x86: from there on are the kernel's own variables, such as the namespaces that most tasks are in."""
+"""Where the kernel's own image begins on x86. Its variables lie from there on, such as the namespaces that
+most tasks are in."""
 _OBJECTS = ("cred", "files", "fs", "mm", "nsproxy", "sighand", "signal")
-"""Of a task, each in a slab of another cache."""
+"""Fields of a task that point to objects, each in a slab of another cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
     pages: int
-    """Address of struct page 0."""
+    """The address of struct page 0."""
     memory: int
-    """Of the first byte of page 0."""
+    """The address at which the first byte of page 0 is mapped."""
 
 
 def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
-    """Where struct page 0 is: by its symbol, else from any of them, where page_map() lets us."""
+    """Finds the address of struct page 0, by its symbol or from any struct page.
+
+    The latter is possible where page_map() allows it.
+
+    Raises:
+        CannotError: Neither way leads to an address of the kernel's.
+    """
     base = facts.symbol("vmemmap_base")
     stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
     if page_map(facts, page_frames) is None:
@@ -50,7 +59,18 @@ def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
 def find_maps(
     memory: KernelMemory, facts: Facts, page: PageLayout, slab: SlabLayout, page_frames: int
 ) -> Maps:
-    """Raises CannotError."""
+    """Finds both maps, by their symbols or from objects of the current task.
+
+    Args:
+        memory: Reads the kernel's memory.
+        facts: What is known of the running kernel.
+        page: The layout of struct page.
+        slab: The layout of struct slab.
+        page_frames: One more than the number of the machine's highest page frame.
+
+    Raises:
+        CannotError: One of the maps is not found.
+    """
     pages = page_map_at(memory, facts, page_frames)
     symbol = facts.symbol("page_offset_base")
     if symbol is not None:
@@ -73,13 +93,13 @@ def find_maps(
 
 
 _FRAME_SHIFT = 12
-"""Of x86, where alone it is not told by a symbol."""
+"""Bits of an address within a page on x86, the one architecture where no symbol tells the map."""
 
 
 def _in_slab(
     memory: KernelMemory, page: PageLayout, slab: SlabLayout, maps: Maps, objects: Words, page_frames: int
 ) -> list[bool]:
-    """Whether each of them would be an object of a slab, if these were the maps."""
+    """Returns for each object whether it would be one of a slab, if these were the maps."""
     frames = (objects - np.uint64(maps.memory)) >> np.uint64(_FRAME_SHIFT)
     if (frames >= page_frames).any():
         return [False]

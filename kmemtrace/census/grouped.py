@@ -8,7 +8,15 @@ from kmemtrace.census.memory import Words
 
 
 def grouped(keys: Sequence[Words], amounts: Words) -> tuple[list[Words], Words]:
-    """`keys`: parallel arrays. Each combination of them once, and what it comes to."""
+    """Adds up the amounts of each combination of keys.
+
+    Args:
+        keys: Parallel arrays, each as long as `amounts`.
+        amounts: What is added up.
+
+    Returns:
+        The keys with each combination once, in their order, and the sum of each combination.
+    """
     if not len(amounts):
         return list(keys), amounts
     order = np.lexsort(tuple(keys))

@@ -18,7 +18,7 @@ PAGE_BYTES = resource.getpagesize()
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Everything that is charged."""
+    """Everything that is charged, as a census read it."""
 
     pages: ChargedPages
     objects: Objects
@@ -28,7 +28,7 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class KernelCount:
-    """What the kernel says of one cgroup; as in Account."""
+    """What the kernel says of one cgroup; the fields mean what they mean in Account."""
 
     kernel_bytes: int | None
     moved_bytes: int
@@ -37,7 +37,7 @@ class KernelCount:
 
 
 class Sums:
-    """What owners have, added up by group."""
+    """What owners hold, added up by group of owners."""
 
     def __init__(self, group: Words, groups: int, owners: Owners, holdings: Holdings) -> None:
         pages, objects, caches = holdings.pages, holdings.objects, holdings.caches

@@ -1,4 +1,4 @@
-"""The newest census, taken now and then beside the tracing, and the accounts that it gives to Snapshots."""
+"""Keeps the newest census, taken now and then beside the tracing, and gives its accounts to Snapshots."""
 
 import threading
 import time
@@ -24,33 +24,41 @@ _FIRST_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A census, as Snapshots want it."""
+    """A census in the form that Snapshots need."""
 
     ended: float
-    """By time.monotonic()."""
+    """When the census ended, by time.monotonic()."""
     info: CensusInfo
     accounts: dict[CgroupKey, Account]
     rows: tuple[Cgroup, ...]
-    """Of the cgroups that have any kernel memory."""
+    """Rows of the cgroups that have any kernel memory."""
 
 
 class Keeper:
-    """While it is entered a thread of its own, the only one that uses the Censor, takes censuses: one at
-    once, then one every so many seconds. All else is for the one thread that makes Snapshots."""
+    """Takes a census at once and then one every so many seconds, on a thread of its own while it is entered.
+
+    That thread is the only one that uses the Censor. All methods are for the one thread that makes Snapshots.
+    """
 
     def __init__(
         self, censor: Censor, paths: CgroupPaths, subtree: str | None = None, interval: float | None = None
     ) -> None:
-        """`subtree`: path of the cgroup that is traced with those below it; None: all are. `interval`:
-        seconds from the end of a census to the next; None: as many as keep their share of a CPU below a
-        hundredth."""
+        """Starts nothing yet: the thread starts when the Keeper is entered.
+
+        Args:
+            censor: Takes the censuses.
+            paths: Knows the cgroups' paths, and which of them are alive.
+            subtree: Path of the cgroup that is traced with those below it; None where all are.
+            interval: Seconds from the end of a census to the next; None for as many as keep the censuses'
+                share of a CPU below a hundredth.
+        """
         self._censor, self._paths, self._subtree, self._interval = censor, paths, subtree, interval
         self._wake, self._first = threading.Event(), threading.Event()
         self._stopped = False
         self._kept: _Kept | None = None
         self._failure = "the first census is not done yet"
         self._ended: set[CgroupKey] = set()
-        """Cgroups that were seen gone since the census."""
+        """Cgroups that were seen gone since the census was taken."""
         self._thread = threading.Thread(target=self._work, name="census")
         self._until = 0.0
 
@@ -70,11 +78,15 @@ class Keeper:
         self._first.wait(max(0.0, self._until - time.monotonic()))
 
     def take_now(self) -> None:
-        """Has a census be taken at once; where one is being taken, another after it."""
+        """Has a census taken at once; where one is being taken, another follows it."""
         self._wake.set()
 
     def joined(self, snapshot: Snapshot) -> Snapshot:
-        """With the newest census; where there is none its `unseen` says why. Waits for none."""
+        """Adds the newest census to a Snapshot, without waiting for one.
+
+        Returns:
+            The Snapshot with accounts; where there is no census its `unseen` says why.
+        """
         kept = self._kept
         if kept is None:
             return replace(snapshot, unseen={**snapshot.unseen, **_without(self._failure)})
@@ -87,7 +99,7 @@ class Keeper:
         return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
 
     def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
-        """Of the cgroups that only the census may know: one that was removed since is not what it was."""
+        """Yields the rows of cgroups that only the census may know, and that were not removed since."""
         for row in kept.rows:
             if row.key in self._ended:
                 continue
@@ -126,7 +138,7 @@ class Keeper:
 
 
 class Absent:
-    """In a Keeper's place where no census can be taken, or none is wanted."""
+    """Stands in a Keeper's place where no census can be taken, or none is wanted."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -138,24 +150,28 @@ class Absent:
         pass
 
     def wait_for_first(self) -> None:
-        """There will be none."""
+        """Returns at once, as there will be no census."""
 
     def take_now(self) -> None:
-        """Nor now."""
+        """Does nothing, as no census can be taken."""
 
     def joined(self, snapshot: Snapshot) -> Snapshot:
-        """Its `unseen` says why it has no accounts."""
+        """Returns the Snapshot with the reason why it has no accounts in its `unseen`."""
         return replace(snapshot, unseen={**snapshot.unseen, **_without(self._why)})
 
 
 def _without(why: str) -> dict[Unseen, str]:
-    """In Snapshot.unseen, where there is no census."""
+    """Returns what Snapshot.unseen says where there is no census."""
     parts = (Unseen.SLAB, Unseen.PERCPU, Unseen.SOCKETS)
     return {Unseen.ACCOUNT: why, **dict.fromkeys(parts, "only a census reads it")}
 
 
 def default_pause(cpu_seconds: float) -> float:
-    """Seconds from the end of a census that took so much of a CPU to the next, where nobody says."""
+    """Returns the seconds from the end of a census to the next, where nobody says how many.
+
+    Args:
+        cpu_seconds: CPU time that the census took.
+    """
     return max(LEAST_SECONDS, _PER_CPU_SECOND * cpu_seconds)
 
 

@@ -1,4 +1,4 @@
-"""All memory cgroups that the kernel still has, those that were removed long ago included."""
+"""Reads all memory cgroups that the kernel still has, those that were removed long ago included."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,37 +9,47 @@ from kmemtrace.census.layout.memcg import OwnerLayout, StatisticLayout, TreeLayo
 from kmemtrace.census.memory import KernelMemory, Words
 
 _MOST = 1 << 20
-"""Cgroups, and links of one list: what is beyond is a list that changed underway."""
+"""Most cgroups, and most links of one list, that are read: what goes on beyond is a list that changed
+underway."""
 _DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Memcgs:
-    """Parallel arrays and lists, parents before their children; the root comes first."""
+    """All memcgs as parallel arrays and lists, parents before their children; the root comes first."""
 
     addresses: Words
     parents: Words
-    """Place of each one's parent here; the root is its own."""
+    """Place of each one's parent in these arrays; the root is its own."""
     ids: Words
-    """Of their cgroups; 0 where it could not be read."""
+    """Ids of their cgroups; 0 where one could not be read."""
     serials: Words
-    """Never given twice, as an address can be."""
+    """Serial numbers, which are never given twice, as an address can be."""
     online: Words
-    """0 of those whose charges stand for their parents by now."""
+    """1, and 0 for those whose charges stand for their parents by now."""
     removed: Words
-    """1 of those that were removed and that something still pins."""
+    """1 for those that were removed and that something still pins."""
     paths: list[str]
-    """Below the hierarchy's root: kernfs keeps the names of removed ones."""
+    """Paths below the hierarchy's root: kernfs keeps the names of removed cgroups."""
     kernel_pages: Words | None
-    """What the kernel says that was charged to each and to those below it; None where it does not say."""
+    """Pages of kernel memory that the kernel says were charged to each and to those below it; None where it
+    does not say."""
     zswap_bytes: Words | None
-    """The same of compressed swap, which is charged as kernel memory and is in no slab."""
+    """Bytes of compressed swap of each and of those below it: it is charged as kernel memory and is in no
+    slab."""
 
 
 def read_memcgs(memory: KernelMemory, tree: TreeLayout, owner: OwnerLayout, *, v1: bool) -> Memcgs:
-    """`v1`: whether memory is accounted by cgroup v1, which has a counter for what v2 has a statistic for.
+    """Reads the tree of memcgs from the current task's one upwards to the root, and down again.
 
-    Raises OSError where BPF cannot be run any more.
+    Args:
+        memory: Reads the kernel's memory.
+        tree: Leads through the tree.
+        owner: Leads from a memcg to its cgroup.
+        v1: Whether memory is accounted by cgroup v1, which has a counter for what v2 has a statistic for.
+
+    Raises:
+        OSError: BPF cannot be run any more.
     """
     root = _root(memory, tree)
     addresses, parents = _walk(memory, tree, root)
@@ -60,7 +70,7 @@ def read_memcgs(memory: KernelMemory, tree: TreeLayout, owner: OwnerLayout, *, v
 
 
 def kernel_pages(memory: KernelMemory, tree: TreeLayout, memcgs: Words, *, v1: bool) -> Words | None:
-    """What was charged to each and to those below it; None where the kernel does not say."""
+    """Returns the pages charged to each memcg and to those below it; None where the kernel does not say."""
     if v1:
         return None if tree.kmem_usage is None else memory.words(memcgs, tree.kmem_usage)
     return None if tree.kernel_item is None else statistics(memory, tree.kernel_item, memcgs)
@@ -73,7 +83,10 @@ def _zswap_bytes(memory: KernelMemory, tree: TreeLayout, memcgs: Words) -> Words
 
 
 def _zswap_is_used(enabled: Path = Path("/sys/module/zswap/parameters/enabled")) -> bool:
-    """What was stored before it was turned off may be there still; but nobody turns it on to do so."""
+    """Returns whether zswap is turned on.
+
+    What was stored before it was turned off may be there still; but nobody turns it on to do so.
+    """
     try:
         return enabled.read_text(encoding="ascii").strip() == "Y"
     except OSError:
@@ -99,7 +112,7 @@ def _root(memory: KernelMemory, tree: TreeLayout) -> int:
 
 
 def _walk(memory: KernelMemory, tree: TreeLayout, root: int) -> tuple[Words, Words]:
-    """Addresses, and the place of each one's parent among them, level by level."""
+    """Returns addresses, and the place of each one's parent among them, level by level."""
     found, parents = [np.array([root], "u8")], [np.zeros(1, "u8")]
     first, count = 0, 1
     while len(found[-1]) and count < _MOST:

@@ -1,4 +1,4 @@
-"""Reads kernel memory through BPF copies into an array that is mapped here: some 25 ns for 64 bytes."""
+"""Reads kernel memory: BPF copies it into an array that is mapped here, at some 25 ns for 64 bytes."""
 
 import mmap
 from contextlib import suppress
@@ -17,24 +17,35 @@ Bytes = NDArray[np.uint8]
 
 SOURCE = "census.bpf.c"
 COPY = 1 << 20
-"""Bytes of one copy: 100 µs, in which the CPU does nothing else on some kernels."""
+"""Bytes of one copy. It takes 100 µs, in which the CPU does nothing else on some kernels."""
 GATHERED = 1 << 13
-"""Most bytes from one address; less than this, as the program masks it."""
+"""Bound of the bytes from one address; a reading must ask for less, as the program masks the size."""
 _ADDRESSES = 1 << 11
 _PAGE = 1 << 15
-"""What is tried again where a copy came back empty: memory is added to a machine in parts, and the struct
-pages of one part of 2 MB take so many bytes."""
+"""Bytes that are tried again on their own where a copy came back empty: memory is added to a machine in
+parts, and the struct pages of one part of 2 MB take so many bytes."""
 
 
 class InterruptedReadingError(Exception):
-    """interrupt() was called."""
+    """A reading was ended, because interrupt() was called."""
 
 
 class KernelMemory:
-    """Compiled and loaded on creation; nothing is attached. A context manager, to be closed."""
+    """Reads the running kernel's memory.
+
+    The programs are compiled and loaded on creation; nothing is attached. It is a context manager, to be
+    closed.
+    """
 
     def __init__(self, release: str) -> None:
-        """`release`: as uname -r gives it. Raises CannotError where BPF cannot be had."""
+        """Compiles and loads the programs.
+
+        Args:
+            release: The kernel's release, as `uname -r` gives it.
+
+        Raises:
+            CannotError: BPF cannot be had.
+        """
         self._programs = Programs(
             program_text(SOURCE),
             {},
@@ -56,8 +67,10 @@ class KernelMemory:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """Ends what another thread reads, and whatever would be read from now on, by an
-        InterruptedReadingError. The one method that may be called from any thread."""
+        """Ends what another thread reads, and all later readings, by an InterruptedReadingError.
+
+        It is the one method that may be called from any thread.
+        """
         self._interrupted = True
 
     def _run(self, program: int, *arguments: int) -> None:
@@ -79,12 +92,16 @@ class KernelMemory:
         self.close()
 
     def read(self, address: int, size: int) -> Bytes:
-        """Up to COPY bytes; zeros for what cannot be read. A view, valid until the next call of any kind."""
+        """Reads up to COPY bytes at an address.
+
+        Returns:
+            A view of them, valid until the next call of any kind; zeros where they cannot be read.
+        """
         self._run(self._copy, address, size)
         return self._copies[:size]
 
     def read_parts(self, address: int, size: int) -> Bytes:
-        """As read(), of an array that may have holes: one in it does not take the rest with it."""
+        """Reads like read() from an array that may have holes: a hole does not take the rest with it."""
         found = self.read(address, size)
         if found[: 1 << 12].any() or size <= _PAGE:
             return found
@@ -93,8 +110,15 @@ class KernelMemory:
         )
 
     def gather(self, addresses: Words, size: int) -> Words:
-        """`size` bytes, a multiple of 8 and less than GATHERED, from each of them: an array of
-        (address, word). Zeros from those that cannot be read."""
+        """Reads some bytes from each address.
+
+        Args:
+            addresses: Where to read.
+            size: Bytes from each address: a multiple of 8, less than GATHERED.
+
+        Returns:
+            An array of (address, word) in 8-byte words; zeros for addresses that cannot be read.
+        """
         words = size // 8
         found = np.zeros((len(addresses), words), "u8")
         at_once = min(_ADDRESSES, (COPY - GATHERED) // size)
@@ -107,8 +131,15 @@ class KernelMemory:
         return found
 
     def links(self, head: int, most: int) -> Words:
-        """The links of the circular list that begins at `head`, which is not among them: up to `most`, for a
-        list that changes meanwhile may lead astray."""
+        """Follows a circular list.
+
+        Args:
+            head: Address of the list's head, which is not among the links.
+            most: Largest number of links to return, as a list that changes meanwhile may lead astray.
+
+        Returns:
+            Addresses of the links, in their order.
+        """
         found: list[Words] = []
         at, count = head, 0
         while count < most:
@@ -128,20 +159,20 @@ class KernelMemory:
         return np.concatenate(found)[:most] if found else np.zeros(0, "u8")
 
     def current_task(self) -> int:
-        """Address of the struct task_struct of the thread that asks."""
+        """Returns the address of the struct task_struct of the thread that asks."""
         self._run(self._current)
         return int(self._addresses[0])
 
     def word(self, address: int) -> int:
-        """The 8 bytes at an address; 0 where it cannot be read."""
+        """Returns the 8 bytes at an address; 0 where it cannot be read."""
         return int(self.read(address, 8).view("u8")[0])
 
     def words(self, addresses: Words, offset: int = 0) -> Words:
-        """The 8 bytes at each address, `offset` added to it; 0 for an address that cannot be read."""
+        """Returns the 8 bytes at each address plus `offset`; 0 where they cannot be read."""
         return self.gather(addresses + np.uint64(offset), 8)[:, 0]
 
     def names(self, addresses: Words, most: int = 64) -> list[str]:
-        """Strings that end with a zero byte, cut at `most` bytes."""
+        """Returns the strings at the addresses, which end with a zero byte, cut at `most` bytes."""
         return [
             row.tobytes().partition(b"\0")[0].decode(errors="backslashreplace")
             for row in self.gather(addresses, most)

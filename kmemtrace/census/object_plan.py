@@ -23,12 +23,12 @@ _IN_BULK = "objects that are charged in bulk, or after their allocation, only th
 
 _LEAST, _MOST = 1 << 17, 1 << 21
 _MOST_PAGES = 1 << 22
-"""Counters of records by page, 4 bytes each: on machines of more than 16 GB some pages share one."""
+"""Most counters of records by page, of 4 bytes each: on machines of more than 16 GB some pages share one."""
 _SITES = 1 << 15
 
 
 def default_objects(page_frames: int) -> int:
-    """One for each 16 pages of the machine, at 0.2 % of its memory."""
+    """Returns how many objects are followed by default: one for each 16 pages, at 0.2 % of the memory."""
     return within(page_frames // 16, _LEAST, _MOST)
 
 
@@ -39,8 +39,15 @@ def with_objects(
     most: int | None = None,
     maps: Callable[[PageLayout, SlabLayout], Maps] | None = None,
 ) -> Plan:
-    """The plan with programs for objects, `most` at a time; or with the reason why there are none. `maps`: of
-    the running kernel, unless given."""
+    """Adds the programs for objects to a plan, or the reason why there are none.
+
+    Args:
+        plan: The plan of what traces pages.
+        facts: What is known of the running kernel.
+        page_frames: One more than the number of the machine's highest page frame.
+        most: How many objects are followed at a time; None for default_objects().
+        maps: Finds where memory and struct pages are mapped; None asks the running kernel.
+    """
     if plan.tier is None:
         return plan
     hooks, refusal = object_hooks(facts), objects_refusal(facts)
@@ -72,7 +79,7 @@ def with_objects(
 
 
 def objects_refusal(facts: Facts) -> str | None:
-    """Why objects cannot be followed, as far as that can be told before anything is loaded."""
+    """Returns why objects cannot be followed, as far as that can be told before anything is loaded."""
     for event, hook in object_hooks(facts).items():
         if isinstance(hook, NoHook):
             return f"there is no hook for the event '{event}': {hook.reason}"

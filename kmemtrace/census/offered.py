@@ -1,4 +1,4 @@
-"""Which parts of the account a kernel lets be read, told before anything is loaded."""
+"""Tells which parts of the account a kernel lets be read, before anything is loaded."""
 
 import resource
 from collections.abc import Callable, Mapping
@@ -27,8 +27,16 @@ _PARTS = (
 
 
 def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[Unseen, str | None]:
-    """By part of the account, why it cannot be had; None where it can. `v1`: the version of cgroups that
-    memory is accounted by."""
+    """Tells for each part of the account why it cannot be had.
+
+    Args:
+        facts: What is known of the kernel.
+        page_frames: One more than the number of the machine's highest page frame.
+        v1: Whether memory is accounted by cgroup v1.
+
+    Returns:
+        By name of the part the reason; None where it can be had.
+    """
     try:
         page_layout(facts), slab_layout(facts), owner_layout(facts)
         tree = tree_layout(facts)
@@ -49,7 +57,7 @@ def offered(facts: Facts, page_frames: int, *, v1: bool) -> dict[Unseen, str | N
 
 
 def kernel_refusal(tree: TreeLayout, *, v1: bool) -> str | None:
-    """Why the kernel's own count of a cgroup's kernel memory cannot be had."""
+    """Returns why the kernel's own count of a cgroup's kernel memory cannot be had; None where it can."""
     if v1:
         return None if tree.kmem_usage is not None else "this kernel has no counter of it for cgroup v1"
     if tree.kernel_item is not None:

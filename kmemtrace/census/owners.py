@@ -1,4 +1,4 @@
-"""Whose objects and pages they are: from an owner's address to its cgroup."""
+"""Finds whose objects and pages they are: leads from an owner's address to its cgroup."""
 
 import re
 from dataclasses import dataclass
@@ -12,26 +12,29 @@ from kmemtrace.census.memory import KernelMemory, Words
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Objcgs, or memcgs where pages name those: parallel arrays, sorted by address."""
+    """Objcgs, or memcgs where pages name those, as parallel arrays that are sorted by address."""
 
     addresses: Words
     memcgs: Words
-    """The struct mem_cgroup that each stands for now: for objcgs of a removed cgroup its parent's (5.13+).
-    0 where it could not be read."""
+    """The struct mem_cgroup that each stands for now, which for objcgs of a removed cgroup is its parent's
+    (5.13+); 0 where it could not be read."""
     ahead_bytes: Words
-    """Charged ahead on each: its own, and what the CPUs keep for it."""
+    """Bytes charged ahead on each: its own, and what the CPUs keep for it."""
 
     def place(self, addresses: Words) -> Words:
-        """Where each of these stands here; all are here."""
+        """Returns the place of each address in these arrays; all of them must be here."""
         return np.searchsorted(self.addresses, addresses).astype("u8")
 
 
 def objcgs_of(memory: KernelMemory, layout: OwnerLayout, memcgs: Words) -> Words:
-    """All objcgs that stand for these memcgs: also one that has no object any more can have been charged
-    ahead.
+    """Finds all objcgs that stand for memcgs: also one without any object can have been charged ahead.
 
-    Not to be asked of memcgs that were taken offline: memcg_reparent_objcgs() moves their objcgs into their
-    parents' lists and leaves their own heads pointing there, into a circle that never comes back to them.
+    Args:
+        memory: Reads the kernel's memory.
+        layout: Leads from memcgs to their objcgs.
+        memcgs: Addresses of memcgs that are online. It must not be asked of those that were taken offline:
+            memcg_reparent_objcgs() moves their objcgs into their parents' lists and leaves their own heads
+            pointing there, into a circle that never comes back to them.
     """
     holders = memcgs
     if layout.memcg_nodes is not None:
@@ -47,7 +50,7 @@ def objcgs_of(memory: KernelMemory, layout: OwnerLayout, memcgs: Words) -> Words
 
 
 def possible_nodes(file: Path = Path("/sys/devices/system/node/possible")) -> int:
-    """One more than the highest number of a NUMA node; 1 where the kernel knows no nodes."""
+    """Returns one more than the highest number of a NUMA node; 1 where the kernel knows no nodes."""
     try:
         return int(re.split("[-,]", file.read_text(encoding="ascii").strip())[-1]) + 1
     except OSError:
@@ -60,7 +63,15 @@ _MOST = 1 << 20
 def read_owners(
     memory: KernelMemory, layout: OwnerLayout, objcgs: Words, memcgs: Words, stocks: tuple[Words, Words]
 ) -> Owners:
-    """`objcgs` and `memcgs`: each once or more often, in any order; `stocks`: as read of the CPUs'."""
+    """Reads which memcg each owner stands for, and what is charged ahead on it.
+
+    Args:
+        memory: Reads the kernel's memory.
+        layout: Leads from owners to their cgroups.
+        objcgs: Addresses of objcgs, each once or more often, in any order.
+        memcgs: Addresses of memcgs that pages name as their owners, likewise.
+        stocks: The CPUs' stocks, as Stocks.read() returns them.
+    """
     objcgs, memcgs = np.unique(np.concatenate([objcgs, stocks[0]])), np.unique(memcgs)
     ahead = memory.words(objcgs, layout.objcg_bytes & ~7) >> np.uint64(8 * (layout.objcg_bytes % 8))
     ahead &= np.uint64(0xFFFFFFFF)

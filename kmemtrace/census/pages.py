@@ -1,4 +1,4 @@
-"""The charged pages and the slabs, from all struct pages of the machine."""
+"""Finds the charged pages and the slabs in all struct pages of the machine."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ class ChargedPages:
     """Blocks of pages that are charged as kernel memory: parallel arrays, one entry for each block."""
 
     heads: Words
-    """Addresses of their first struct pages."""
+    """Addresses of the blocks' first struct pages."""
     owners: Words
     """The objcg, or before 5.13 the memcg, that each is charged to."""
     orders: Words
     doubtful: Words
-    """By how many pages each may be larger: a block that is not compound does not tell how large it is."""
+    """By how many pages each block may be larger: one that is not compound does not tell how large it is."""
     tables: Words
     """1 for a page table, where the page tells."""
 
@@ -32,12 +32,16 @@ class ChargedPages:
 class PageReading:
     charged: ChargedPages
     chunks: Words
-    """What may be addresses of chunks of per-CPU memory, each once, most pages first; none where it was
-    not asked for."""
+    """What may be addresses of chunks of per-CPU memory, each once, those with most pages first; none where
+    they were not asked for."""
 
 
 def page_maps(memory: KernelMemory, layout: PageLayout, start: int, frames: int) -> Iterator[Words]:
-    """All struct pages from `start` on, as arrays of (page, 8-byte word), each valid until the next."""
+    """Yields all struct pages from `start` on, a copy at a time.
+
+    Yields:
+        Arrays of (page, 8-byte word), each valid until the next.
+    """
     at_once = COPY // layout.size
     for first in range(0, frames, at_once):
         count = min(at_once, frames - first)
@@ -54,10 +58,20 @@ def read_pages(
     look: Callable[[Words, int], None] = lambda _pages, _address: None,
     chunk_words: tuple[int, ...] = (),
 ) -> PageReading:
-    """Goes through all struct pages once. `take_slabs` is given those of slabs with a vector of owners, as
-    8-byte words, a row for each; it may read kernel memory. `look` is shown all, some at a time, with the
-    address of the first; it may not. `chunk_words`: offsets of words of struct page that may name the chunk
-    of per-CPU memory that the page is part of."""
+    """Goes through all struct pages once.
+
+    Args:
+        memory: Reads the kernel's memory.
+        layout: The layout of struct page.
+        start: Address of struct page 0.
+        frames: Number of struct pages.
+        take_slabs: Given the struct pages of slabs with a vector of owners, as 8-byte words, a row for each;
+            it may read kernel memory.
+        look: Shown all struct pages, some at a time, with the address of the first; it may not read kernel
+            memory.
+        chunk_words: Offsets of words of struct page that may name the chunk of per-CPU memory that the page
+            is part of.
+    """
     blocks: list[tuple[Words, ...]] = []
     chunks: Counter[int] = Counter()
     address = start
@@ -78,7 +92,7 @@ def read_pages(
 
 
 def head_orders(memory: KernelMemory, layout: PageLayout, heads: Words) -> Words:
-    """Of compound pages, by the addresses of their first struct pages."""
+    """Returns the orders of compound pages, by the addresses of their first struct pages."""
     words = memory.words(heads, layout.order & ~7)
     return words >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
 
@@ -103,7 +117,11 @@ def _charged(pages: Words, layout: PageLayout, address: int) -> tuple[Words, ...
 
 
 def orders_in(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
-    """Of compound pages whose heads are these; FROM_TAIL where it is not in these."""
+    """Reads the orders of the compound pages whose heads are at these places among the pages.
+
+    Returns:
+        The orders; FROM_TAIL where the page that tells is not among these pages.
+    """
     words = pages.reshape(-1)
     place = at * pages.shape[1] + layout.order // 8
     told = words[np.minimum(place, len(words) - 1)] >> np.uint64(8 * (layout.order & 7)) & np.uint64(0xFF)
@@ -111,8 +129,11 @@ def orders_in(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
 
 
 def _further_pages(pages: Words, layout: PageLayout, at: NDArray[np.int64]) -> Words:
-    """How many pages after each of these may be of the same block: those that nobody refers to and that are
-    not known to be free, as far as they fill an aligned block. Free pages in a CPU's lists look so too."""
+    """Counts how many pages after each of these may be of the same block.
+
+    Those are pages that nobody refers to and that are not known to be free, as far as they fill an aligned
+    block. Free pages in a CPU's lists look so too.
+    """
     more = np.zeros(len(at), "u8")
     if not len(at):
         return more
@@ -133,7 +154,7 @@ _LARGEST_ORDER = 10
 
 
 def is_charged(pages: Words, layout: PageLayout) -> NDArray[np.bool_]:
-    """Which bear the mark of kernel memory."""
+    """Returns which pages bear the mark of kernel memory."""
     mark = word_at(pages, layout.mark) if layout.mark_size == 8 else _half(pages, layout.mark)
     marked: NDArray[np.bool_] = (mark & np.uint64(layout.mark_mask)) == np.uint64(layout.mark_value)
     return marked
@@ -149,7 +170,7 @@ def is_slab(pages: Words, layout: PageLayout) -> NDArray[np.bool_]:
 
 
 def _chunks(pages: Words, layout: PageLayout, offset: int) -> dict[int, int]:
-    """What may be chunks, by how many of these pages name each: of pages that are nothing else."""
+    """Returns what may be chunks, with how many of these pages name each: of pages that are nothing else."""
     named = word_at(pages, offset)
     plain = (word_at(pages, layout.owner) == 0) & (_half(pages, layout.type) == _NO_TYPE)
     found, counts = np.unique(named[plain & (named >> np.uint64(47) == _KERNEL)], return_counts=True)
@@ -158,7 +179,7 @@ def _chunks(pages: Words, layout: PageLayout, offset: int) -> dict[int, int]:
 
 _NO_TYPE = np.uint64(0xFFFFFFFF)
 _KERNEL = np.uint64(0x1FFFF)
-"""The upper bits of an address of the kernel's."""
+"""The upper bits that every address of the kernel's has."""
 
 
 def _type(pages: Words, layout: PageLayout) -> Words:
@@ -166,10 +187,10 @@ def _type(pages: Words, layout: PageLayout) -> Words:
 
 
 def word_at(pages: Words, offset: int) -> Words:
-    """The 8 bytes at an offset, of each struct page."""
+    """Returns the 8 bytes at an offset of each struct page."""
     return pages[:, offset // 8]
 
 
 def _half(pages: Words, offset: int) -> Words:
-    """The 4 bytes at an offset, as a wider number."""
+    """Returns the 4 bytes at an offset of each struct page, as a wider number."""
     return pages[:, offset // 8] >> np.uint64(8 * (offset % 8)) & np.uint64(0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""The per-CPU areas that are charged, from the chunks that they are cut from."""
+"""Reads the per-CPU areas that are charged, from the chunks that they are cut from."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from kmemtrace.census.memory import COPY, KernelMemory, Words
 from kmemtrace.kernel.facts import Facts
 
 _UNIT = 4
-"""PCPU_MIN_ALLOC_SIZE: bytes that a bit of a chunk's maps stands for."""
+"""Bytes that a bit of a chunk's maps stands for: PCPU_MIN_ALLOC_SIZE."""
 _OWNER_BYTES = 8
-"""pcpu_obj_full_size(): each unit is charged with a pointer to an owner."""
+"""Bytes of the pointer to an owner that each unit is charged with: pcpu_obj_full_size()."""
 _MOST_CHUNKS, _MOST_LISTS = 1 << 16, 64
 _MOST_PAGES = 1 << 14
 _MOST_TRIED = 1 << 8
@@ -22,15 +22,15 @@ _KERNEL_BEGIN = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Areas:
-    """Charged areas: parallel arrays, one entry for each."""
+    """Charged areas, as parallel arrays with one entry for each."""
 
     owners: Words
-    """Its objcg."""
+    """The objcg of each area."""
     sizes: Words
-    """Bytes on one CPU."""
+    """Bytes of each area on one CPU."""
 
     def charged_bytes(self, possible_cpus: int) -> Words:
-        """What each is charged: its size on all possible CPUs, and the owners' pointers."""
+        """Returns the bytes charged for each area: its size on every possible CPU, and owners' pointers."""
         return self.sizes * np.uint64(possible_cpus) + self.sizes // np.uint64(_UNIT) * np.uint64(
             _OWNER_BYTES
         )
@@ -40,16 +40,18 @@ NO_AREAS = Areas(np.zeros(0, "u8"), np.zeros(0, "u8"))
 
 
 class Chunks:
-    """Reads the areas, once it knows where the lists of chunks begin: they stay there for as long as the
-    kernel runs."""
+    """Reads the charged areas, once it knows where the lists of chunks begin.
+
+    The lists stay there for as long as the kernel runs.
+    """
 
     def __init__(self, memory: KernelMemory, facts: Facts, page_bytes: int) -> None:
-        """Knows it already where the symbol table tells."""
+        """Finds the lists at once where the symbol table tells them; find() looks for them otherwise."""
         self._memory, self._heads = memory, np.zeros(0, "u8")
         self.unseen: str | None = _NOT_FOUND
-        """Why they are not read; None where they are."""
+        """Why the areas are not read; None where they are."""
         self.sought: tuple[int, ...] = ()
-        """Offsets of the words of struct page that may name its chunk, while they have to be found."""
+        """Offsets of the words of struct page that may name its chunk, while the lists have to be found."""
         try:
             self._layout = percpu_layout(facts, page_bytes)
         except UnknownLayoutError as error:
@@ -63,14 +65,14 @@ class Chunks:
             self._heads, self.unseen = _heads_by_symbol(memory, lists, count, types), None
 
     def find(self, candidates: Words) -> None:
-        """Looks for the lists from what may be chunks, where they have to be found."""
+        """Looks for the lists from addresses that may be chunks, if they have to be found."""
         if self.sought:
             self._heads = _heads_from(self._memory, self._layout, candidates[:_MOST_TRIED])
             if len(self._heads):
                 self.sought, self.unseen = (), None
 
     def read(self) -> Areas:
-        """Those that are charged; none where they are not read."""
+        """Returns the areas that are charged; none where they are not read."""
         if not len(self._heads):
             return NO_AREAS
         links = [self._memory.links(int(head), _MOST_CHUNKS) for head in self._heads]
@@ -80,7 +82,7 @@ class Chunks:
 
 
 def read_areas(memory: KernelMemory, layout: PercpuLayout, chunk: int) -> tuple[Words, Words]:
-    """Owners and sizes of the charged areas of one chunk."""
+    """Returns the owners and sizes in bytes of the charged areas of one chunk."""
     vector, bounds = memory.word(chunk + layout.vector), memory.word(chunk + layout.bounds)
     pages = memory.word(chunk + layout.pages) & 0xFFFFFFFF
     if not vector or not 0 < pages <= _MOST_PAGES:
@@ -100,18 +102,26 @@ def _long(memory: KernelMemory, address: int, size: int) -> Words:
 
 
 def _heads_by_symbol(memory: KernelMemory, lists: int, count: int, types: int) -> Words:
-    """`lists`, `count`: addresses of the kernel's variables pcpu_chunk_lists and pcpu_nr_slots. `types` of
-    chunks have lists of their own."""
+    """Returns the heads of the lists, from the addresses of the kernel's variables.
+
+    Args:
+        memory: Reads the kernel's memory.
+        lists: Address of pcpu_chunk_lists.
+        count: Address of pcpu_nr_slots.
+        types: How many types of chunks have lists of their own.
+    """
     slots = (memory.word(count) & 0xFFFFFFFF) * types
     return np.uint64(memory.word(lists)) + np.arange(min(slots, _MOST_LISTS), dtype="u8") * np.uint64(16)
 
 
 def _heads_from(memory: KernelMemory, layout: PercpuLayout, candidates: Words) -> Words:
-    """The lists' heads, from what may be chunks: `candidates`, words of struct pages. None of them where no
-    candidate is one.
+    """Finds the heads of the lists from candidates for chunks, which are words of struct pages.
 
-    A chunk's list leads round through its head, which stands in an array of all heads, each of which leads
-    to a link that leads back.
+    A chunk's list leads round through its head, which stands in an array of all heads, each of which leads to
+    a link that leads back.
+
+    Returns:
+        Addresses of the heads; none where no candidate is a chunk.
     """
     for candidate in candidates.tolist():
         if not _is_chunk(memory, layout, candidate):
@@ -140,7 +150,7 @@ def _is_chunk(memory: KernelMemory, layout: PercpuLayout, address: int) -> bool:
 
 
 def _is_link(memory: KernelMemory, address: int) -> bool:
-    """Whether the link after it leads back to it, and the one before it on to it."""
+    """Returns whether the link after it leads back to it, and the one before it on to it."""
     after, before = memory.word(address), memory.word(address + 8)
     return after >= _KERNEL_BEGIN and memory.word(after + 8) == address and memory.word(before) == address
 

@@ -1,4 +1,4 @@
-"""What keeps a removed cgroup: pages of user space's that are still charged to it, and mere references."""
+"""Finds what keeps a removed cgroup: user space's pages that are still charged to it, and mere references."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from kmemtrace.census.pages import FROM_TAIL, head_orders, is_charged, is_slab, 
 from kmemtrace.model.census import Pin, PinKind
 
 _MOST_FILES = 16
-"""Of one cgroup that are told by name; the others are added up."""
+"""Files of one cgroup that are told by name; the others are added up."""
 _DEEPEST = 40
 _NAME_BYTES = 128
 
@@ -25,18 +25,20 @@ _KINDS = (PinKind.FILE, PinKind.SHMEM, PinKind.ANON)
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Pages of user space's memory, charged to removed cgroups: parallel arrays, an entry for each cgroup,
-    kind and file."""
+    """Pages of user space's memory that are charged to removed cgroups.
+
+    The arrays are parallel, with an entry for each cgroup, kind and file.
+    """
 
     memcgs: Words
     kinds: Words
     """Places in _KINDS."""
     mappings: Words
-    """The struct address_space; 0 of anonymous memory."""
+    """The struct address_space of each file; 0 for anonymous memory."""
     pages: Words
 
     def bytes_of(self, page_bytes: int) -> dict[str, int]:
-        """Of all of them, by kind."""
+        """Returns the bytes of all these pages, by kind."""
         return {
             kind.value: int(self.pages[self.kinds == place].sum()) * page_bytes
             for place, kind in enumerate(_KINDS)
@@ -44,14 +46,14 @@ class Pinned:
 
 
 class PinReader:
-    """Adds up what of the struct pages that it is shown is charged to certain memcgs."""
+    """Adds up which of the struct pages that it is shown are charged to certain memcgs."""
 
     def __init__(self, page: PageLayout, layout: PinLayout | None, memcgs: Words) -> None:
-        """`layout`: None: nothing is found."""
+        """Prepares for these memcgs; without a `layout` nothing is found."""
         self._page, self._layout, self._memcgs = page, layout, np.sort(memcgs)
         self._found = [Pinned(_NONE, _NONE, _NONE, _NONE)]
         self._later = [(_NONE, _NONE, _NONE, _NONE)]
-        """Compound pages whose order is in the next copy: cgroup, kind, file, address."""
+        """Compound pages whose order is in the next copy: cgroup, kind, file and address."""
 
     def look(self, pages: Words, address: int) -> None:
         page, layout = self._page, self._layout
@@ -84,7 +86,10 @@ class PinReader:
         return _added(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
 
     def _owned(self, owners: Words) -> NDArray[np.int64]:
-        """Which are the memcgs'. Neighbours have one owner as a rule: each run of them is looked up once."""
+        """Returns the places of the owners that are among the memcgs.
+
+        Neighbours have one owner as a rule, so each run of them is looked up once.
+        """
         begins = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
         values = owners[begins]
         place = np.searchsorted(self._memcgs, values).clip(max=len(self._memcgs) - 1)
@@ -93,13 +98,17 @@ class PinReader:
 
 
 def _added(memcgs: Words, kinds: Words, mappings: Words, pages: Words) -> Pinned:
-    """One entry of each cgroup, kind and file."""
+    """Returns one entry for each cgroup, kind and file."""
     (memcgs, kinds, mappings), pages = grouped((memcgs, kinds, mappings), pages)
     return Pinned(memcgs, kinds, mappings, pages)
 
 
 def told_pins(memory: KernelMemory, layout: PinLayout, found: Pinned) -> dict[int, tuple[Pin, ...]]:
-    """By struct mem_cgroup, most bytes first, with the files' names."""
+    """Names the files of what was found.
+
+    Returns:
+        By address of the struct mem_cgroup its pins, those with most bytes first.
+    """
     sums: dict[int, dict[tuple[PinKind, int], int]] = defaultdict(dict)
     columns = (found.memcgs, found.kinds, found.mappings, found.pages)
     for memcg, kind, mapping, pages in zip(*(column.tolist() for column in columns), strict=True):
@@ -130,7 +139,7 @@ def _file(memory: KernelMemory, layout: PinLayout, kind: PinKind, mapping: int, 
 
 
 def _path(memory: KernelMemory, layout: PinLayout, dentry: int) -> str:
-    """Below the root of its file system, as far as the kernel knows the names above it."""
+    """Returns the path below the root of its file system, as far as the kernel knows the names above it."""
     names: list[str] = []
     for _ in range(_DEEPEST):
         parent = memory.word(dentry + layout.dentry_parent)

@@ -1,4 +1,4 @@
-"""The objects that are charged, from each slab's vector of owners."""
+"""Reads the objects that are charged, from each slab's vector of owners."""
 
 import time
 from collections.abc import Iterator
@@ -13,54 +13,59 @@ from kmemtrace.census.layout.slab import SlabLayout
 from kmemtrace.census.memory import GATHERED, KernelMemory, Words
 
 _STEPS = (128, 512, 2048, GATHERED // 2)
-"""Vectors are read in batches of about one length: most are short, and the longest have 4 KB."""
+"""Lengths in bytes by which vectors are read in batches: most are short, and the longest have 4 KB."""
 _OBJCG_POINTER = 8
-"""obj_full_size(): an object is charged with the pointer to its owner."""
+"""Bytes of the pointer to its owner that an object is charged with: obj_full_size()."""
 _AT_ONCE = 1 << 11
-"""Slabs: some megabytes' worth, so that little changes between the struct pages and the vectors."""
+"""Slabs that are read together: some megabytes' worth, so that little changes between reading the struct
+pages and the vectors."""
 _MOST_PARTS = 64
-"""Of what was found, before it is added up: so it does not grow with the machine."""
+"""Parts of what was found before they are added up, so that they do not grow with the machine."""
 _NONE = np.zeros(0, "u8")
 
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """Parallel arrays and lists, one entry for each cache that has charged objects."""
+    """Parallel arrays and lists, with one entry for each cache that has charged objects."""
 
     names: list[str]
     object_bytes: Words
-    """What an object is charged with."""
+    """Bytes that an object is charged with."""
     reclaimable: Words
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Charged objects: parallel arrays, one entry for each owner and cache. Single ones would take some 100
-    bytes each by the time that they are added up."""
+    """Charged objects, as parallel arrays with one entry for each owner and cache.
+
+    Single objects would take some 100 bytes each by the time that they are added up.
+    """
 
     owners: Words
-    """Their objcg."""
+    """The objcg of each entry."""
     caches: Words
-    """Place of their cache in Caches."""
+    """Place in Caches of each entry's cache."""
     counts: Words
 
 
 class ObjectReader:
-    """Reads the charged objects of the slabs that it is given, soon after: a slab that is freed meanwhile is
-    missed, and a new one is not known yet."""
+    """Reads the charged objects of the slabs that it is given, soon afterwards.
+
+    A slab that is freed meanwhile is missed, and a new one is not known yet.
+    """
 
     def __init__(self, memory: KernelMemory, page: PageLayout, layout: SlabLayout) -> None:
         self._memory, self._page, self._layout = memory, page, layout
         self._waiting: list[Words] = []
         self._found: list[tuple[Words, Words, Words]] = [(_NONE, _NONE, _NONE)]
         self._places: dict[int, int] = {}
-        """Of caches by their addresses, as they were found."""
+        """Places of caches by their addresses, in the order in which they were found."""
         self._sizes: list[int] = []
         self.cpu_seconds = 0.0
-        """That the reading took."""
+        """CPU time that the reading took."""
 
     def add(self, slabs: Words) -> None:
-        """Struct pages of slabs with a vector, as 8-byte words, one row for each."""
+        """Adds struct pages of slabs with a vector, as 8-byte words, one row for each."""
         self._waiting.append(slabs)
         if sum(map(len, self._waiting)) >= _AT_ONCE:
             self._read_waiting()
@@ -70,7 +75,7 @@ class ObjectReader:
         return Objects(*self._added()), self._caches()
 
     def _added(self) -> tuple[Words, Words, Words]:
-        """What was found so far, one entry of each owner and cache."""
+        """Returns what was found so far, with one entry for each owner and cache."""
         owners, caches, counts = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
         (owners, caches), counts = grouped((owners, caches), counts)
         return owners, caches, counts
@@ -101,7 +106,7 @@ class ObjectReader:
             )
 
     def _place(self, addresses: Words) -> Words:
-        """Of these caches; those that were not known yet are from then on."""
+        """Returns the places of these caches, and remembers those that were not known yet."""
         different, inverse = np.unique(addresses, return_inverse=True)
         new = [address for address in different.tolist() if address not in self._places]
         if new:
@@ -121,8 +126,13 @@ class ObjectReader:
 
 
 def _runs(owners: Words, slabs: NDArray[np.int64], caches: Words) -> tuple[Words, Words, Words]:
-    """Owner, cache and number of each run: `owners` of charged objects, `slabs` that each is in, and the
-    cache of each slab."""
+    """Returns owner, cache and number of each run of neighbouring objects with one owner.
+
+    Args:
+        owners: Owners of charged objects.
+        slabs: The slab that each object is in.
+        caches: The cache of each slab.
+    """
     begins = np.flatnonzero(np.concatenate([[True], (owners[1:] != owners[:-1]) | (slabs[1:] != slabs[:-1])]))
     if not len(owners):
         return _NONE, _NONE, _NONE
@@ -133,7 +143,7 @@ def _runs(owners: Words, slabs: NDArray[np.int64], caches: Words) -> tuple[Words
 def _side_by_side(
     memory: KernelMemory, layout: SlabLayout, vectors: Words, counts: Words, place: Words
 ) -> Iterator[tuple[Words, Words, Words]]:
-    """The runs of slabs whose entries lie one after the other."""
+    """Yields the runs of slabs whose entries lie one after the other."""
     need, shorter = counts * np.uint64(layout.entry_size), 0
     for step in _STEPS:
         chosen = np.flatnonzero((need > shorter) & (need <= step))
@@ -150,7 +160,7 @@ def _side_by_side(
 def _in_objects(
     memory: KernelMemory, layout: SlabLayout, first: Words, counts: Words, place: Words, strides: Words
 ) -> tuple[Words, Words, Words]:
-    """The same, of slabs whose entries lie in the padding of each object (7.1+)."""
+    """Returns the runs of slabs whose entries lie in the padding of each object (7.1+)."""
     rows = np.repeat(np.arange(len(counts)), counts.astype("i8"))
     within = np.arange(len(rows), dtype="u8") - np.repeat(np.cumsum(counts) - counts, counts.astype("i8"))
     entries = (first[rows] + within * strides[rows]).astype("u8")

@@ -1,4 +1,7 @@
-"""What each CPU keeps of the bytes that were charged ahead, for the next objects of one owner or of a few."""
+"""Reads what each CPU keeps of the bytes that were charged ahead.
+
+They are for the next objects of one owner, or of a few.
+"""
 
 import os
 from pathlib import Path
@@ -16,12 +19,12 @@ _NOT_FOUND = "where the CPUs keep what they charged ahead was not found"
 
 
 class Stocks:
-    """Knows where each CPU's is: they stay there for as long as the kernel runs."""
+    """Reads the stocks of the CPUs, which stay where they are for as long as the kernel runs."""
 
     def __init__(self, memory: KernelMemory, facts: Facts) -> None:
         self._memory, self._addresses = memory, np.zeros(0, "u8")
         self.unseen: str | None = _NOT_FOUND
-        """Why they are not read; None where they are."""
+        """Why the stocks are not read; None where they are."""
         try:
             self._layout = stock_layout(facts)
         except UnknownLayoutError as error:
@@ -34,15 +37,17 @@ class Stocks:
             self.unseen = None
 
     def read(self) -> tuple[Words, Words]:
-        """Owners, one or more times each, and the bytes that are kept for them; none where they are not
-        read."""
+        """Returns owners, one or more times each, and the bytes that are kept for them.
+
+        Both are empty where the stocks are not read.
+        """
         if not len(self._addresses):
             return self._addresses, self._addresses
         return read_stocks(self._memory, self._layout, self._addresses)
 
 
 def read_stocks(memory: KernelMemory, layout: StockLayout, stocks: Words) -> tuple[Words, Words]:
-    """Owners and bytes of the stocks at these addresses."""
+    """Returns the owners and bytes of the stocks at these addresses."""
     owners, amounts = [], []
     for entry in range(layout.entries):
         at = layout.bytes + entry * layout.bytes_size
@@ -62,8 +67,11 @@ def _by_symbols(memory: KernelMemory, layout: StockLayout, facts: Facts) -> Word
 
 
 def _by_run_queues(memory: KernelMemory, layout: StockLayout, facts: Facts) -> Words:
-    """A task's queue leads to its CPU's run queue, which is a per-CPU variable as well: the distance between
-    the two is the same on each CPU. So this thread visits each; those that are off keep nothing."""
+    """Finds the stocks by visiting each CPU with this thread.
+
+    A task's queue leads to its CPU's run queue, which is a per-CPU variable as well: the distance between the
+    two is the same on each CPU. CPUs that are off keep nothing.
+    """
     run_queues, stock = facts.percpu_offset("runqueues"), facts.percpu_offset(layout.variable)
     if run_queues is None or stock is None:
         return np.zeros(0, "u8")
@@ -78,7 +86,7 @@ def _by_run_queues(memory: KernelMemory, layout: StockLayout, facts: Facts) -> W
 
 
 def _run_queue_of(memory: KernelMemory, layout: StockLayout, cpu: int) -> int | None:
-    """Of this CPU; None where this thread may not run there, or what was found is another's."""
+    """Returns a CPU's run queue; None where this thread may not run there, or what was found is another's."""
     try:
         os.sched_setaffinity(0, {cpu})
     except OSError:

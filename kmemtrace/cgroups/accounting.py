@@ -1,4 +1,4 @@
-"""Is kernel memory accounted at all on this machine? What keeps it from being, in plain words."""
+"""Tells whether kernel memory is accounted at all on this machine, and what keeps it from being."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 
 
 def accounting_refusal(cmdline: Path = CMDLINE) -> str | None:
-    """Why no kernel memory is charged to anybody, with the remedy; None where it is.
+    """Returns why no kernel memory is charged to anybody, with the remedy; None where it is charged.
 
     With nokmem no cgroup gets a kernel side of its account (memcg_online_kmem() returns at once), on v1 and
     on v2, from 4.5 to 7.3. User memory is charged all the same, so that the hierarchy looks as ever.
@@ -21,7 +21,7 @@ def accounting_refusal(cmdline: Path = CMDLINE) -> str | None:
 
 
 def obstacles(hierarchy: MemoryHierarchy) -> list[str]:
-    """Reasons why less is charged than one might expect, none where accounting is in full use."""
+    """Returns reasons why less is charged than one might expect; none where accounting is in full use."""
     found = []
     if not any(child.is_dir() for child in hierarchy.mount.iterdir()):
         found.append(
@@ -32,7 +32,7 @@ def obstacles(hierarchy: MemoryHierarchy) -> list[str]:
 
 
 def own_path(hierarchy: MemoryHierarchy, status: Path = Path("/proc/self/cgroup")) -> str | None:
-    """Of this process's memory cgroup, as its cgroup namespace names it; None where it is not told."""
+    """Returns this process's memory cgroup as its cgroup namespace names it; None where none is told."""
     for line in status.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(",") if hierarchy.version == 1 else controllers == "":

@@ -1,4 +1,7 @@
-"""Boot options that turn cgroups, or what they account, off: nothing but the kernel's command line tells."""
+"""Reads boot options that turn cgroups off, or what they account.
+
+Nothing but the kernel's command line tells of them.
+"""
 
 from pathlib import Path
 
@@ -6,7 +9,7 @@ CMDLINE = Path("/proc/cmdline")
 
 
 def values(option: str, cmdline: Path = CMDLINE) -> frozenset[str]:
-    """All that were given for an option that takes a list and may be repeated, as cgroup_disable=a,b."""
+    """Returns all values of an option that takes a list and may be repeated, such as cgroup_disable=a,b."""
     try:
         text = cmdline.read_text(encoding="utf-8", errors="replace")
     except OSError:

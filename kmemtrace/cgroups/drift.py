@@ -1,4 +1,4 @@
-"""Whether a cgroup's memory counter is explained by what the kernel says it counts."""
+"""Compares a cgroup's memory counter with what the kernel says it counts."""
 
 import os
 import resource
@@ -10,24 +10,25 @@ from pathlib import Path
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 
 _STOCK_PAGES = 64
-"""MEMCG_CHARGE_BATCH: what each CPU may have charged ahead (32 before 5.14)."""
+"""Pages that each CPU may have charged ahead: MEMCG_CHARGE_BATCH (32 before 5.14)."""
 _STOCKS = 7
-"""NR_MEMCG_STOCK: of how many cgroups a CPU may have charged ahead at a time, since 6.16; before, of one."""
+"""Of how many cgroups a CPU may have charged ahead at a time: NR_MEMCG_STOCK, since 6.16; of one before."""
 _BYTES_PAGES = 2
-"""What each CPU may have charged ahead for objects smaller than a page, and rounding."""
+"""Pages that each CPU may have charged ahead for objects smaller than a page, and rounding."""
 _KERNEL_PAGES = 8
-"""How far kernel memory and its parts may be apart for each CPU: that, and statistics on their way."""
+"""Pages for each CPU by which kernel memory and its parts may be apart: what is charged ahead for objects,
+and statistics on their way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What a tracer says of the pages of a cgroup and those below it."""
+    """What a tracer says of the pages of a cgroup and those below it, in base pages."""
 
     held: int
     lost: int
-    """Ended without an uncharge."""
+    """Pages that ended without an uncharge."""
     taken: int
-    """Uncharged without a charge."""
+    """Pages that were uncharged without a charge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,11 @@ class KernelMemory:
 
     @property
     def unexplained(self) -> int:
-        """Pages that are charged and that nothing explains. Negative: some are known twice, as an array too
-        large for a slab is, whose pages the kernel counts among its slabs."""
+        """Pages that are charged and that nothing explains.
+
+        It is negative where some are known twice, as an array too large for a slab is, whose pages the kernel
+        counts among its slabs.
+        """
         return self.charged - sum(self.known.values())
 
     @property
@@ -58,13 +62,14 @@ class Counter:
     charged: int
     parts: Mapping[str, int]
     slack: int
-    """How far they may legally be apart."""
+    """How many pages the counter and the sum of its parts may legally be apart."""
     kernel: KernelMemory | None
-    """None where the kernel does not count it by itself: on cgroup v2 before 5.18."""
+    """The kernel memory in it; None where the kernel does not count that by itself: on cgroup v2 before
+    5.18."""
 
     @property
     def drift(self) -> int:
-        """Pages that are charged and that nothing explains; negative: fewer than there are."""
+        """Pages that are charged and that nothing explains; negative where fewer are charged."""
         return self.charged - sum(self.parts.values())
 
     @property
@@ -73,9 +78,17 @@ class Counter:
 
 
 def read_counter(hierarchy: MemoryHierarchy, folder: Path, traced: Traced) -> Counter | None:
-    """Of a cgroup and those below it. None where a part is not told.
+    """Reads the counter of a cgroup, which includes those below it.
 
-    Statistics lag by up to 2 s: read twice, that far apart, before believing in a drift.
+    Statistics lag by up to 2 s: read it twice, that far apart, before believing in a drift.
+
+    Args:
+        hierarchy: The hierarchy of the memory controller.
+        folder: The cgroup's folder.
+        traced: What a tracer says of the same cgroups.
+
+    Returns:
+        The counter; None where a part of it is not told.
     """
     cpus = os.cpu_count() or 1
     slack = cpus * _stocks(folder) * (_STOCK_PAGES + _BYTES_PAGES)
@@ -96,8 +109,10 @@ def read_counter(hierarchy: MemoryHierarchy, folder: Path, traced: Traced) -> Co
 
 
 def _stocks(folder: Path) -> int:
-    """How many cgroups' stocks of one CPU may be in the cgroup's counter: its own, and those below it, whose
-    charges count there too."""
+    """Returns how many cgroups' stocks of one CPU may be in the cgroup's counter.
+
+    They are its own, and those of the cgroups below it, whose charges count there too.
+    """
     below = sum(len(names) for _, names, _ in os.walk(folder))
     return min(1 + below, _STOCKS)
 
@@ -112,20 +127,26 @@ def _of_v2(charged: int, stat: Mapping[str, int], traced: Traced, slack: int) ->
 
 
 def _known(traced: Traced) -> dict[str, int]:
-    """The kernel counts pages that were lost for good, and others than it should where some were taken."""
+    """Returns what the tracer knows, as the kernel counts it.
+
+    The kernel counts pages that were lost for good, and others than it should where some were taken.
+    """
     known = {"held": traced.held, "lost": traced.lost, "taken": -traced.taken}
     return {name: pages for name, pages in known.items() if pages or name == "held"}
 
 
 def reclaim_kernel_memory(folder: Path) -> None:
-    """Has the kernel free what it keeps for a cgroup of v1 that nobody is in any more: its caches, and with
-    them most of its slab objects."""
+    """Has the kernel free what it keeps for a cgroup of v1 that nobody is in any more.
+
+    That is its caches, and with them most of its slab objects.
+    """
     with suppress(OSError):
         (folder / "memory.force_empty").write_text("0", encoding="ascii")
 
 
 _OF_KERNEL = ("slab", "percpu", "zswap")
-"""What the kernel counts as kernel memory (`kernel`, since 5.18) that are no whole pages of their own."""
+"""What the kernel counts as kernel memory (`kernel`, since 5.18) that is not made of whole pages of its
+own."""
 _PAGE = resource.getpagesize()
 
 

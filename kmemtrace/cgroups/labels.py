@@ -1,4 +1,4 @@
-"""What a cgroup's path says of who lives there: container, pod or systemd unit."""
+"""Tells from a cgroup's path who lives there: a container, a pod or a systemd unit."""
 
 import functools
 import re
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 _ID = r"(?P<id>[0-9a-f]{64})"
 _SCOPES = {"docker": "docker", "cri-containerd": "containerd", "crio": "cri-o", "libpod": "podman"}
 _IN_SLICES = re.compile(rf"(?P<prefix>{'|'.join(_SCOPES)})-{_ID}\.scope|crio-(?P<crio>[0-9a-f]{{64}})")
-"""What runtimes ask systemd for (the parts of moby's, containerd's, CRI-O's and Podman's cgroupsPath behind
-the slice), and CRI-O makes in the slice of a pod."""
+"""Names that runtimes ask systemd for (the parts of moby's, containerd's, CRI-O's and Podman's cgroupsPath
+behind the slice), and that CRI-O makes in the slice of a pod."""
 _IN_SERVICE = re.compile(rf"libpod-payload-{_ID}")
-"""Podman's part of a unit's own cgroup (--cgroups=split, as Quadlet has it)."""
+"""Name of Podman's part of a unit's own cgroup (--cgroups=split, as Quadlet has it)."""
 _POD = r"pod(?P<uid>[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})"
 _POD_SLICE = re.compile(rf"(.+-)?kubepods(-besteffort|-burstable)?-{_POD}\.slice")
 _POD_FOLDER = re.compile(rf"kubepods/((besteffort|burstable)/)?{_POD}")
@@ -20,12 +20,13 @@ _FOLDERS = {
     "cri-o": re.compile(rf"({_POD_FOLDER.pattern}|crio)/crio-{_ID}"),
     "podman": re.compile(rf"libpod_parent/([0-9a-f]{{64}}/)?libpod-{_ID}"),
 }
-"""Where runtimes make a container's cgroup themselves (the driver "cgroupfs"), below a root."""
+"""Paths below a root where runtimes make a container's cgroup themselves (the driver "cgroupfs")."""
 _MOST_FOLDERS = 4
-"""Levels that the patterns above have at most."""
+"""Most levels that the patterns above have."""
 _MANAGER = re.compile(r"user@\d+\.service")
 _INSIDE = ("container", "init")
-"""Where the tree of a container begins by crun, and by those that follow it, with cgroup v2."""
+"""Names of the cgroup where the tree of a container begins by crun, and by those that follow it, with cgroup
+v2."""
 _UNIT = re.compile(r".\.(service|scope|socket|mount|swap)$")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _SHORT, _SHORT_POD = 12, 8
@@ -34,13 +35,13 @@ _LXC = "lxc"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Each empty where the path does not tell."""
+    """Names of who lives in a cgroup; each is empty where the path does not tell."""
 
     pod: str = ""
-    """Its UID, with dashes; of a static pod 32 hexadecimal digits."""
+    """The pod's UID, with dashes; of a static pod 32 hexadecimal digits."""
     runtime: str = ""
     container: str = ""
-    """The id of 64 hexadecimal digits; of LXC the name."""
+    """The container's id of 64 hexadecimal digits; of LXC its name."""
     unit: str = ""
 
 
@@ -56,8 +57,12 @@ def names(path: str) -> Names:
 
 @functools.lru_cache(maxsize=1 << 16)
 def label(path: str) -> str | None:
-    """E.g. "docker 4f2a9c1b03de", "pod 8a7f2c31 containerd 4f2a9c1b03de", "nginx.service"; None
-    where the path says nothing of the kind."""
+    """Says in short who lives in a cgroup.
+
+    Returns:
+        E.g. "docker 4f2a9c1b03de", "pod 8a7f2c31 containerd 4f2a9c1b03de", "nginx.service"; None where the
+        path says nothing of the kind.
+    """
     found = names(path)
     words = [f"pod {found.pod[:_SHORT_POD]}"] if found.pod else []
     if found.container:
@@ -67,20 +72,23 @@ def label(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """What one cgroup of a path is, which the next ones' meaning follows from."""
+    """What one cgroup of a path is; the meaning of the next ones follows from it."""
 
     is_root: bool = False
     """Whether a tree begins below it: the host's, that of a user's manager, or a container's."""
     slice: str = ""
-    """Its name if a systemd makes it: that lies in those that it says, a-b.slice in a.slice, below a root."""
+    """Its name if a systemd makes it: such a slice lies in those that its name says, a-b.slice in a.slice,
+    below a root."""
     container: tuple[str, str] | None = None
-    """Runtime and id, if this is where a runtime makes them."""
+    """Runtime and id, if this is where a runtime makes containers."""
     pod: str = ""
 
 
 def _levels(parts: list[str]) -> list[_Level]:
-    """A name alone makes no container: whoever was delegated a cgroup may name as he likes what he makes
-    there. So each is judged by where it is, the root first."""
+    """Judges each cgroup of a path by where it is, the root first.
+
+    A name alone makes no container: whoever was delegated a cgroup may name what he makes there as he likes.
+    """
     levels = [_Level(is_root=True)]
     for end, name in enumerate(parts, 1):
         slice_ = _slice(name, levels[-1])
@@ -101,7 +109,12 @@ def _slice(name: str, above: _Level) -> str:
 
 
 def _made_in_unit(names: list[str], levels: list[_Level]) -> tuple[str, str] | None:
-    """`names`: its own, behind that of its parent, the last of `levels`."""
+    """Returns runtime and id of a container whose cgroup is in a unit.
+
+    Args:
+        names: The cgroup's own name, behind that of its parent.
+        levels: What the cgroups above it are; the last is its parent.
+    """
     scope = _IN_SLICES.fullmatch(names[-1])
     if scope and levels[-1].slice:
         return _SCOPES[scope["prefix"] or "crio"], scope["id"] or scope["crio"]
@@ -121,7 +134,7 @@ def _first(pattern: re.Pattern[str], folders: list[str]) -> re.Match[str] | None
 
 
 def _is_root(names: list[str], levels: list[_Level]) -> bool:
-    """As _made_in_unit(); of what is no container of itself."""
+    """Returns whether a tree begins in a cgroup that is no container; the arguments are _made_in_unit()'s."""
     *parent, name = names
     if _MANAGER.fullmatch(name) or _lxc(names):
         return True
@@ -131,7 +144,7 @@ def _is_root(names: list[str], levels: list[_Level]) -> bool:
 
 
 def _lxc(parts: list[str]) -> tuple[str, str] | None:
-    """Runtime and name."""
+    """Returns "lxc" and the container's name, if a part of the path is LXC's."""
     for i, part in enumerate(parts):
         if part == "lxc" and i + 1 < len(parts):
             return _LXC, parts[i + 1]

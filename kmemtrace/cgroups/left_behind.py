@@ -1,4 +1,4 @@
-"""Cgroups of commands whose `verify` was killed: what such a run could not clear up, the next one does."""
+"""Clears up the cgroups of commands whose `verify` was killed before it could."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +15,19 @@ class LeftBehind:
 
     path: str
     processes: tuple[str, ...]
-    """Those that were still in it, and were ended: "name (pid)"."""
+    """Processes that were still in it, and were ended: "name (pid)"."""
     stays: str | None
-    """Why it could not be removed; None where it was."""
+    """Why the cgroup could not be removed; None where it was."""
 
 
 def clear_left_behind(hierarchy: MemoryHierarchy) -> list[LeftBehind]:
-    """Ends and removes what is left of each verification whose process is dead: of one that lives, its
-    cgroup is locked, in whatever namespaces it may be."""
+    """Ends and removes what is left of each verification whose process is dead.
+
+    The cgroup of one that lives is locked, in whatever namespaces it may be.
+
+    Returns:
+        What was found, one entry for each cgroup.
+    """
     folders = [folder for folder in hierarchy.mount.iterdir() if NAME.fullmatch(folder.name)]
     return [left for folder in folders if (left := _clear(folder)) is not None]
 

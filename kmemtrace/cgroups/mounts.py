@@ -1,4 +1,4 @@
-"""Where the memory controller is: its cgroup version, hierarchy and mount."""
+"""Finds the memory controller: its cgroup version, its hierarchy and where that is mounted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,18 @@ class MemoryHierarchy:
 
     version: Literal[1, 2]
     hierarchy_id: int
-    """The kernel's cgroup_root.hierarchy_id; 0 is cgroup v2's."""
+    """The kernel's cgroup_root.hierarchy_id; cgroup v2's is 0."""
     mount: Path
     root: str
     """Path, within the hierarchy, of the folder that is mounted; "/" outside cgroup namespaces."""
 
 
 def memory_hierarchy(proc: Path = Path("/proc")) -> MemoryHierarchy:
-    """Finds it. Raises CannotError, saying what is missing."""
+    """Finds the hierarchy of the memory controller.
+
+    Raises:
+        CannotError: The controller is switched off or its hierarchy not mounted; the message says which.
+    """
     controllers = _controllers(proc / "cgroups")
     hierarchy_id, enabled = controllers.get("memory", (0, True))
     # The command line too: from 6.15 on the table has only controllers that can be on v1 (af000ce85293).
@@ -43,8 +47,10 @@ def memory_hierarchy(proc: Path = Path("/proc")) -> MemoryHierarchy:
 
 
 def _controllers(path: Path) -> dict[str, tuple[int, bool]]:
-    """(hierarchy id, enabled) by controller, from /proc/cgroups; kernels built without cgroup v1
-    leave controllers out of it, and then nothing is known here."""
+    """Returns (hierarchy id, enabled) by controller, from /proc/cgroups.
+
+    Kernels built without cgroup v1 leave controllers out of it, and then nothing is known here.
+    """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -54,8 +60,10 @@ def _controllers(path: Path) -> dict[str, tuple[int, bool]]:
 
 
 def _cgroup_mounts(path: Path) -> Iterator[tuple[int, str, Path, list[str]]]:
-    """(cgroup version, root, mount point, super options) of each cgroup mount; the last mounted
-    first, since it hides what lies below it."""
+    """Yields (cgroup version, root, mount point, super options) of each cgroup mount.
+
+    The last mounted comes first, since it hides what lies below it.
+    """
     for line in reversed(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()):
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(), after.split(" ", 2)
@@ -65,8 +73,11 @@ def _cgroup_mounts(path: Path) -> Iterator[tuple[int, str, Path, list[str]]]:
 
 
 def _has_memory(mount: Path, root: str) -> bool:
-    """cgroup.controllers names what the mounted folder could use; in a v2 hierarchy that holds the
-    memory controller its root always lists it."""
+    """Returns whether a mounted v2 hierarchy holds the memory controller.
+
+    cgroup.controllers names what the mounted folder could use; in a v2 hierarchy that holds the memory
+    controller its root always lists it.
+    """
     try:
         return "memory" in (mount / "cgroup.controllers").read_text(encoding="ascii").split()
     except OSError:
@@ -74,7 +85,7 @@ def _has_memory(mount: Path, root: str) -> bool:
 
 
 def _unescape(text: str) -> str:
-    """mountinfo writes space, tab, newline and backslash in octal."""
+    """Takes back the octal codes that mountinfo has for space, tab, newline and backslash."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text

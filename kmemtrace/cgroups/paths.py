@@ -1,4 +1,4 @@
-"""A cgroup's path from its id, without walking the tree."""
+"""Finds a cgroup's path from its id, without walking the tree."""
 
 import ctypes
 import errno
@@ -17,17 +17,19 @@ _FILEID_KERNFS = 0xFE
 """Type of a file handle that holds a kernfs id: <linux/exportfs.h>, 5.5+."""
 
 _RECHECK_SECONDS = 30.0
-"""How long a path is taken for granted at least: v1 cgroups can be renamed, and the event of a removal can
-be missed."""
+"""How long a path is taken for granted at least: v1 cgroups can be renamed, and the event of a removal can be
+missed."""
 _SPREAD = 16
-"""Up to twice as long, by the id: 10,000 that fall due at once take as long as all else of a reading."""
+"""Steps, by the id, in which that time grows to up to twice as long: 10,000 paths that fall due at once take
+as long as all else of a reading."""
 
 _WALK_PAUSE_SECONDS = 1.0
-"""How long after a walk the next may begin at the earliest: all that one reading asks for costs one."""
+"""How long after a walk the next may begin at the earliest, so that all that one reading asks for costs one
+walk."""
 
 _NO_HANDLES = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))
-"""Without CAP_DAC_READ_SEARCH or below a filter of system calls, and on kernels that cannot: it will not
-work later either. Any other error, such as too many open files, can pass."""
+"""Errors by which handles will not work later either: without CAP_DAC_READ_SEARCH or below a filter of system
+calls, and on kernels that cannot. Any other error, such as too many open files, can pass."""
 
 _MOST_NAMES = 1 << 16
 _DELETED = " (deleted)"
@@ -36,13 +38,13 @@ _DELETED = " (deleted)"
 @dataclass(frozen=True, slots=True)
 class Resolved:
     path: str | None
-    """Below the mounted root of the hierarchy; None when it was never learnt."""
+    """Its path below the mounted root of the hierarchy; None when it was never learnt."""
     alive: bool
-    """False only when the kernel says that there is no such cgroup any more."""
+    """Whether it still exists; false only when the kernel says that there is no such cgroup any more."""
 
 
 class CgroupPaths:
-    """Names of the cgroups of one hierarchy. Holds its mount open until closed."""
+    """Knows the names of the cgroups of one hierarchy, whose mount it holds open until closed."""
 
     def __init__(self, hierarchy: MemoryHierarchy) -> None:
         self._mount = hierarchy.mount
@@ -52,9 +54,9 @@ class CgroupPaths:
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
         self._gone: set[int] = set()
-        """Those that the kernel said do not exist when it was last asked."""
+        """Ids that the kernel said do not exist when it was last asked."""
         self._asked: set[int] = set()
-        """Those that the next walk is to tell of, whether or not they have a name."""
+        """Ids that the next walk is to tell of, whether or not they have a name."""
         self._walk_after = 0.0
 
     def close(self) -> None:
@@ -67,7 +69,7 @@ class CgroupPaths:
         self.close()
 
     def resolve(self, cgroup_id: int) -> Resolved:
-        """The path as it is now; for a removed cgroup the last one known."""
+        """Returns the cgroup's path as it is now; for a removed cgroup the last one known."""
         now = time.monotonic()
         if now >= self._due.get(cgroup_id, 0.0):
             self._look_up(cgroup_id, now)
@@ -89,9 +91,13 @@ class CgroupPaths:
         self._asked.discard(cgroup_id)
 
     def id_of(self, path: str) -> tuple[int, str]:
-        """(id, path below the mount) of a cgroup named as in /proc/PID/cgroup or by its folder.
+        """Finds a cgroup that is named as in /proc/PID/cgroup or by its folder.
 
-        Raises UsageError where there is none.
+        Returns:
+            Its id, and its path below the mount.
+
+        Raises:
+            UsageError: There is no such memory cgroup.
         """
         folder = Path(path)
         if not folder.is_relative_to(self._mount):
@@ -108,7 +114,7 @@ class CgroupPaths:
         return inode, self._below_mount(str(folder.resolve()))
 
     def _look_up(self, cgroup_id: int, now: float) -> None:
-        """What was known of it stands where the kernel cannot tell just now."""
+        """Asks the kernel; what was known of the cgroup stands where the kernel cannot tell just now."""
         if self._handles:
             try:
                 path = self._by_handle(cgroup_id)
@@ -122,7 +128,7 @@ class CgroupPaths:
         self._by_walking(cgroup_id, now)
 
     def _learn(self, cgroup_id: int, path: str | None, now: float) -> None:
-        """Of None, that there is no such cgroup."""
+        """Keeps what the kernel said: a path, or by None that there is no such cgroup."""
         if path is None:
             if len(self._gone) >= _MOST_NAMES:
                 self._gone.clear()
@@ -134,7 +140,7 @@ class CgroupPaths:
             self._trust(cgroup_id, now)
 
     def _by_handle(self, cgroup_id: int) -> str | None:
-        """Path of a living cgroup; None where there is none of this id."""
+        """Returns the path of a living cgroup; None where there is none of this id."""
         handle = struct.pack("=IiQ", 8, _FILEID_KERNFS, cgroup_id)
         fd = self._libc.open_by_handle_at(self._mount_fd, handle, os.O_RDONLY | os.O_CLOEXEC)
         if fd < 0:
@@ -148,8 +154,10 @@ class CgroupPaths:
         return None if path.endswith(_DELETED) else self._below_mount(path)
 
     def _by_walking(self, cgroup_id: int, now: float) -> None:
-        """One walk learns every living cgroup, and which of those known before it are gone; what is asked
-        soon after and was not known then has to wait for the next."""
+        """Learns every living cgroup by one walk, and which of those known before it are gone.
+
+        What is asked soon afterwards and was not known then has to wait for the next walk.
+        """
         self._asked.add(cgroup_id)
         if now < self._walk_after:
             return
@@ -164,7 +172,7 @@ class CgroupPaths:
                 self._trust(gone, now)
 
     def _walk(self, now: float) -> tuple[set[int], bool]:
-        """The living cgroups, and whether those are all."""
+        """Returns the ids of the living cgroups, and whether those are all."""
         living: set[int] = set()
         errors: list[OSError] = []
         for folder, _, _ in os.walk(self._mount, onerror=errors.append):
@@ -179,6 +187,6 @@ class CgroupPaths:
         return living, all(error.errno == errno.ENOENT for error in errors)
 
     def _below_mount(self, folder: str) -> str:
-        """For showing: where a name is not UTF-8, no file can be opened by it."""
+        """Returns a folder's path for showing: where a name is not UTF-8, no file can be opened by it."""
         below = folder.removeprefix(str(self._mount)) or "/"
         return os.fsencode(below).decode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""How much memory this process can still have, and what ends it: its cgroups' limits, and the machine."""
+"""Tells how much memory this process can still have, and what limits it: its cgroups, or the machine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,19 +12,25 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 class Room:
     bytes: int
     limit: str
-    """What has no more than that left, as in "the cgroup /x (memory.max)"."""
+    """What has no more than that left, such as "the cgroup /x (memory.max)"."""
 
 
 _FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
     2: ("memory.max", "memory.current", ("active_file", "inactive_file")),
 }
-"""By cgroup version: the limit, what is charged, and what of that page cache is, which makes way."""
+"""Files by cgroup version: the limit, what is charged, and the lines of memory.stat for the page cache in
+that, which makes way."""
 
 
 def memory_room(hierarchy: MemoryHierarchy | None, proc: Path = Path("/proc")) -> Room | None:
-    """The least that is left in any cgroup that this process is in, or on the machine, where some of it may
-    be swapped out; None where nothing tells."""
+    """Finds the least that is left in any cgroup that this process is in, or on the machine.
+
+    What can be swapped out counts as left.
+
+    Returns:
+        The least room; None where nothing tells.
+    """
     meminfo = _numbers(proc / "meminfo", 1024)
     swap = meminfo.get("SwapFree:", 0)
     rooms = [] if hierarchy is None else list(_of_cgroups(hierarchy, proc / "self" / "cgroup", swap))
@@ -48,7 +54,7 @@ def _of_cgroups(hierarchy: MemoryHierarchy, status: Path, swap: int) -> Iterator
 
 
 def _folders(hierarchy: MemoryHierarchy, status: Path) -> Iterator[Path]:
-    """That of this process's cgroup, and those above it, as far as they are mounted here."""
+    """Yields the folder of this process's cgroup, and those above it, as far as they are mounted here."""
     path = PurePosixPath(own_path(hierarchy, status) or "/")
     below = path.relative_to(hierarchy.root) if path.is_relative_to(hierarchy.root) else PurePosixPath()
     folder = hierarchy.mount / below
@@ -57,7 +63,7 @@ def _folders(hierarchy: MemoryHierarchy, status: Path) -> Iterator[Path]:
 
 
 def _numbers(path: Path, unit: int = 1) -> dict[str, int]:
-    """The first number of each line, by its first word; none where it cannot be read."""
+    """Returns the first number of each line by its first word; none where the file cannot be read."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except OSError:

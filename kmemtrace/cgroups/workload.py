@@ -1,4 +1,4 @@
-"""A cgroup of its own for a command: made, run in, waited for, and removed with all that is below."""
+"""Gives a command a cgroup of its own: makes it, runs in it, waits, and removes it with all that is below."""
 
 import errno
 import fcntl
@@ -21,23 +21,30 @@ _POLL_SECONDS = 0.1
 _REMOVAL_SECONDS = 10.0
 _PREFIX = "kmemtrace-verify-"
 NAME = re.compile(_PREFIX + r"\d+-[0-9a-f]{4}")
-"""Of the folders of our cgroups: the process id of who made it, and what tells two apart that have the same,
-in different namespaces."""
+"""Names of our cgroups' folders: the process id of who made it, and what tells two apart that have the same
+id in different namespaces."""
 _PR_SET_CHILD_SUBREAPER = 36
 _JOIN = 'echo 0 >"$0" && exec "$@"'
 
 
 class WorkloadCgroup:
-    """A memory cgroup below the mounted root."""
+    """A memory cgroup for a command, below the mounted root."""
 
     def __init__(self, folder: Path, path: str) -> None:
         self.folder, self.path = folder, path
 
     def run(self, command: Sequence[str], stdout: IO[str] | None = None) -> int:
-        """Runs it there to its end, its output going to ours or to `stdout`; its exit status, negative
-        for a signal.
+        """Runs a command in the cgroup to its end.
 
-        Raises UsageError when it cannot be started.
+        Args:
+            command: The program and its arguments.
+            stdout: Where its output goes; None for where ours goes.
+
+        Returns:
+            Its exit status; negative for a signal.
+
+        Raises:
+            UsageError: The command cannot be started.
         """
         try:
             # By a shell that joins and becomes the command: what it takes from then on is charged here.
@@ -53,8 +60,10 @@ class WorkloadCgroup:
             raise
 
     def processes(self) -> list[int]:
-        """Those that are still in it, or below; of those in a pid namespace that is not
-        ours v2 has 0, v1 nothing."""
+        """Returns the ids of the processes that are still in it, or below.
+
+        For those in a pid namespace that is not ours v2 has 0, and v1 nothing.
+        """
         found: list[int] = []
         for file in self.folder.rglob("cgroup.procs"):
             with suppress(OSError):
@@ -62,11 +71,19 @@ class WorkloadCgroup:
         return found
 
     def has(self, path: str) -> bool:
-        """Whether a cgroup's path is its own, or below it."""
+        """Returns whether a cgroup's path is its own, or below it."""
         return path == self.path or path.startswith(f"{self.path}/")
 
     def wait_until_ended(self, seconds: float, *, everywhere: bool) -> bool:
-        """False when processes are still in it, or of the command anywhere, after that time."""
+        """Waits until all of the command's processes have ended.
+
+        Args:
+            seconds: How long to wait at most.
+            everywhere: Whether to wait for processes of the command outside the cgroup too.
+
+        Returns:
+            Whether they ended in that time.
+        """
         deadline = time.monotonic() + seconds
         while (_reap() and everywhere) or self.processes():
             if time.monotonic() > deadline:
@@ -85,7 +102,11 @@ class WorkloadCgroup:
             _reap()
 
     def remove(self) -> None:
-        """With all cgroups below it. Raises CannotError when it cannot be."""
+        """Removes it with all cgroups below it.
+
+        Raises:
+            CannotError: One of them cannot be removed.
+        """
         for folder in sorted((f.parent for f in self.folder.rglob("cgroup.procs")), reverse=True):
             _remove(folder)
 
@@ -95,8 +116,11 @@ class WorkloadCgroup:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Until it ends. Its orphans become our children meanwhile, and what of them is not waited for keeps
-    memory, and its cgroup from being released."""
+    """Waits until the process ends.
+
+    Its orphans become our children meanwhile: one that is not waited for keeps memory, and its cgroup from
+    being released.
+    """
     while process.returncode is None:
         pid, status = os.waitpid(-1, 0)
         if pid == process.pid:
@@ -105,7 +129,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _reap() -> bool:
-    """Takes leave of children that have ended; whether there are others."""
+    """Takes leave of children that have ended, and returns whether there are others."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -116,7 +140,7 @@ def _reap() -> bool:
 
 @contextmanager
 def _taking_orphans() -> Iterator[None]:
-    """Inside, what a process of ours leaves behind becomes our child, wherever it went: so it is known."""
+    """Makes what a process of ours leaves behind our child, wherever it went, so that it is known."""
     libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         yield
@@ -125,7 +149,7 @@ def _taking_orphans() -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """A process that has just ended keeps its cgroup busy for a moment."""
+    """Removes a folder; a process that has just ended keeps its cgroup busy for a moment."""
     deadline = time.monotonic() + _REMOVAL_SECONDS
     while True:
         try:
@@ -142,11 +166,18 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Holds the lock (flock(2)) of a cgroup's folder; False where there is no such folder any more, or,
-    without `wait`, where somebody else holds it.
+    """Holds the lock (flock(2)) of a cgroup's folder.
 
     The kernel lets go of it when this process dies, however it does, and not before: by that a later run
     knows whose cgroup is nobody's. A process id would not tell, in another namespace or used again.
+
+    Args:
+        folder: The cgroup's folder.
+        wait: Whether to wait where somebody else holds the lock.
+
+    Yields:
+        Whether it is held: False where there is no such folder any more, or, without `wait`, where somebody
+        else holds it.
     """
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -169,9 +200,10 @@ def _lock(fd: int, folder: Path, *, wait: bool) -> bool:
 
 @contextmanager
 def workload_cgroup(hierarchy: MemoryHierarchy) -> Iterator[WorkloadCgroup]:
-    """Removed afterwards, with the processes that are still in it.
+    """Makes a cgroup, and removes it afterwards with the processes that are still in it.
 
-    Raises CannotError where none can be made.
+    Raises:
+        CannotError: No cgroup can be made.
     """
     with _memory_enabled(hierarchy), _new_folder(hierarchy.mount) as folder, _taking_orphans():
         cgroup = WorkloadCgroup(folder, f"/{folder.name}")
@@ -185,7 +217,7 @@ def workload_cgroup(hierarchy: MemoryHierarchy) -> Iterator[WorkloadCgroup]:
 
 @contextmanager
 def _new_folder(mount: Path) -> Iterator[Path]:
-    """Locked."""
+    """Makes a folder below the mount, and holds its lock."""
     while True:
         folder = mount / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(2)}"
         try:
@@ -205,7 +237,10 @@ def _new_folder(mount: Path) -> Iterator[Path]:
 
 @contextmanager
 def _memory_enabled(hierarchy: MemoryHierarchy) -> Iterator[None]:
-    """On v2 a cgroup has the memory controller if its parent hands it down; put back afterwards."""
+    """Enables the memory controller for the root's children, and puts that back afterwards.
+
+    On v2 a cgroup has the memory controller if its parent hands it down.
+    """
     control = hierarchy.mount / "cgroup.subtree_control"
     if hierarchy.version == 1 or "memory" in control.read_text(encoding="ascii").split():
         yield

@@ -1,4 +1,4 @@
-"""The command line: registers the commands."""
+"""Makes the command line: registers the commands."""
 
 import argparse
 import sys
@@ -17,7 +17,14 @@ _COMMANDS = (top, verify, leaks, audit, dead, export, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit status is one of ExitStatus, or a status that it was asked to pass on."""
+    """Runs one command.
+
+    Args:
+        arguments: The command line without the program's name; None for this process's.
+
+    Returns:
+        The exit status: one of ExitStatus, or a status that the command was asked to pass on.
+    """
     return guarded(lambda: _run(arguments))
 
 
@@ -39,7 +46,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Of the command line and, as argparse wants it, of each command's."""
+    """Parses the command line and, as argparse wants it, each command's."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _Help} | options)

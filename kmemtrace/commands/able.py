@@ -1,5 +1,7 @@
-"""Whether this process can trace on this machine: all that can be known before anything is compiled, the same
-for `check` as for whoever traces."""
+"""Tells whether this process can trace on this machine.
+
+It is all that can be known before anything is compiled, the same for `check` as for whoever traces.
+"""
 
 from kmemtrace import limits
 from kmemtrace.cgroups.accounting import accounting_refusal
@@ -13,40 +15,49 @@ from kmemtrace.text import size
 from kmemtrace.tracer.capacity import Capacity
 
 COMPILER_BYTES = 52 << 20
-"""What is taken from the start of a command on, beside the maps: measured, with LLVM 14, and most of it the
-compiler's."""
+"""Bytes that are taken from the start of a command on, beside the maps: measured, with LLVM 14, and most of
+it the compiler's."""
 
 
 _CENSUS_BYTES = 19 << 20
-"""What a census takes beside the compiler: 17 MB measured, with 2 million objects on 25 GB; objects are added
-up as they are found."""
+"""Bytes that a census takes beside the compiler: 17 MB measured, with 2 million objects on 25 GB; objects are
+added up as they are found."""
 _CENSUS_BYTES_OF_FRAMES = 2
-"""Page frames for one byte of what it keeps of charged blocks, which take some 120 bytes each while they are
-added up: one in 256 page frames."""
+"""Page frames for one byte of what a census keeps of charged blocks, which take some 120 bytes each while
+they are added up: one in 256 page frames."""
 
 
 def tracer_bytes(max_pages: int | None = None) -> int:
-    """What a tracer takes from the start of a command on. `max_pages`: as Capacity.of_machine() takes it."""
+    """Returns the bytes that a tracer takes from the start of a command on.
+
+    Args:
+        max_pages: As Capacity.of_machine() takes it.
+    """
     return COMPILER_BYTES + Capacity.of_machine(_page_frames(), max_pages).map_bytes
 
 
 def census_bytes() -> int:
-    """What taking censuses takes; beside a tracer too, for the compiler gives little back."""
+    """Returns the bytes that censuses take; beside a tracer too, for the compiler gives little back."""
     return COMPILER_BYTES + _CENSUS_BYTES + _page_frames() // _CENSUS_BYTES_OF_FRAMES
 
 
 def require_able(needed: int | None = None, *, kernel_memory: bool = True) -> None:
-    """With what problems() takes. Raises CannotError, of the first of those there are."""
+    """Refuses where this process cannot trace; the arguments are those of problems().
+
+    Raises:
+        CannotError: There are problems; it tells of the first.
+    """
     found = problems(needed, kernel_memory=kernel_memory)
     if found:
         raise CannotError(found[0])
 
 
 def problems(needed: int | None = None, *, kernel_memory: bool = True) -> list[str]:
-    """Why this process cannot trace, each with the remedy.
+    """Returns why this process cannot trace, each reason with the remedy.
 
-    :param needed: bytes of memory; None: what a tracer takes by default.
-    :param kernel_memory: whether what is wanted is made of charged kernel memory.
+    Args:
+        needed: Bytes of memory; None: what a tracer takes by default.
+        kernel_memory: Whether what is wanted is made of charged kernel memory.
     """
     lacking = [accounting_refusal() if kernel_memory else None, privileges().refusal, *shortages(needed)]
     found = [one for one in lacking if one is not None]
@@ -55,8 +66,11 @@ def problems(needed: int | None = None, *, kernel_memory: bool = True) -> list[s
 
 
 def shortages(needed: int | None = None) -> list[str]:
-    """The problems that are limits of this process: with one of them, not even BCC may load. With what
-    problems() takes."""
+    """Returns the problems that are limits of this process: with one of them, not even BCC may load.
+
+    Args:
+        needed: Bytes of memory, as for problems().
+    """
     room = room_refusal(tracer_bytes() if needed is None else needed, "to start")
     return [*limits.shortages(), *([] if room is None else [room])]
 
@@ -78,7 +92,7 @@ def _page_frames() -> int:
 
 
 def room_refusal(needed: int, purpose: str) -> str | None:
-    """Why there is not so much memory for it; None where there is."""
+    """Returns why there is not so much memory for a purpose; None where there is."""
     room = memory_room(_hierarchy())
     if room is None or room.bytes >= needed:
         return None

@@ -1,4 +1,4 @@
-"""Types of command-line values, with errors a user understands."""
+"""Defines the types of command-line values, with errors a user understands."""
 
 import argparse
 import re
@@ -15,7 +15,7 @@ GRAMMAR = "A DURATION is written as 90s, 500ms, 5m, 1h30m or 2d; a plain number 
 
 
 def duration(text: str) -> float:
-    """Seconds: 90, 2.5, 90s, 500ms, 5m, 1h30m or 2d."""
+    """Returns the seconds that a text says: 90, 2.5, 90s, 500ms, 5m, 1h30m or 2d."""
     if _PLAIN.fullmatch(text):
         seconds = float(text)
     elif text and (parts := _PARTS.fullmatch(text)):
@@ -30,7 +30,7 @@ def duration(text: str) -> float:
 
 
 def entries(text: str) -> int:
-    """A number of map entries."""
+    """Returns the number of map entries that a text says."""
     if not text.isdigit() or not 1 <= int(text) <= 1 << 26:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {1 << 26}")
     return int(text)

@@ -1,4 +1,7 @@
-"""Opens what reads the kernel's memory: once, for `audit` and `dead`, or now and then beside the tracing."""
+"""Opens what reads the kernel's memory.
+
+That is once for `audit` and `dead`, or now and then beside the tracing.
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -34,11 +37,13 @@ def _interval(text: str) -> float | str:
 
 @contextmanager
 def open_keeper(options: argparse.Namespace) -> Iterator[Keeper | Absent]:
-    """What takes the censuses that `--census` asks for, while it is entered. All is loaded before, so that
-    privileges can be given up in between; where it cannot be, Snapshots have no account and say why.
+    """Opens what takes the censuses that `--census` asks for, while it is entered.
 
-    To be opened when nothing else is being compiled, nor drawn: the compiler has the process to itself; and
-    before the tracer, which would count meanwhile. What refuses both the tracer tells.
+    All is loaded before, so that privileges can be given up in between; where it cannot be, Snapshots have no
+    account and say why.
+
+    It has to be opened when nothing else is being compiled, nor drawn: the compiler has the process to
+    itself; and before the tracer, which would count meanwhile. What refuses both the tracer tells.
     """
     with ExitStack() as stack:
         yield (
@@ -63,9 +68,13 @@ def _keeper(options: argparse.Namespace, stack: ExitStack) -> Keeper | Absent:
 
 @contextmanager
 def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
-    """Raises CannotError before anything is loaded.
+    """Opens a Censor.
 
-    :param kernel_memory: whether what is wanted is made of charged kernel memory alone.
+    Args:
+        kernel_memory: Whether what is wanted is made of charged kernel memory alone.
+
+    Raises:
+        CannotError: It cannot be had; as far as possible it is raised before anything is loaded.
     """
     require_able(census_bytes(), kernel_memory=kernel_memory)
     hierarchy = memory_hierarchy()

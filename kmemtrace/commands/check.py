@@ -48,8 +48,10 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def examine() -> Part:
-    """Everything that `check` shows, as JSON types. `tier` is None where nothing works, and
-    `problems` say why, each with its remedy."""
+    """Returns everything that `check` shows, as JSON types.
+
+    `tier` is None where nothing works, and `problems` say why, each with its remedy.
+    """
     problems = able.problems()
     # To look at what takes memory could be the end.
     short = bool(able.shortages())
@@ -80,7 +82,7 @@ def examine() -> Part:
 
 
 def _part(find: Any, problems: list[str]) -> Any:
-    """What `find` finds, or None and one problem more."""
+    """Returns what `find` finds, or None and adds one problem."""
     try:
         return find()
     except CannotError as error:
@@ -89,7 +91,7 @@ def _part(find: Any, problems: list[str]) -> Any:
 
 
 def _plan() -> tuple[Plan, str | None]:
-    """And why no slab objects can be followed on request; None where they can."""
+    """Makes the plan, and tells why no slab objects can be followed on request; None where they can."""
     with btf.Btf() as types:
         facts = RunningKernel(types)
         return make_plan(facts, page_frames=_page_frames()), objects_refusal(facts)
@@ -107,9 +109,11 @@ def _bcc() -> Part:
 
 
 def _events(plan: Plan, *, works: bool) -> list[Part]:
-    """By event its hook, how it is attached and why it is this one; or why there is none. Where nothing works
-    nothing is attached, and whether functions can be probed was not tried: `candidate` is then what there is
-    to attach to."""
+    """Returns for each event its hook, how it is attached and why it is this one; or why there is none.
+
+    Where nothing works nothing is attached, and whether functions can be probed was not tried: `candidate` is
+    then what there is to attach to.
+    """
     events: list[Part] = []
     for event, hook in plan.hooks.items():
         row: Part = {"event": event.value, "hook": None}
@@ -125,12 +129,12 @@ def _events(plan: Plan, *, works: bool) -> list[Part]:
 
 
 def _verdicts(plan: Plan) -> dict[MismatchClass, str | None]:
-    """By mismatch class, why it is not judged; None where it is."""
+    """Returns for each mismatch class why it is not judged; None where it is."""
     return {one: plan.unjudged.get(one) for one in MismatchClass}
 
 
 def _account(hierarchy: MemoryHierarchy) -> dict[Unseen, str | None]:
-    """By part of the account, why it cannot be had; None where it can."""
+    """Returns for each part of the account why it cannot be had; None where it can."""
     with btf.Btf() as types:
         return offered(RunningKernel(types), _page_frames(), v1=hierarchy.version == 1)
 
@@ -181,7 +185,7 @@ def _event_line(event: Part) -> str:
 
 
 def _by_reason(given: str, withheld: str, reasons: dict[str, str | None], nothing: str) -> list[str]:
-    """What there is, and by reason what there is not; `reasons`: None for what there is."""
+    """Tells what there is, and by reason what there is not; `reasons` has None for what there is."""
     if not reasons:
         return []
     lacking: dict[str, list[str]] = {}

@@ -32,7 +32,7 @@ from kmemtrace.tracer.tracer import Tracer
 DEFAULT_ADDRESS = "127.0.0.1:9796"
 _TURN_SECONDS = 0.0005
 """How long a reading may hold the interpreter while the server waits for it, as it does after each call to
-the kernel: of Python's own 5 ms a few hundred peers make a second."""
+the kernel: with Python's own 5 ms a few hundred peers add up to a second."""
 _KEPT = ("CAP_BPF", "CAP_DAC_READ_SEARCH")
 """To read the maps, and to learn the name of a cgroup from its id."""
 
@@ -82,7 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_web_arguments(parser: argparse.ArgumentParser) -> None:
-    """Under the names that Prometheus's exporters have for them."""
+    """Adds the options under the names that Prometheus's exporters have for them."""
     listen: dict[str, Any] = {"dest": "listen_address", "action": "append", "type": address}
     parser.add_argument(
         "--web.listen-address",
@@ -110,7 +110,7 @@ def _add_web_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Host and port, of 127.0.0.1:9796, [::1]:9796, localhost:9796 or :9796."""
+    """Returns host and port of 127.0.0.1:9796, [::1]:9796, localhost:9796 or :9796."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or not 0 <= int(port) < 1 << 16:
         raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
@@ -175,7 +175,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 async def _serve(server: Server, log: Log, sockets: list[socket.socket], file: Path | None) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT."""
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     hang_up = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -197,7 +197,7 @@ def _url(listening_on: socket.socket, config: WebConfig, path: str) -> str:
 
 
 async def _reload(server: Server, log: Log, file: Path | None, hang_up: asyncio.Event) -> None:
-    """Reads the configuration anew each time; one that is wrong leaves that of before."""
+    """Reads the configuration anew at each SIGHUP; one that is wrong leaves that of before."""
     while True:
         await hang_up.wait()
         hang_up.clear()
@@ -215,9 +215,10 @@ async def _reload(server: Server, log: Log, file: Path | None, hang_up: asyncio.
 
 
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Sockets of each of the host's addresses.
+    """Yields sockets that listen on each of the host's addresses.
 
-    Raises CannotError where one cannot be listened on.
+    Raises:
+        CannotError: One of them cannot be listened on.
     """
     try:
         if not host and socket.has_dualstack_ipv6():

@@ -67,9 +67,13 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _watched(options: argparse.Namespace, seconds: float) -> tuple[Snapshot, float, bool]:
-    """The Snapshot after so many seconds, the age of what it lists, and whether it is of an earlier moment
-    because of an interruption: if none was held for --older-than by then, it lists what was held for half
-    of the time."""
+    """Watches for so many seconds.
+
+    Returns:
+        The Snapshot, the age in seconds of what it lists, and whether it is of an earlier moment because of
+        an interruption: if none was held for --older-than by then, it lists what was held for half of the
+        time.
+    """
     with (
         open_tracer(options) as tracer,
         Watch() as watch,

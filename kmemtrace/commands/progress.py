@@ -1,4 +1,4 @@
-"""A line on the terminal that says what is waited for, where that takes longer than two seconds."""
+"""Shows a line on the terminal that says what is waited for, where that takes longer than two seconds."""
 
 import contextlib
 import os
@@ -15,8 +15,14 @@ _ERASE = "\r\x1b[K"
 
 @contextlib.contextmanager
 def progress(words: str, seconds: float | None = None) -> Iterator[None]:
-    """Inside, `words` are shown on stderr, if that is a terminal, with how long it has been, and of how many
-    `seconds` where that is known; afterwards they are gone. Nothing else should write there meanwhile."""
+    """Shows `words` on stderr, if that is a terminal, with how long it has been; afterwards they are gone.
+
+    Nothing else should write there meanwhile.
+
+    Args:
+        words: What is waited for.
+        seconds: How long it takes in all, where that is known.
+    """
     if not os.isatty(_STDERR):
         yield
         return

@@ -1,5 +1,7 @@
-"""Opens a live tracer: what every command that traces does first, in the order that gives the
-user the plainest refusal."""
+"""Opens a live tracer: what every command that traces does first.
+
+It is done in the order that gives the user the plainest refusal.
+"""
 
 import argparse
 import threading
@@ -48,14 +50,14 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
-    """What was given of add_tracer_arguments()'s options, by name."""
+    """Returns by name what was given of add_tracer_arguments()'s options."""
     names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency")
     return {name: getattr(options, name.replace("-", "_")) for name in names}
 
 
 @contextmanager
 def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
-    """A Tracer, attached and detached again, as add_tracer_arguments()'s options want it."""
+    """Opens a Tracer as add_tracer_arguments()'s options want it; it is detached again afterwards."""
     with make_tracer(
         alloc_latency=options.alloc_latency,
         subtree=options.cgroup,
@@ -78,8 +80,14 @@ def make_tracer(
     steady: bool = False,
     objects: bool | int = False,
 ) -> Iterator[Tracer]:
-    """With what make_plan() takes. `objects`: whether the slab's are followed too, or how many at a time.
-    Raises CannotError or UsageError before anything is loaded."""
+    """Attaches a Tracer as make_plan()'s arguments want it.
+
+    `objects` says whether the slab's are followed too, or how many at a time.
+
+    Raises:
+        CannotError: This process or kernel cannot trace; raised before anything is loaded.
+        UsageError: There is no such cgroup; raised before anything is loaded.
+    """
     require_able(tracer_bytes(max_pages))
     hierarchy = memory_hierarchy()
     with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
@@ -111,8 +119,10 @@ def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) ->
 
 @contextmanager
 def _adopting(tracer: Tracer) -> Iterator[None]:
-    """Finds, beside the tracing, the pages that were charged before it: after attaching, so that none falls
-    between."""
+    """Finds, beside the tracing, the pages that were charged before it.
+
+    It begins after attaching, so that none falls between.
+    """
     stop = threading.Event()
     thread = threading.Thread(target=tracer.adopt, args=(stop,), name="preexisting", daemon=True)
     thread.start()

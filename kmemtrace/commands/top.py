@@ -27,9 +27,9 @@ from kmemtrace.model.view import GroupBy, SortKey, View
 
 _DEFAULT_INTERVAL = 2.0
 _WHOLE_SECONDS = 2.0
-"""From the start on, for which a frame waits for the pages that were charged before."""
+"""Seconds from the start on for which a frame waits for the pages that were charged before."""
 _SCRAPE = 15.0
-"""How often most Prometheus servers scrape: rates between frames are no finer."""
+"""Seconds between scrapes of most Prometheus servers: rates between frames are no finer."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -132,7 +132,10 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _once(options: argparse.Namespace, view: View) -> ExitStatus:
-    """One frame, after the time that was asked for, or on an interruption: it is then not what was asked."""
+    """Shows one frame, after the time that was asked for.
+
+    On an interruption it is shown at once, and is then not what was asked.
+    """
     seconds = options.duration or options.interval
     with (
         _source(options) as source,
@@ -148,7 +151,7 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
 
 
 def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
-    """A frame each interval, until the time is up, or a signal comes, or nobody reads on."""
+    """Shows a frame each interval, until the time is up, or a signal comes, or nobody reads on."""
     with contextlib.suppress(KeyboardInterrupt), _source(options, patient=False) as source:
         previous = _before(source.snapshot, options)
         # Not entered: a signal unwinds, also while a reader that does not read is waited for.
@@ -161,8 +164,10 @@ def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
 
 
 def _before(source: Callable[[], Snapshot], options: argparse.Namespace) -> Snapshot | None:
-    """What the first frame's rates are measured from: a server's counters had reached something before;
-    a tracer's begin with it."""
+    """Returns what the first frame's rates are measured from.
+
+    A server's counters had reached something before; a tracer's begin with it.
+    """
     return None if options.prometheus is None else source()
 
 
@@ -179,7 +184,7 @@ def _interactive(options: argparse.Namespace, view: View) -> ExitStatus:
 
 
 class _Source(NamedTuple):
-    """What makes the Snapshots."""
+    """Makes the Snapshots, and has censuses taken."""
 
     snapshot: Callable[[], Snapshot]
     take_census: Callable[[], None] = lambda: None
@@ -187,8 +192,10 @@ class _Source(NamedTuple):
 
 @contextlib.contextmanager
 def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_Source]:
-    """A tracer here, or a Prometheus server. `patient`: the first ones wait for a
-    census, which frames that come at their times cannot."""
+    """Opens a tracer here, or a Prometheus server.
+
+    With `patient` the first Snapshots wait for a census, which frames that come at their times cannot.
+    """
     if options.prometheus is None:
         with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
             whole = time.monotonic() + _WHOLE_SECONDS

@@ -28,9 +28,10 @@ from kmemtrace.verification.verifier import Verifier
 
 _DRAIN_SECONDS = 10.0
 _TICK_SECONDS = 2.0
-"""How often names of cgroups that come and go are learnt."""
+"""Seconds between readings that learn the names of cgroups that come and go."""
 _BY_SIGNAL = 128
-"""A shell adds the number of the signal that ended a command."""
+"""Base of the exit status by which a shell tells of a command that a signal ended: it adds the signal's
+number."""
 _STATUS = {
     Verdict.BALANCED: ExitStatus.OK,
     Verdict.MISMATCH: ExitStatus.BAD,
@@ -96,8 +97,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def exit_status(found: Verification, *, pass_status: bool) -> int:
-    """The verdict's; where that is balanced and the command failed, INCONCLUSIVE, for what it was to do may
-    not have been done, or its own."""
+    """Returns the verdict's exit status.
+
+    Where the verdict is balanced and the command failed, it is INCONCLUSIVE, for what it was to do may not
+    have been done; with `pass_status` it is the command's own.
+    """
     if found.verdict is not Verdict.BALANCED or not found.command_status:
         return _STATUS[found.verdict]
     if not pass_status:
@@ -106,7 +110,7 @@ def exit_status(found: Verification, *, pass_status: bool) -> int:
 
 
 def _tell(left: LeftBehind) -> None:
-    """On stderr, what was found of a run that could not clear up after itself."""
+    """Tells on stderr what was found of a run that could not clear up after itself."""
     ended = f" with {', '.join(left.processes)}, now ended" if left.processes else ""
     stays = f" It stays: {left.stays.removesuffix('.')}." if left.stays else ""
     told = f"kmemtrace: A verify that was killed had left the cgroup {left.path} behind{ended}.{stays}"
@@ -114,7 +118,11 @@ def _tell(left: LeftBehind) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuses, before anything is attached, what could only fail later."""
+    """Refuses, before anything is attached, what could only fail later.
+
+    Raises:
+        UsageError: The options do not fit together, or to this machine.
+    """
     if bool(options.command) == (options.duration is not None):
         raise UsageError("verify wants either a command after -- or --duration.")
     if options.follow and not options.command:
@@ -142,7 +150,7 @@ def _verify(options: argparse.Namespace) -> Verification:
 
 
 def _ticks(watch: Watch, seconds: float) -> Iterator[None]:
-    """One every few seconds, until the time is up or a signal says that enough was seen."""
+    """Yields every few seconds, until the time is up or a signal says that enough was seen."""
     with watch, progress("watching; Ctrl-C tells what is known by then", seconds):
         yield from watch.ticks(_TICK_SECONDS, seconds)
         watch.wait_until(seconds)

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Self
 
 _AS_GOOD_AS = 0.25
-"""Of an interval."""
+"""Part of an interval before a tick is due at which it is as good as past."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -26,7 +26,12 @@ def interrupt_on_signals() -> None:
 
 
 def tell_interruption(after: float | None, of: float) -> None:
-    """On stderr, if there was one, `after` so many seconds of those that were asked for."""
+    """Tells on stderr of an interruption, if there was one.
+
+    Args:
+        after: Seconds until it came; None where there was none.
+        of: Seconds that were asked for.
+    """
     if after is not None:
         print(f"kmemtrace: Interrupted after {after:.1f} s of {of:g} s.", file=sys.stderr)
 
@@ -36,13 +41,16 @@ def _unwind(_signal: int, _frame: FrameType | None) -> None:
 
 
 class Watch:
-    """While it is entered, the first such signal ends the waiting and no more: what is being read is read to
-    its end, and can be told. The next one unwinds, as all do while it is not. For the main thread."""
+    """Waits so that a signal which asks the process to end does not lose what is known by then.
+
+    While it is entered, the first such signal ends the waiting and no more: what is being read is read to its
+    end, and can be told. The next one unwinds, as all do while it is not entered. It is for the main thread.
+    """
 
     def __init__(self) -> None:
         self.begin = time.monotonic()
         self.interrupted_after: float | None = None
-        """Seconds after the begin; None while no signal has come."""
+        """Seconds after the begin at which a signal came; None while none has come."""
         self._woken: int | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -62,18 +70,23 @@ class Watch:
             self._woken = None
 
     def wait(self, seconds: float) -> bool:
-        """Whether so long has passed; False at once when a signal comes, or has come."""
+        """Waits so many seconds, and returns whether they have passed.
+
+        It returns False at once when a signal comes, or has come.
+        """
         select.select([] if self._woken is None else [self._woken], [], [], max(0.0, seconds))
         return self.interrupted_after is None
 
     def wait_until(self, seconds: float) -> bool:
-        """The same, until so long after the begin."""
+        """Waits until so many seconds after the begin, as wait() does."""
         return self.wait(self.begin + seconds - time.monotonic())
 
     def ticks(self, interval: float, seconds: float | None = None) -> Iterator[None]:
-        """One each interval, until so long after the begin or a signal. Those are skipped that are past, or
-        as good as past, by when the one before is done with: whoever was stopped for a minute does not
-        want a minute's worth at once."""
+        """Yields each interval, until so many seconds after the begin or a signal.
+
+        Ticks are skipped that are past, or as good as past, by when the one before is done with: whoever was
+        stopped for a minute does not want a minute's worth at once.
+        """
         due = interval
         while (seconds is None or due <= seconds) and self.wait_until(due):
             yield

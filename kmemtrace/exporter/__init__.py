@@ -1,1 +1,1 @@
-"""The Prometheus exporter: Snapshots in, metrics out."""
+"""Exports to Prometheus: Snapshots in, metrics out."""

@@ -1,4 +1,4 @@
-"""Basic authentication: who has a right password, found out at a bounded cost.
+"""Does basic authentication: finds out who has a right password, at a bounded cost.
 
 A password costs a tenth of a second or more to check: bcrypt is slow on purpose. So one that was right is
 remembered and never waits; one that was wrong is remembered too; and of those that are new few may wait, and
@@ -21,18 +21,18 @@ from typing import NamedTuple
 import bcrypt
 
 _MOST_REMEMBERED = 1024
-"""Of the right, and of the wrong."""
+"""How many passwords are remembered of the right ones, and of the wrong ones."""
 MOST_WAITING = 16
 MOST_OF_ONE_ADDRESS = 8
 _BCRYPT_BYTES = 72
-"""bcrypt takes no more, and refuses longer ones."""
+"""Bytes of a password that bcrypt takes; it refuses longer ones."""
 
 
 class Verdict(Enum):
     ADMITTED = auto()
     REFUSED = auto()
     BUSY = auto()
-    """Too many wait already; it is not known."""
+    """Too many wait already: it is not known whether the password is right."""
 
 
 class Pair(NamedTuple):
@@ -53,12 +53,12 @@ class Users:
         return len(self._hashes)
 
     def digest(self, pair: Pair) -> bytes:
-        """What stands for it in memory: an HMAC under a key that nobody else has."""
+        """Returns what stands for a pair in memory: an HMAC under a key that nobody else has."""
         text = f"{len(pair.user)} {pair.user}{pair.password}"
         return hmac.digest(self._key, text.encode(), sha256().name)
 
     def remembered(self, digest: bytes) -> bool | None:
-        """Whether it was right; None where it is not known."""
+        """Returns whether a pair was right; None where it is not known."""
         if digest in self._right:
             return True
         return False if digest in self._wrong else None
@@ -67,8 +67,11 @@ class Users:
         (self._right if right else self._wrong).add(digest)
 
     def check(self, pair: Pair) -> bool:
-        """Takes long. What is wrong takes equally long for every name, known or not: as long as the
-        costliest hash. One of cost n takes 2^n rounds, and n, n, n + 1, ... m - 1 together those of m."""
+        """Checks a password, which takes long.
+
+        What is wrong takes equally long for every name, known or not: as long as the costliest hash. One of
+        cost n takes 2^n rounds, and n, n, n + 1, ... m - 1 together those of m.
+        """
         password = pair.password.encode()[:_BCRYPT_BYTES]
         known = self._hashes.get(pair.user)
         spent = self._highest_cost if known is None else _cost(known)
@@ -81,7 +84,7 @@ class Users:
 
 
 class _Memory:
-    """The digests that came last, of which so many are kept."""
+    """Keeps the digests that came last, so many of them."""
 
     def __init__(self) -> None:
         self._digests: OrderedDict[bytes, None] = OrderedDict()
@@ -99,7 +102,7 @@ class _Memory:
 
 
 class Admission:
-    """For one event loop. What takes long is done in a thread, one at a time."""
+    """Admits or refuses, for one event loop; what takes long is done in a thread, one at a time."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "passwords")
@@ -110,7 +113,13 @@ class Admission:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def verdict(self, users: Users, header: str, address: str) -> Verdict:
-        """Of a header Authorization that came from there."""
+        """Judges a header Authorization.
+
+        Args:
+            users: Who has which password.
+            header: The header's value.
+            address: Where it came from, as address_of() says.
+        """
         pair = credentials(header)
         if pair is None:
             return Verdict.REFUSED
@@ -126,7 +135,7 @@ class Admission:
         return len(self._under_way) < MOST_WAITING and self._of_address[address] < MOST_OF_ONE_ADDRESS
 
     async def _check(self, users: Users, pair: Pair, digest: bytes, address: str) -> bool:
-        """Those who ask the same at the same time are told together."""
+        """Checks a password; those who ask the same at the same time are told together."""
         if digest not in self._under_way:
             work = asyncio.get_running_loop().run_in_executor(self._thread, _check_and_rest, users, pair)
             self._under_way[digest] = work
@@ -144,7 +153,10 @@ class Admission:
 
 
 def _check_and_rest(users: Users, pair: Pair) -> bool:
-    """After one that was wrong for as long as it took: those who guess get half of a processor."""
+    """Checks a password, and after a wrong one rests for as long as that took.
+
+    So those who guess get half of a processor.
+    """
     begin = time.thread_time()
     right = users.check(pair)
     if not right:
@@ -153,7 +165,7 @@ def _check_and_rest(users: Users, pair: Pair) -> bool:
 
 
 def credentials(header: str) -> Pair | None:
-    """User and password of a header Authorization; None where it is not of basic authentication."""
+    """Returns user and password of a header Authorization; None where it is no basic authentication."""
     kind, _, rest = header.partition(" ")
     if kind.lower() != "basic":
         return None
@@ -169,5 +181,5 @@ def _cost(of: bytes) -> int:
 
 
 def _nobodys(cost: int) -> bytes:
-    """A hash that no password has, as far as anybody knows."""
+    """Returns a hash that no password has, as far as anybody knows."""
     return b"$2b$%02d$%s" % (cost, b"." * 53)

@@ -1,25 +1,27 @@
-"""In which order cgroups get series of their own, where not all can have some."""
+"""Says in which order cgroups get series of their own, where not all can have some."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 
 _LEVELS = 8
-"""Below these all are taken for children of the same parent. Systemd's and Kubernetes' cgroups have five."""
+"""Levels below which all cgroups are taken for children of the same parent. Systemd's and Kubernetes' cgroups
+have five."""
 
 
 def by_turns(worth: Mapping[str, float]) -> list[str]:
-    """The paths of cgroups, by what they are worth.
+    """Orders the paths of cgroups by what they are worth.
 
-    The children of a cgroup take turns, by what all that is below each is worth: one that is worth a third
-    of them gets every third turn. So whoever may make cgroups below its own gains no series from others by
+    The children of a cgroup take turns, by what all that is below each is worth: one that is worth a third of
+    them gets every third turn. So whoever may make cgroups below its own gains no series from others by
     making more of them, but only by what they hold together.
-    (Turns are those of D'Hondt's way to share out seats: https://en.wikipedia.org/wiki/D%27Hondt_method.)
+
+    Turns are those of D'Hondt's way to share out seats: https://en.wikipedia.org/wiki/D%27Hondt_method.
     """
     return _ordered([(path.strip("/").split("/", _LEVELS), path) for path in worth], worth, 0)
 
 
 def _ordered(cgroups: list[tuple[list[str], str]], worth: Mapping[str, float], level: int) -> list[str]:
-    """Of those that have the same names up to this level."""
+    """Orders cgroups that have the same names up to this level."""
     below: dict[str, list[tuple[list[str], str]]] = defaultdict(list)
     turns: list[tuple[float, str]] = []
     for names, path in cgroups:

@@ -1,10 +1,10 @@
-"""Which connections may stay: whoever comes gets in, and those go that have kept us waiting for longest.
+"""Decides which connections may stay: whoever comes gets in, and those go that kept us waiting longest.
 
 A connection waits for us while we make its answer; all other time we wait for it: to ask, to ask again, or to
 take its answer. Refusing newcomers when all places are taken would let a few hundred silent peers lock
 everybody out, and peers on this machine all have one address. So a newcomer takes the place of the one that
-we have waited for longest, of the address with most connections. Whoever asks at once and reads what comes
-is never the one.
+we have waited for longest, of the address with most connections. Whoever asks at once and reads what comes is
+never the one.
 """
 
 import functools
@@ -16,15 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_CONNECTIONS = 2048
-"""Each is a file descriptor and some 8 KB of memory. Many, for those who hang on come back at once when they
-have to make room, and then cost a processor's time instead of memory."""
+"""Most connections that are open. Each is a file descriptor and some 8 KB of memory. They are many, for those
+who hang on come back at once when they have to make room, and then cost a processor's time instead of
+memory."""
 _FEWEST = 8
 _FREE_DESCRIPTORS = 64
-"""Left to the tracer, which takes some to look up names."""
+"""Descriptors that are left to the tracer, which takes some to look up names."""
 _OF_ONE_ADDRESS = 0.75
-"""The rest is there for others, such as the kubelet that asks /healthz."""
+"""Share of the places that one address may have. The rest is there for others, such as the kubelet that asks
+/healthz."""
 _IPV6_NETWORK_BITS = 64
-"""What one host may have for its own, and take any number of addresses from."""
+"""Bits of the network that one host may have for its own, and take any number of addresses from."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,10 +34,10 @@ class Peer:
     """One connection."""
 
     address: str
-    """As address_of() says."""
+    """Its address, as address_of() says."""
     end: Callable[[], None]
     since: float = 0.0
-    """When we began to wait for it, and how long we are to."""
+    """When we began to wait for it. `patience` is for how many seconds we are to."""
     patience: float = 0.0
 
 
@@ -44,7 +46,7 @@ class _Group:
     """The connections of one address."""
 
     waiting: dict[Peer, None] = field(default_factory=dict)
-    """Those that we wait for, for longest first."""
+    """Connections that we wait for, those that we have waited for longest first."""
     working: set[Peer] = field(default_factory=set)
 
     def __len__(self) -> int:
@@ -52,7 +54,7 @@ class _Group:
 
 
 class Room:
-    """For so many connections in all, and most of these for one address."""
+    """Has places for so many connections in all, and for most of these of one address."""
 
     def __init__(self, most: int) -> None:
         self._most, self._most_of_one = most, max(1, int(most * _OF_ONE_ADDRESS))
@@ -63,9 +65,16 @@ class Room:
         return self._count
 
     def enter(self, address: str, end: Callable[[], None], patience: float) -> Peer | None:
-        """A place for a newcomer that we now wait for; its `end` is called when it has to make room, or when
-        it has kept us waiting for `patience` seconds. None where all others wait for us, or are of addresses
-        that have fewer places."""
+        """Gives a newcomer a place; we wait for it from now on.
+
+        Args:
+            address: Where it comes from, as address_of() says.
+            end: Called when it has to make room, or when it has kept us waiting too long.
+            patience: How many seconds it may keep us waiting.
+
+        Returns:
+            The place; None where all others wait for us, or are of addresses that have fewer places.
+        """
         own = self._groups.get(address, _Group())
         if (len(own) >= self._most_of_one and not self._make_room([own])) or (
             self._count >= self._most and not self.make_room(at_least=len(own))
@@ -78,12 +87,12 @@ class Room:
         return peer
 
     def make_room(self, at_least: int = 0) -> bool:
-        """Ends a connection of the address that has most, of those that have so many at least."""
+        """Ends a connection of the address that has most, of those that have at least so many."""
         groups = [group for group in self._groups.values() if len(group) >= at_least]
         return self._make_room(sorted(groups, key=len, reverse=True))
 
     def works(self, peer: Peer) -> bool:
-        """It waits for us from now on, and stays. False where it has been ended."""
+        """Says that a peer waits for us from now on, and stays; False where it has been ended."""
         group = self._groups.get(peer.address)
         if group is None or peer not in group.waiting:
             return False
@@ -92,7 +101,7 @@ class Room:
         return True
 
     def waits(self, peer: Peer, patience: float) -> None:
-        """We wait for it from now on, for so many seconds."""
+        """Says that we wait for a peer from now on, for so many seconds."""
         group = self._groups.get(peer.address)
         if group is not None and (peer in group.waiting or peer in group.working):
             group.working.discard(peer)
@@ -100,7 +109,7 @@ class Room:
             self._wait_for(peer, patience)
 
     def leave(self, peer: Peer) -> None:
-        """It has ended, or is to end. May be told more than once."""
+        """Says that a peer has ended, or is to end; it may be said more than once."""
         group = self._groups.get(peer.address)
         if group is None or (peer not in group.waiting and peer not in group.working):
             return
@@ -115,7 +124,7 @@ class Room:
         peer.end()
 
     def end_overdue(self) -> int:
-        """Ends those that have kept us waiting too long; how many they were."""
+        """Ends those that have kept us waiting too long, and returns how many they were."""
         now = time.monotonic()
         late = [p for g in self._groups.values() for p in g.waiting if now - p.since >= p.patience]
         for peer in late:
@@ -140,7 +149,7 @@ class Room:
 
 @functools.lru_cache(maxsize=4096)
 def address_of(host: str) -> str:
-    """Of an IP address, what one host cannot change at will: of IPv6 its network."""
+    """Returns of an IP address what one host cannot change at will: of IPv6 its network."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
@@ -150,8 +159,11 @@ def address_of(host: str) -> str:
 
 
 def room_for_connections() -> int:
-    """How many this process may have open, by its limit of file descriptors, which is raised as far as it may
-    be, and what it has open already."""
+    """Returns how many connections this process may have open.
+
+    That follows from its limit of file descriptors, which is raised as far as it may be, and what it has open
+    already.
+    """
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MOST_CONNECTIONS
     if limit < wanted:

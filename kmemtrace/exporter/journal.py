@@ -1,5 +1,7 @@
-"""The evidence of mismatches, printed to stderr, which a unit's journal or a pod's log keeps: the metrics
-count them only, and the tracer's own copy ends with the process."""
+"""Prints the evidence of mismatches to stderr, which a unit's journal or a pod's log keeps.
+
+The metrics count mismatches only, and the tracer's own copy ends with the process.
+"""
 
 from collections import defaultdict
 
@@ -8,16 +10,18 @@ from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.report.mismatch import lines
 
 MOST_KINDS = 100
-"""Of each confidence, so that however many are suspect there is room for those that are certain."""
+"""Most kinds of each confidence, so that however many are suspect there is room for those that are
+certain."""
 
 
 class Journal:
-    """Prints each kind of mismatch once, when it is first seen, and of so many kinds only."""
+    """Prints each kind of mismatch once, when it is first seen, and only so many kinds."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._seen: dict[str, set[tuple[object, ...]]] = defaultdict(set)
-        """By confidence; what is over the limit is not kept, but for one that says that it was reached."""
+        """Kinds by confidence; what is over the limit is not kept, but for one that says that it was
+        reached."""
 
     def tell(self, snapshot: Snapshot) -> None:
         for mismatch in sorted(snapshot.mismatches, key=lambda m: m.first_time):

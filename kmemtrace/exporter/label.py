@@ -1,19 +1,23 @@
-"""A cgroup's path as the value of a label: of bounded length, and never that of another one."""
+"""Makes a cgroup's path the value of a label: of bounded length, and never that of another one."""
 
 from hashlib import sha256
 
 MOST_BYTES = 256
-"""As the text formats write it. Paths that container engines and service managers make have some 180."""
+"""Most bytes of a value as the text formats write it. Paths that container engines and service managers make
+have some 180."""
 _TAIL_BYTES = 96
 _HASH_DIGITS = 32
 _ESCAPED = '\\"\n'
-"""Each takes two bytes in the text formats."""
+"""Characters that each take two bytes in the text formats."""
 _MOST_BYTES_OF_ONE = 4
 
 
 def label_of(path: str) -> str:
-    """The path; of one that is too long its begin, a hash of all of it, and its end: `/a/b//HASH//y/z`. No
-    path has `//` within, so that it cannot be that of a short one."""
+    """Returns the path, shortened if it is too long.
+
+    A path that is too long becomes its begin, a hash of all of it, and its end: `/a/b//HASH//y/z`. No path
+    has `//` within, so that it cannot be that of a short one.
+    """
     if len(path) * _MOST_BYTES_OF_ONE <= MOST_BYTES or size(path) <= MOST_BYTES:
         return path
     mark = f"//{sha256(path.encode(errors='surrogatepass')).hexdigest()[:_HASH_DIGITS]}//"
@@ -22,12 +26,12 @@ def label_of(path: str) -> str:
 
 
 def size(value: str) -> int:
-    """Bytes that a label's value takes."""
+    """Returns the bytes that a label's value takes."""
     return len(value.encode(errors="surrogatepass")) + sum(map(value.count, _ESCAPED))
 
 
 def _first(text: str, most: int) -> str:
-    """The longest begin of so many bytes at most."""
+    """Returns the longest begin of at most so many bytes."""
     cut = text[:most]
     while size(cut) > most:
         cut = cut[:-1]

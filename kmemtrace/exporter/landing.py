@@ -1,4 +1,4 @@
-"""The page at /: what this is, how it sees, and how far to trust it."""
+"""Makes the page at /: what this is, how it sees, and how far to trust it."""
 
 from collections.abc import Mapping
 from html import escape

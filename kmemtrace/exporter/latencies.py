@@ -1,4 +1,4 @@
-"""The histograms of the whole machine: how long charges, pages and allocations took."""
+"""Makes the histograms of the whole machine: how long charges, pages and allocations took."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from kmemtrace.model.metric import Labels
 from kmemtrace.model.metrics import Metric
 
 _EVERY, _FIRST, _LAST = 2, 0, 30
-"""Every second of the tracer's buckets is told, up to 18 minutes: factors of four, enough for a heat map
-and half of the series."""
+"""Which buckets are told: every second of the tracer's, up to 18 minutes. They are factors of four apart,
+enough for a heat map and half of the series."""
 
 
 def _of_machine(name: str) -> HistogramReader:
@@ -39,7 +39,7 @@ HISTOGRAMS: Mapping[Metric, HistogramReader] = {
 
 
 def buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """(upper bound in seconds, count up to it), cumulative, ending with +Inf."""
+    """Returns (upper bound in seconds, count up to it), cumulative, ending with +Inf."""
     told, seen = [], 0
     for at in range(BUCKETS):
         seen += histogram.counts[at]

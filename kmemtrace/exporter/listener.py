@@ -18,27 +18,27 @@ from kmemtrace.exporter.connections import Peer, Room, address_of
 from kmemtrace.exporter.log import Level, Log
 
 ASK_SECONDS = 5.0
-"""For a newcomer to shake hands and to have asked."""
+"""Time for a newcomer to shake hands and to have asked."""
 IDLE_SECONDS = 20.0
-"""For the next question. Prometheus connects anew when it asks less often."""
+"""Time for the next question. Prometheus connects anew when it asks less often."""
 _CLOSE_SECONDS = 2.0
-"""For a peer to agree to the end of TLS."""
+"""Time for a peer to agree to the end of TLS."""
 _MOST_BYTES = 32 << 10
-"""Of a question, and of all that comes before its answer is made: nobody has anything to send."""
+"""Most bytes of a question, and of all that comes before its answer is made: nobody has anything to send."""
 _MOST_HEADERS = 64
 _AT_A_TIME = 16
-"""Accepted before those that are open have their turn: it takes some turns until a question is read, and by
-then a newcomer must not be the one that was waited for longest."""
+"""Connections accepted before those that are open have their turn: it takes some turns until a question is
+read, and by then a newcomer must not be the one that was waited for longest."""
 _PAUSE_SECONDS = 0.1
 _NO_WORDS = struct.pack("ii", 1, 0)
-"""SO_LINGER: closed with a reset, and the kernel keeps nothing of it."""
+"""Value of SO_LINGER by which a connection is closed with a reset, and the kernel keeps nothing of it."""
 
 BACKLOG = 1024
-"""Connections that wait to be accepted; one too many would be tried again after a second."""
+"""Connections that may wait to be accepted; one too many would be tried again after a second."""
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's, with small answers to what is no HTTP, and an end to what goes on for too long."""
+    """Answers as aiohttp does, but little to what is no HTTP, and ends what goes on for too long."""
 
     def __init__(self, server: web.Server, room: Room, log: Log, sock: socket.socket) -> None:
         super().__init__(
@@ -73,17 +73,17 @@ class Connection(web.RequestHandler):
             super().data_received(data)
 
     def works(self) -> bool:
-        """We make its answer from now on. False where it has been ended."""
+        """Says that we make its answer from now on; False where it has been ended."""
         self._bytes = 0
         return self.peer is not None and self._room.works(self.peer)
 
     def waits(self, seconds: float) -> None:
-        """We wait for it from now on."""
+        """Says that we wait for it from now on, for so many seconds."""
         if self.peer is not None:
             self._room.waits(self.peer, seconds)
 
     def end(self) -> None:
-        """At once, whatever it is about."""
+        """Ends it at once, whatever it is about."""
         if self._open is not None:
             self._open.abort()
         else:  # in the midst of a handshake, which fails of this
@@ -112,12 +112,12 @@ class Connection(web.RequestHandler):
 
 
 class Listener:
-    """Accepts from open() to close()."""
+    """Accepts connections from open() to close()."""
 
     def __init__(
         self, server: web.Server, room: Room, log: Log, tls: Callable[[], ssl.SSLContext | None]
     ) -> None:
-        """`tls`: asked anew for each connection."""
+        """Prepares to accept; `tls` is asked anew for each connection."""
         self._server, self._room, self._log, self._tls = server, room, log, tls
         self._accepting: list[asyncio.Task[None]] = []
         self._connecting: set[asyncio.Task[None]] = set()
@@ -133,7 +133,7 @@ class Listener:
         await asyncio.gather(*self._accepting, return_exceptions=True)
 
     async def end(self) -> None:
-        """All that are open."""
+        """Ends all connections that are open."""
         self._room.end_all()
         await asyncio.gather(*self._connecting, return_exceptions=True)
 

@@ -1,5 +1,8 @@
-"""What the exporter says on stderr while it runs. Strangers can cause some of it, so that of each kind there
-is a line a minute at most, with a count, and no line is long or speaks to the terminal."""
+"""Writes what the exporter says on stderr while it runs.
+
+Strangers can cause some of it, so that of each kind there is a line a minute at most, with a count, and no
+line is long or speaks to the terminal.
+"""
 
 import contextlib
 import logging
@@ -15,12 +18,13 @@ from kmemtrace.printable import printable
 MINUTE = 60.0
 _LONGEST = 300
 _MOST_KINDS = 64
-"""Libraries may make up kinds of their own, by what they put into a message."""
+"""Most kinds that are told apart: libraries may make up kinds of their own, by what they put into a
+message."""
 _ANYTHING_ELSE = "anything else"
 
 
 class Level(IntEnum):
-    """As --log.level names them, which are Prometheus's names."""
+    """How important a line is, as --log.level names it, which are Prometheus's names."""
 
     DEBUG = logging.DEBUG
     INFO = logging.INFO
@@ -32,26 +36,26 @@ class Level(IntEnum):
 class _Kind:
     told_at: float
     more: int = 0
-    """How many were not told since."""
+    """How many were not told since the last line."""
     last: str = ""
 
 
 class Log:
-    """May be used from several threads at once."""
+    """Writes lines; it may be used from several threads at once."""
 
     def __init__(self, level: Level = Level.INFO, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: seconds that never go backwards."""
+        """Writes from this level on; `clock` gives seconds that never go backwards."""
         self._level, self._clock = level, clock
         self._kinds: dict[str, _Kind] = {}
         self._lock = threading.Lock()
 
     def tell(self, level: Level, text: str) -> None:
-        """Prints it as it is: for what no stranger can cause more of."""
+        """Prints a text as it is: for what no stranger can cause more of."""
         if level >= self._level:
             _print(text)
 
     def complain(self, level: Level, kind: str, words: str) -> None:
-        """Prints the first of a kind, and of those that come within a minute of it how many they were."""
+        """Prints the first of a kind, and how many more of it come within a minute."""
         if level < self._level:
             return
         with self._lock:
@@ -65,7 +69,7 @@ class Log:
                 known.more, known.last = known.more + 1, words[:_LONGEST]
 
     def flush(self, *, now: bool = False) -> None:
-        """Tells the counts whose minute is over, or all. To be called now and then, and at the end."""
+        """Tells the counts whose minute is over, or all; it is called now and then, and at the end."""
         with self._lock:
             for kind in self._kinds.values():
                 if kind.more and (now or self._clock() - kind.told_at >= MINUTE):
@@ -75,7 +79,7 @@ class Log:
 
     @contextlib.contextmanager
     def instead_of(self, *names: str) -> Iterator[None]:
-        """What libraries log under these names is told here, in a line without a traceback."""
+        """Tells here what libraries log under these names, in a line without a traceback."""
         handler = _Handler(self)
         loggers = [(one, one.propagate) for one in map(logging.getLogger, names)]
         for logger, _ in loggers:
@@ -109,6 +113,6 @@ def _line(words: str) -> str:
 
 
 def _print(words: str) -> None:
-    """A log that cannot be written to must not end what it tells of."""
+    """Prints a line; a log that cannot be written to must not end what it tells of."""
     with contextlib.suppress(OSError):
         print(f"kmemtrace: {words}", file=sys.stderr, flush=True)

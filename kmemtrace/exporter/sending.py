@@ -6,20 +6,24 @@ from kmemtrace.exporter.listener import Connection
 from kmemtrace.exporter.source import Page
 
 TAKE_SECONDS = 30.0
-"""For a reader to take an answer. Prometheus gives up after 10 s unless told otherwise."""
+"""Time for a reader to take an answer. Prometheus gives up after 10 s unless told otherwise."""
 MOST_BYTES = 64 << 20
-"""Of pages that somebody has not read yet: each reading of the maps makes new ones."""
+"""Most bytes of pages that somebody has not read yet: each reading of the maps makes new ones."""
 _PIECE = 64 << 10
 
 
 class Sending:
-    """The pages that are being sent, oldest first, and to whom."""
+    """Keeps the pages that are being sent, oldest first, and to whom."""
 
     def __init__(self) -> None:
         self._readers: dict[Page, set[Connection]] = {}
 
     async def send(self, request: web.Request, response: web.StreamResponse, page: Page) -> None:
-        """Raises ConnectionError where it was not read in time, or the reader is gone."""
+        """Sends a page.
+
+        Raises:
+            ConnectionError: It was not read in time, or the reader is gone.
+        """
         reader = request.protocol
         assert isinstance(reader, Connection)
         self._readers.setdefault(page, set()).add(reader)

@@ -1,4 +1,4 @@
-"""Which cgroups have series of their own, and sums that never go backwards whoever comes and goes."""
+"""Says which cgroups have series of their own, and sums what never goes backwards whoever comes and goes."""
 
 import functools
 from collections import defaultdict
@@ -24,7 +24,7 @@ _LINES, _LINE_BYTES = sum("cgroup" in metric.labels for metric in Metric) + _FUR
 """What one cgroup's series take at most, beside the value of the label: as many metrics as have it, with
 their names, states and figures."""
 _STAYS = 2
-"""A cgroup that has series keeps them until another one is so many times more worth showing: series
+"""How many times more another cgroup has to be worth showing until one that has series loses them: series
 that come and go at each scrape would cost the server more than they tell."""
 
 
@@ -38,7 +38,7 @@ class Sums(NamedTuple):
     reclaim_stalls: float = 0
     reclaim_stall_seconds: float = 0.0
     charges: float = 0
-    """Those whose time was taken."""
+    """Charges whose time was taken."""
     charge_seconds: float = 0.0
 
     def plus(self, other: "Sums") -> "Sums":
@@ -55,16 +55,17 @@ NOTHING = Sums()
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One cgroup's, or those of all the others."""
+    """The series of one cgroup, or of all the others."""
 
     cgroup: str
-    """The value of its label."""
+    """The value of the label `cgroup`."""
     path: str
-    """Of one of those that have this label; "" of the others'."""
+    """Path of one of the cgroups that have this label; "" for those of all the others."""
     sums: Sums
     held_pages: Mapping[CgroupState, int]
     memory: Mapping[str, int]
-    """Bytes by the parts of its account, with "kernel" and "unexplained"; what was not read is left out."""
+    """Bytes by the parts of the cgroup's account, with "kernel" and "unexplained"; what was not read is left
+    out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ class Counted:
     """What a scrape tells of cgroups."""
 
     series: tuple[Series, ...]
-    """Those of their own by path, (other) last, if there ever were others."""
+    """Series of cgroups of their own by path, (other) last, if there ever were others."""
     latency: Mapping[str, Histogram]
-    """Of the whole machine since the start, by "charge" and "lifetime"; absent where the tier cannot
-    measure it."""
+    """Histograms of the whole machine since the start, by "charge" and "lifetime"; absent where the tier
+    cannot measure it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +94,25 @@ class Selection:
     """
 
     def __init__(self, most: int, most_bytes: int = MOST_BYTES) -> None:
-        """At most so many cgroups have series of their own, and these take at most so many bytes of a
-        scrape."""
+        """Remembers nothing yet.
+
+        Args:
+            most: Most cgroups that have series of their own.
+            most_bytes: Most bytes that these take of a scrape.
+        """
         self._most, self._most_bytes = most, most_bytes
         self._labels: dict[str, str] = {}
-        """By path, of those in the Snapshot before."""
+        """Labels by path, of the cgroups in the Snapshot before."""
         self._before: dict[CgroupKey, _Known] = {}
         self._shown: dict[str, Sums] = {}
         self._other: Sums | None = None
         self._latency: dict[str, Histogram] = {}
 
     def update(self, snapshot: Snapshot) -> Counted:
-        """A removed cgroup and one made anew under its name share series, but for the state of what they
-        hold."""
+        """Counts what has come with a Snapshot, and chooses the series.
+
+        A removed cgroup and one made anew under its name share series, but for the state of what they hold.
+        """
         self._labels = {c.path: self._labels.get(c.path) or label_of(c.path) for c in snapshot.cgroups}
         by_label: dict[str, list[Cgroup]] = defaultdict(list)
         for cgroup in snapshot.cgroups:
@@ -135,7 +142,7 @@ class Selection:
         return Counted(tuple(series), dict(self._latency))
 
     def _grown(self, cgroups: Iterable[Cgroup], known: Mapping[CgroupKey, _Known]) -> Sums:
-        """What has come to these since the Snapshot before; their latencies go to the machine's."""
+        """Returns what has come to these since the Snapshot before; their latencies go to the machine's."""
         grown = NOTHING
         for cgroup in cgroups:
             before, now = self._before.get(cgroup.key), known[cgroup.key]
@@ -150,9 +157,11 @@ class Selection:
         return grown
 
     def _choose(self, by_label: Mapping[str, list[Cgroup]], page_size: int) -> list[str]:
-        """The labels of those that hold most. What was charged does not count: to charge and uncharge for
-        ever takes but one page. One that is gone is told for the last time if it had series, and gets none
-        if it had not."""
+        """Returns the labels of the cgroups that hold most.
+
+        What was charged does not count: to charge and uncharge for ever takes but one page. One that is gone
+        is told for the last time if it had series, and gets none if it had not.
+        """
         worth, path_of = dict[str, float](), dict[str, str]()
         for label, cgroups in by_label.items():
             if label in self._shown or any(cgroup.state is not CgroupState.GONE for cgroup in cgroups):
@@ -168,7 +177,7 @@ class Selection:
 
 @functools.lru_cache(maxsize=1 << 14)
 def bytes_of(label: str, path: str) -> int:
-    """What the series of one cgroup take at most in the text formats."""
+    """Returns the bytes that the series of one cgroup take at most in the text formats."""
     who = names(path)
     return _LINES * (_LINE_BYTES + size(label)) + sum(map(size, (who.pod, who.container, who.unit)))
 
@@ -187,7 +196,7 @@ def sums_of(cgroup: Cgroup) -> Sums:
 
 
 def _held(cgroups: Iterable[Cgroup]) -> dict[CgroupState, int]:
-    """Pages by state; a state that nobody is in is left out."""
+    """Returns the held pages by state; a state that nobody is in is left out."""
     held: dict[CgroupState, int] = defaultdict(int)
     for cgroup in cgroups:
         if cgroup.state is not CgroupState.GONE:
@@ -196,7 +205,7 @@ def _held(cgroups: Iterable[Cgroup]) -> dict[CgroupState, int]:
 
 
 def _holds(cgroup: Cgroup, page_size: int) -> int:
-    """Bytes: what the census found, or what was charged since the start where that is more."""
+    """Returns the bytes that the census found, or what was charged since the start where that is more."""
     known = 0 if cgroup.account is None else cgroup.account.explained_bytes
     return max(page_size * cgroup.held_pages, known)
 

@@ -1,4 +1,4 @@
-"""The HTTP server: /metrics, /healthz and a page for people."""
+"""Serves HTTP: /metrics, /healthz and a page for people."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,12 @@ Answer = TypeVar("Answer")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 READ_EVERY_SECONDS = 10.0
-"""Also when nobody scrapes: what is found is kept in a ring buffer, and removed cgroups in a map."""
+"""Time between readings also when nobody scrapes: what is found is kept in a ring buffer, and removed cgroups
+in a map."""
 _STALE_SECONDS = 60.0
 _KEEP_HOUSE_SECONDS = 0.5
 _MOST_BODY = 1024
-"""Nobody has anything to send."""
+"""Most bytes of a question's body: nobody has anything to send."""
 METRICS = "/metrics"
 HEALTH = ("/healthz", "/-/healthy")
 READY = "/-/ready"
@@ -39,7 +40,7 @@ class Server:
     """Serves from start() to stop(), on the sockets that it is given."""
 
     def __init__(self, source: Source, config: WebConfig, log: Log, metrics_path: str = METRICS) -> None:
-        """`metrics_path`: in place of /metrics; at / there is no page for people."""
+        """Prepares to serve; `metrics_path` is in place of /metrics, and at / there is no page for people."""
         self._source, self._config, self._log = source, config, log
         self._metrics_path = metrics_path
         self._readers = ThreadPoolExecutor(1, "readings")  # which are made one at a time
@@ -73,7 +74,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """How many connections are open."""
         return len(self._room)
 
     @property
@@ -81,7 +82,10 @@ class Server:
         return self._config
 
     def reconfigure(self, config: WebConfig) -> None:
-        """TLS holds from the next connection on, all else from the next question on."""
+        """Takes another configuration.
+
+        TLS holds from the next connection on, all else from the next question on.
+        """
         self._config = config
 
     async def stop(self) -> None:
@@ -116,7 +120,7 @@ class Server:
 
     @web.middleware
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every answer has the headers of the configuration; what fails is told in a line."""
+        """Gives every answer the headers of the configuration; what fails is told in a line."""
         connection = request.protocol
         assert isinstance(connection, Connection)
         if not connection.works():

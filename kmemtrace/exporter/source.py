@@ -1,4 +1,7 @@
-"""Readings of the maps, shared by all who scrape: none is younger than a second when the next is made."""
+"""Makes readings of the maps, shared by all who scrape.
+
+None is younger than a second when the next is made.
+"""
 
 import contextlib
 import gc
@@ -21,7 +24,8 @@ from kmemtrace.model.snapshot import Snapshot
 
 FRESH_SECONDS = 1.0
 _GZIP_LEVEL = 4
-"""A scrape of 1,000 cgroups shrinks to a 20th; higher levels take several times as long for little."""
+"""Level of compression: a scrape of 1,000 cgroups shrinks to a 20th; higher levels take several times as long
+for little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Page:
 
 
 class Fixed(Collector):
-    """prometheus-client collects from an object; ours is made anew for each reading."""
+    """Holds metrics for prometheus-client, which collects from an object.
+
+    It is made anew for each reading.
+    """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = list(metrics)
@@ -42,8 +49,11 @@ class Fixed(Collector):
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """A reading makes ten objects per cgroup and no cycles: looking for some in between took three
-    quarters of a scrape of 3,000 cgroups."""
+    """Turns the garbage collector off.
+
+    A reading makes ten objects per cgroup and no cycles: looking for some in between took three quarters of a
+    scrape of 3,000 cgroups.
+    """
     gc.disable()
     try:
         yield
@@ -52,7 +62,7 @@ def _without_collector() -> Iterator[None]:
 
 
 class Source:
-    """All methods may be called from several threads at once."""
+    """Makes the readings; all methods may be called from several threads at once."""
 
     def __init__(
         self,
@@ -63,7 +73,7 @@ class Source:
         most_bytes: int = MOST_BYTES,
         log: Log | None = None,
     ) -> None:
-        """`read`: makes a Snapshot; never called twice at a time."""
+        """Prepares to read; `read` makes a Snapshot, and is never called twice at a time."""
         self._read, self._hooks, self._runs = read, hooks, runs
         self._most, self._most_bytes = most_cgroups, most_bytes
         self._selection = Selection(most_cgroups, most_bytes)
@@ -77,12 +87,12 @@ class Source:
         self._pages: dict[tuple[str, bool], Page] = {}
 
     def told(self) -> Told:
-        """The last reading, or a new one where that is a second old."""
+        """Returns the last reading, or a new one where that is a second old."""
         with self._lock, _without_collector():
             return self._current()
 
     def page(self, accept: str, zipped: bool) -> Page:
-        """The metrics in the format that the header Accept asks for."""
+        """Returns the metrics in the format that the header Accept asks for."""
         with self._lock, _without_collector():
             told = self._current()
             encode, content_type = choose_encoder(_known_formats(accept))
@@ -98,7 +108,7 @@ class Source:
 
     @property
     def age_seconds(self) -> float:
-        """Of the last reading; infinite before the first."""
+        """Seconds since the last reading; infinite before the first."""
         return time.monotonic() - self._read_at if self._readings else float("inf")
 
     def _current(self) -> Told:
@@ -130,8 +140,11 @@ class Source:
 
 
 def _known_formats(accept: str) -> str:
-    """Of what a header Accept asks for, the one format in which the metrics are told: prometheus-client
-    takes any version and repeats it, and whoever asks for ever new ones would have ever new pages made."""
+    """Returns of what a header Accept asks for the one format in which the metrics are told.
+
+    prometheus-client takes any version and repeats it, and whoever asks for ever new ones would have ever new
+    pages made.
+    """
     for one in accept.split(","):
         kind = one.partition(";")[0].strip()
         if kind == "application/openmetrics-text":

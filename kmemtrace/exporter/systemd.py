@@ -1,4 +1,4 @@
-"""Word to the service manager, as sd_notify(3) gives it."""
+"""Sends word to the service manager, as sd_notify(3) gives it."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import time
 
 
 def notify(*words: str) -> None:
-    """E.g. "READY=1"; nothing where no service manager waits for it."""
+    """Sends words, e.g. "READY=1"; nothing where no service manager waits for it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -17,5 +17,5 @@ def notify(*words: str) -> None:
 
 
 def notify_reloading() -> None:
-    """Type=notify-reload wants to know when; READY=1 ends it."""
+    """Says that we reload, which Type=notify-reload wants to know; READY=1 ends it."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -1,4 +1,4 @@
-"""tls_server_config of --web.config.file: certificates, and whom they let in."""
+"""Reads tls_server_config of --web.config.file: certificates, and whom they let in."""
 
 import ssl
 from pathlib import Path
@@ -13,7 +13,8 @@ _CLIENT_AUTH = {
     "VerifyClientCertIfGiven": (ssl.CERT_OPTIONAL, True),
     "RequireAndVerifyClientCert": (ssl.CERT_REQUIRED, True),
 }
-"""Python verifies every certificate that it asks for, so that one cannot be had without."""
+"""By Go's name: what Python asks of clients, and whether that takes client_ca_file; None where Python cannot.
+Python verifies every certificate that it asks for, so that one cannot be had without."""
 _VERSIONS = {"TLS10": "TLSv1", "TLS11": "TLSv1_1", "TLS12": "TLSv1_2", "TLS13": "TLSv1_3"}
 KEYS = frozenset((
     "cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans",
@@ -23,7 +24,15 @@ _UNSUPPORTED = ("client_allowed_sans", "curve_preferences")
 
 
 def context_of(table: Table, folder: Path) -> ssl.SSLContext:
-    """`folder`: that the files' names begin in. Raises WrongValueError."""
+    """Makes the TLS context.
+
+    Args:
+        table: The part tls_server_config of the configuration.
+        folder: The folder that names of files are relative to.
+
+    Raises:
+        WrongValueError: A value is wrong or not supported.
+    """
     for key in _UNSUPPORTED:
         if key in table:
             raise table.wrong(key, f"{key} is not supported; leave it out")
@@ -91,7 +100,7 @@ def _version(table: Table, key: str, default: str) -> ssl.TLSVersion:
 
 
 def _set_ciphers(context: ssl.SSLContext, table: Table, suites: list[Any]) -> None:
-    """Those of TLS 1.3 cannot be chosen, in Go neither."""
+    """Chooses the cipher suites; those of TLS 1.3 cannot be chosen, in Go neither."""
     try:
         context.set_ciphers(":".join(_openssl(str(suite)) for suite in suites if "_WITH_" in str(suite)))
     except ssl.SSLError:
@@ -99,6 +108,9 @@ def _set_ciphers(context: ssl.SSLContext, table: Table, suites: list[Any]) -> No
 
 
 def _openssl(suite: str) -> str:
-    """Of TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, Go's name, OpenSSL's: ECDHE-RSA-AES128-GCM-SHA256."""
+    """Returns OpenSSL's name of a cipher suite.
+
+    For TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, Go's name, that is ECDHE-RSA-AES128-GCM-SHA256.
+    """
     name = suite.removeprefix("TLS_").replace("_WITH_AES_", "_AES").replace("_WITH_", "_")
     return name.replace("_CBC", "").replace("POLY1305_SHA256", "POLY1305").replace("_", "-")

@@ -1,5 +1,8 @@
-"""--web.config.file: TLS, client certificates and basic authentication, in the format of Prometheus's
-exporter toolkit (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md)."""
+"""Reads --web.config.file: TLS, client certificates and basic authentication.
+
+Its format is that of Prometheus's exporter toolkit
+(https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+"""
 
 import re
 import ssl
@@ -19,7 +22,7 @@ _HEADERS = frozenset((
     "Strict-Transport-Security",
 ))  # fmt: skip
 _HASH = re.compile(r"\$2[abxy]?\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-"""bcrypt's library takes one that was cut off for a hash that no password has."""
+"""A whole hash: bcrypt's library takes one that was cut off for a hash that no password has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class WebConfig:
         return ssl.CERT_NONE if self.tls is None else self.tls.verify_mode
 
     def __str__(self) -> str:
-        """What holds, in a few words."""
+        """Returns what holds, in a few words."""
         certificates = {
             ssl.CERT_NONE: "no client certificates",
             ssl.CERT_OPTIONAL: "client certificates verified where they are given",
@@ -47,7 +50,11 @@ class WebConfig:
 
 
 def load(file: Path | None) -> WebConfig:
-    """Raises UsageError, which names the file, the line, the key, and what is wrong."""
+    """Reads the configuration; without a file it is empty.
+
+    Raises:
+        UsageError: It is wrong; the message names the file, the line, the key, and what is wrong.
+    """
     if file is None:
         return WebConfig()
     table = yaml_table.read(file, OPTION)
@@ -58,8 +65,14 @@ def load(file: Path | None) -> WebConfig:
 
 
 def load_anew(file: Path, before: WebConfig) -> WebConfig:
-    """The same, in place of what holds. One in which a protection is missing altogether is refused: nobody
-    can tell whether that is meant, or the file is half written, or was truncated."""
+    """Reads the configuration that is to take the place of `before`.
+
+    One in which a protection is missing altogether is refused: nobody can tell whether that is meant, or the
+    file is half written, or was truncated.
+
+    Raises:
+        UsageError: It is wrong, or a protection is missing.
+    """
     config = load(file)
     missing = [
         name

@@ -1,4 +1,4 @@
-"""Tables of names and values in a YAML file, which know its lines, so that what is wrong can be shown."""
+"""Reads tables of names and values from a YAML file, and knows their lines, to show what is wrong."""
 
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -10,12 +10,17 @@ from kmemtrace.errors import UsageError
 
 
 class WrongValueError(Exception):
-    """What is wrong, with its line and key before it."""
+    """Says what is wrong, with its line and key before it."""
 
 
 class Table(dict[str, Any]):
     def __init__(self, name: str, line: int) -> None:
-        """`name`: the keys that lead to it, with points between; `line`: of the file, from 1 on."""
+        """Makes an empty table.
+
+        Args:
+            name: The keys that lead to it, with points between.
+            line: Its line in the file, from 1 on.
+        """
         super().__init__()
         self.name, self.line = name, line
         self._lines: dict[str, int] = {}
@@ -24,13 +29,13 @@ class Table(dict[str, Any]):
         self[key], self._lines[key] = value, line
 
     def wrong(self, key: str | None, words: str) -> WrongValueError:
-        """To be raised, about a key of it or about all of it."""
+        """Makes the error, to be raised, about a key of the table or about all of it."""
         where = f"line {self.line if key is None else self._lines.get(key, self.line)}"
         path = ".".join(filter(None, (self.name, key)))
         return WrongValueError(f"{where}, {path}: {words}" if path else f"{where}: {words}")
 
     def table(self, key: str, keys: AbstractSet[str] | None) -> "Table":
-        """A table within, empty where there is none; it has no keys but these."""
+        """Returns a table within, empty where there is none; it has no keys but these."""
         value = self.get(key)
         if value is None:
             return Table(key, self._lines.get(key, self.line))
@@ -67,9 +72,10 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct)
 
 
 def read(file: Path, option: str) -> Table:
-    """The table that a file consists of; one without keys where the file says nothing.
+    """Reads the table that a file consists of; it has no keys where the file says nothing.
 
-    Raises UsageError, which names the option, the file, and the line where it can.
+    Raises:
+        UsageError: It cannot be read; the message names the option, the file, and the line where it can.
     """
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), _Loader)

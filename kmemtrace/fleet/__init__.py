@@ -1,1 +1,1 @@
-"""All hosts at once, from a Prometheus server that scrapes their exporters."""
+"""Shows all hosts at once, from a Prometheus server that scrapes their exporters."""

@@ -1,4 +1,4 @@
-"""The accounts of all hosts' cgroups, of what their exporters tell of their last censuses."""
+"""Makes the accounts of all hosts' cgroups from what their exporters tell of their last censuses."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 def accounts(samples: Iterable[Sample]) -> dict[Place, Account]:
-    """By cgroup, of those that have one; of which caches and page tables is not told."""
+    """Returns the accounts of the cgroups that have one; which caches and page tables is not told."""
     kernel: dict[Place, int] = {}
     parts: dict[Place, dict[str, int]] = defaultdict(dict)
     for sample in samples:
@@ -56,7 +56,7 @@ def _account(kernel: int | None, parts: Mapping[str, int]) -> Account:
 
 
 def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
-    """Of all hosts as one: the longest and the oldest, and sums; None where no host takes any."""
+    """Makes one census of all hosts': the longest and the oldest, and sums; None where no host takes any."""
     values: dict[str, list[float]] = defaultdict(list)
     pinned: dict[str, int] = defaultdict(int)
     for sample in samples:
@@ -78,7 +78,7 @@ def census_of(samples: Iterable[Sample]) -> CensusInfo | None:
 
 
 def without_census(hosts: Iterable[str], samples: Iterable[Sample]) -> dict[Unseen, str]:
-    """As in Snapshot.unseen: how many of the hosts have none."""
+    """Returns how many of the hosts have no census, as in Snapshot.unseen."""
     have = {s.labels.get("instance", "") for s in samples if s.name == str(Metric.CENSUS_SECONDS)}
     lack = set(hosts) - have
     return {Unseen.ACCOUNT: f"not on {len(lack)} of the hosts"} if lack else {}

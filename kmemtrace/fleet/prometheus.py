@@ -1,4 +1,4 @@
-"""Asking a Prometheus server, or whatever else answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
+"""Asks a Prometheus server, or whatever else answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
 
 import base64
 import http.client
@@ -14,22 +14,26 @@ from kmemtrace.errors import CannotError, UsageError
 
 _PATIENCE_SECONDS = 30
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
-"""What a request cannot have in its URL."""
+"""Characters that a request cannot have in its URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     name: str
-    """Of the metric; empty where the expression has dropped it."""
+    """Name of the metric; empty where the expression has dropped it."""
     labels: dict[str, str]
     value: float
 
 
 class Prometheus:
     def __init__(self, url: str) -> None:
-        """E.g. http://localhost:9090, or https://user:password@host/prefix.
+        """Prepares to ask a server.
 
-        Raises UsageError.
+        Args:
+            url: E.g. http://localhost:9090, or https://user:password@host/prefix.
+
+        Raises:
+            UsageError: It is no such URL.
         """
         parts = _parts(url)
         if parts is None:
@@ -41,9 +45,10 @@ class Prometheus:
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
 
     def query(self, expression: str) -> list[Sample]:
-        """An instant vector, of now.
+        """Asks for an instant vector, of now.
 
-        Raises CannotError.
+        Raises:
+            CannotError: The server does not answer, or not as Prometheus does.
         """
         try:
             return [
@@ -54,9 +59,14 @@ class Prometheus:
             raise CannotError(f"{self.url} answers as no Prometheus does.") from None
 
     def ask(self, path: str, **parameters: str | float) -> Any:
-        """The data that the HTTP API answers below /api/v1/.
+        """Returns the data that the HTTP API answers below /api/v1/.
 
-        Raises CannotError.
+        Args:
+            path: What is asked for, e.g. "query".
+            **parameters: The question's parameters.
+
+        Raises:
+            CannotError: The server does not answer, or not as Prometheus does.
         """
         # POST, where there are parameters: an expression may be longer than a URL may be.
         data = urllib.parse.urlencode(parameters).encode() if parameters else None
@@ -77,7 +87,7 @@ class Prometheus:
 
 
 def _parts(url: str) -> urllib.parse.SplitResult | None:
-    """None where nothing could be asked of such a URL."""
+    """Returns the parts of a URL; None where nothing could be asked of such a URL."""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -92,7 +102,7 @@ def _without_password(parts: urllib.parse.SplitResult) -> str:
 
 
 def _said(error: urllib.error.HTTPError) -> str:
-    """Prometheus's own word on what was wrong, where there is one."""
+    """Returns Prometheus's own word on what was wrong, where there is one."""
     try:
         return str(json.load(error)["error"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""A Snapshot of all hosts, of what their exporters tell."""
+"""Makes a Snapshot of all hosts, of what their exporters tell."""
 
 import time
 from collections import defaultdict
@@ -40,7 +40,7 @@ class _One:
     counts: dict[Metric, float] = field(default_factory=dict)
     account: Account | None = None
     lost_pages: int | None = None
-    """For certain; None where this is not judged."""
+    """Pages that were lost for certain; None where this is not judged."""
     mismatches: dict[MismatchClass, int] = field(default_factory=dict)
 
 
@@ -53,10 +53,12 @@ class Fleet:
         self._first: float | None = None
 
     def snapshot(self) -> Snapshot:
-        """Everything that the server knows now. In the first no time has passed: what was counted before
-        tells no rate.
+        """Makes a Snapshot of everything that the server knows now.
 
-        Raises CannotError where the server does not answer or knows nothing of kmemtrace.
+        In the first no time has passed: what was counted before tells no rate.
+
+        Raises:
+            CannotError: The server does not answer or knows nothing of kmemtrace.
         """
         told = self._server.query(queries.HOSTS)
         builds = _of(told, Metric.BUILD_INFO)
@@ -94,7 +96,7 @@ class Fleet:
             yield from self._rows(at, one, page_size)
 
     def _rows(self, at: Place, one: _One, page_size: int) -> Iterable[Cgroup]:
-        """One per state; what is not told by state goes to the first."""
+        """Yields a cgroup's rows, one per state; what is not told by state goes to the first."""
         host, path = at
         for state in sorted(one.held, reverse=True):  # online first
             pages, counts, lost = round(one.held[state] / page_size), one.counts, one.lost_pages or 0
@@ -159,7 +161,11 @@ def _host(sample: Sample) -> str:
 
 
 def _label(sample: Sample, name: str) -> str:
-    """Raises CannotError where it is not there: aggregated away, or relabelled by the server."""
+    """Returns the value of a sample's label.
+
+    Raises:
+        CannotError: It is not there: aggregated away, or relabelled by the server.
+    """
     if name not in sample.labels:
         raise CannotError(
             f"{sample.name} has a series without its label `{name}`: this needs the series as `kmemtrace "
@@ -169,7 +175,11 @@ def _label(sample: Sample, name: str) -> str:
 
 
 def _label_of(values: type[_Value], sample: Sample, name: str) -> _Value:
-    """Raises CannotError."""
+    """Returns the member of `values` that a sample's label names.
+
+    Raises:
+        CannotError: It is not there, or names none.
+    """
     try:
         return values(_label(sample, name))
     except ValueError:
@@ -197,7 +207,7 @@ def _highest(samples: Iterable[Sample], metric: Metric) -> float | None:
 
 
 def _common(samples: Iterable[Sample], name: str) -> str:
-    """The label's value if all have the same, else how many there are."""
+    """Returns the label's value if all have the same, else how many there are."""
     values = {s.labels.get(name, "") for s in samples}
     return values.pop() if len(values) == 1 else f"{len(values)} {name}s"
 
@@ -223,7 +233,7 @@ def _losses(samples: list[Sample]) -> Losses:
 
 
 def _maps(samples: list[Sample]) -> dict[str, MapFill]:
-    """Of each map that of the host where it is fullest."""
+    """Returns for each map the fill of the host where it is fullest."""
     capacity = {(_host(s), _label(s, "map")): s.value for s in _of(samples, Metric.MAP_CAPACITY)}
     fills: dict[str, MapFill] = {}
     for sample in _of(samples, Metric.MAP_ENTRIES):
@@ -235,7 +245,7 @@ def _maps(samples: list[Sample]) -> dict[str, MapFill]:
 
 
 def _mismatches(samples: list[Sample]) -> tuple[Mismatch, ...]:
-    """Without evidence, which is only on the host."""
+    """Returns the mismatches without evidence, which is only on the host."""
 
     def kind(sample: Sample) -> tuple[str, ...]:
         return _host(sample), *(_label(sample, name) for name in ("cgroup", "class", "confidence"))

@@ -1,5 +1,7 @@
-"""Which ways of attaching to a function this kernel really has: tried, not guessed from its
-configuration, because lockdown and hypervisors refuse what was built in."""
+"""Finds which ways of attaching to a function this kernel really has.
+
+They are tried, not guessed from its configuration, because lockdown and hypervisors refuse what was built in.
+"""
 
 import ctypes
 import fcntl
@@ -19,7 +21,7 @@ _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 15, 17, 28
 _PERF_EVENT_LINK, _PERF_EVENT_ENABLE = 41, 0x2400
 _TYPE_TRACEPOINT = 2
-"""PERF_TYPE_TRACEPOINT."""
+"""<linux/perf_event.h>'s PERF_TYPE_TRACEPOINT."""
 _KPROBE_MISSED_AT = 48
 """Offset of perf_event.kprobe.missed in struct bpf_link_info, since 6.7 (3acf8ace6823)."""
 _RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -60,14 +62,14 @@ class _Info(ctypes.Structure):
 
 
 def kprobe_refusal(pmu: Path = KPROBE_PMU) -> str | None:
-    """Why kprobes cannot be had; None where they can, as far as can be told without setting one."""
+    """Returns why kprobes cannot be had; None where they can, as far as can be told without setting one."""
     return None if pmu.exists() else "this kernel has no kprobes (CONFIG_KPROBE_EVENTS)"
 
 
 def fentry_refusal(btf: Btf, function: str) -> str | None:
-    """Why a BPF program cannot be attached to the entry of `function`; None where it can.
+    """Returns why a BPF program cannot be attached to the entry of `function`; None where it can.
 
-    Loads and attaches one that does nothing, for a moment.
+    It loads and attaches one that does nothing, for a moment.
     """
     if platform.machine() not in ("x86_64", "aarch64", "s390x", "riscv64", "ppc64le", "loongarch64"):
         return f"fentry does not exist on {platform.machine()}"
@@ -93,8 +95,18 @@ def _try(target: int) -> str | None:
 
 
 def attach(program: int, tracepoint: bytes | None = None) -> int:
-    """To its function, of a program for FENTRY or FEXIT, else to the raw tracepoint; detached when the
-    descriptor that is answered is closed. Raises OSError."""
+    """Attaches a program to its function, or to a raw tracepoint.
+
+    Args:
+        program: Descriptor of the program; one for FENTRY or FEXIT knows its function.
+        tracepoint: Name of the raw tracepoint; None for a program that has a function.
+
+    Returns:
+        A descriptor: the program is detached when it is closed.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
     name = None if tracepoint is None else ctypes.create_string_buffer(tracepoint)
     link = bpf(
         _RAW_TRACEPOINT_OPEN, _Open(name=0 if name is None else ctypes.addressof(name), prog_fd=program)
@@ -112,9 +124,14 @@ class PerfLink:
     event: int
 
     def missed(self) -> int | None:
-        """Of a kprobe: how often it was hit and skipped, because an interrupt hit it while the program of
-        another one ran. The kernel counts that for the probe, not for the program; None before 6.7, which
-        does not tell it."""
+        """Tells how often a kprobe was hit and skipped.
+
+        It is skipped when an interrupt hits it while the program of another one runs. The kernel counts that
+        for the probe, not for the program.
+
+        Returns:
+            The number; None before 6.7, which does not tell it.
+        """
         buffer = ctypes.create_string_buffer(256)
         asked = _Info(fd=self.link, length=len(buffer), info=ctypes.addressof(buffer))
         if bpf(_OBJ_GET_INFO_BY_FD, asked) < 0 or asked.length < _KPROBE_MISSED_AT + 8:
@@ -127,7 +144,13 @@ class PerfLink:
 
 
 def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> PerfLink:
-    """By a BPF link, as kernels from 5.15 on can (b89fbfbb854c). Raises OSError."""
+    """Attaches a program to a function's entry or return.
+
+    It takes a BPF link, as kernels from 5.15 on have (b89fbfbb854c).
+
+    Raises:
+        OSError: The kernel refuses.
+    """
     name = ctypes.create_string_buffer(function)
     kind = int(KPROBE_PMU.read_text(encoding="ascii"))
     return _attach_perf(
@@ -136,12 +159,16 @@ def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> PerfLink
 
 
 def attach_tracepoint(program: int, number: int) -> PerfLink:
-    """To the classic tracepoint of this number, on all CPUs (5.15 and later). Raises OSError."""
+    """Attaches a program to the classic tracepoint of this number, on all CPUs (5.15 and later).
+
+    Raises:
+        OSError: The kernel refuses.
+    """
     return _attach_perf(program, _PerfEvent(type=_TYPE_TRACEPOINT, config=number))
 
 
 def tracepoint_number(group: str, name: str) -> int | None:
-    """Of a classic tracepoint; None where it has none, or tracefs is not mounted."""
+    """Returns the number of a classic tracepoint; None where it has none, or tracefs is not mounted."""
     for root in _TRACEFS:
         try:
             return int((root / "events" / group / name / "id").read_text(encoding="ascii"))

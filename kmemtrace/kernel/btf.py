@@ -1,7 +1,7 @@
-"""The kernel's own description of its types (BTF), read with libbpf, which BCC brings along.
+"""Reads the kernel's own description of its types (BTF), with libbpf, which BCC brings along.
 
-Only what the Plan asks: where a field lies, what a tracepoint's or a function's prototype is,
-what an enumerator's value is. Layouts are those of <linux/btf.h>, a stable interface.
+It reads only what the Plan asks: where a field lies, what a tracepoint's or a function's prototype is, what
+an enumerator's value is. Layouts are those of <linux/btf.h>, a stable interface.
 """
 
 import ctypes
@@ -51,20 +51,23 @@ class _Pair(ctypes.Structure):
 
 
 class Parameter(NamedTuple):
-    """One parameter of a function or tracepoint: its name ("" where BTF has none, as in a
-    tracepoint's) and its type as C writes it, qualifiers left out."""
+    """One parameter of a function or tracepoint.
+
+    Its name is "" where BTF has none, as in a tracepoint's; its type is as C writes it, without qualifiers.
+    """
 
     name: str
     type: str
 
 
 class Btf:
-    """The types of one kernel. Every look-up answers None for what this kernel does not have."""
+    """The types of one kernel; every look-up returns None for what this kernel does not have."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Reads `path`, or the running kernel's BTF where libbpf finds it.
 
-        Raises CannotError where there is none, saying what to do.
+        Raises:
+            CannotError: There is no BTF, or it cannot be read; the message says what to do.
         """
         self._lib = libbpf()
         if path is None:
@@ -87,8 +90,11 @@ class Btf:
         self.close()
 
     def offset(self, struct: str, field: str) -> int | None:
-        """Offset in bytes of `field`, dots leading into embedded structs and anonymous ones passed
-        through, e.g. ("mem_cgroup", "css.cgroup")."""
+        """Returns the offset of `field` in bytes.
+
+        Dots lead into embedded structs, and anonymous ones are passed through, e.g. ("mem_cgroup",
+        "css.cgroup").
+        """
         type_id, total = self._find(struct, _STRUCT), 0
         for name in field.split("."):
             found = None if type_id is None else self._member(type_id, name)
@@ -98,19 +104,19 @@ class Btf:
         return total
 
     def field_size(self, struct: str, field: str) -> int | None:
-        """Size in bytes of a direct field of `struct`."""
+        """Returns the size in bytes of a direct field of `struct`."""
         type_id = self._find(struct, _STRUCT)
         found = None if type_id is None else self._member(type_id, field)
         return None if found is None else int(self._lib.btf__resolve_size(self._btf, found[1]))
 
     def bit(self, struct: str, field: str) -> int | None:
-        """Which bit of its 8 bytes a bit field of `struct` begins at, anonymous members passed through."""
+        """Returns at which bit of its 8 bytes a bit field begins, through anonymous members too."""
         type_id = self._find(struct, _STRUCT)
         found = None if type_id is None else self._member_bits(type_id, field)
         return None if found is None else found[0] % 64
 
     def percpu_offset(self, variable: str) -> int | None:
-        """Where a per-CPU variable of the kernel's lies among the others (in BTF from 5.16 or so on)."""
+        """Returns the place of a per-CPU variable among the others (in BTF from 5.16 or so on)."""
         type_id, section = self._find(variable, _VAR), self._find(".data..percpu", _DATASEC)
         if type_id is None or section is None:
             return None
@@ -122,7 +128,7 @@ class Btf:
         return None if type_id is None else int(self._type(type_id).size)
 
     def tracepoint(self, name: str) -> tuple[Parameter, ...] | None:
-        """The raw arguments of a tracepoint, from the typedef btf_trace_<name> (5.5+)."""
+        """Returns the raw arguments of a tracepoint, from the typedef btf_trace_<name> (5.5+)."""
         type_id = self._find(f"btf_trace_{name}", _TYPEDEF)
         if type_id is None:
             return None
@@ -130,16 +136,16 @@ class Btf:
         return self._parameters(self._resolve(pointer.size))[1:]  # the first is void *__data
 
     def function(self, name: str) -> tuple[Parameter, ...] | None:
-        """The parameters of a function that BTF describes."""
+        """Returns the parameters of a function that BTF describes."""
         type_id = self._find(name, _FUNC)
         return None if type_id is None else self._parameters(self._type(type_id).size)
 
     def function_id(self, name: str) -> int | None:
-        """BTF id of a function: what a fentry program is attached to."""
+        """Returns the BTF id of a function, which is what a fentry program is attached to."""
         return self._find(name, _FUNC)
 
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
-        """Value of an enumerator: of the enum called `enum`, or of whichever has it."""
+        """Returns the value of an enumerator: of the enum called `enum`, or of whichever has it."""
         if enum is not None:
             type_id = self._find(enum, _ENUM)
             return None if type_id is None else self._value(type_id, name)
@@ -165,7 +171,7 @@ class Btf:
         return text.decode()
 
     def _resolve(self, type_id: int) -> int:
-        """The type behind typedefs and qualifiers."""
+        """Returns the id of the type behind typedefs and qualifiers."""
         while self._type(type_id).kind in _MODIFIERS:
             type_id = self._type(type_id).size
         return type_id
@@ -176,12 +182,12 @@ class Btf:
         yield from (entry * head.vlen).from_address(first)
 
     def _member(self, type_id: int, name: str) -> tuple[int, int] | None:
-        """(offset in bytes, type id) of a member, looked for in anonymous members too."""
+        """Returns (offset in bytes, type id) of a member, looked for in anonymous members too."""
         found = self._member_bits(type_id, name)
         return None if found is None else (found[0] // 8, found[1])
 
     def _member_bits(self, type_id: int, name: str) -> tuple[int, int] | None:
-        """The same, its offset in bits."""
+        """Returns (offset in bits, type id) of a member, looked for in anonymous members too."""
         head = self._type(type_id)
         if head.kind not in (_STRUCT, _UNION):
             return None
@@ -211,7 +217,7 @@ class Btf:
         return tuple(Parameter(self._name(p.name), self._spell(p.a)) for p in self._entries(proto, _Pair))
 
     def _spell(self, type_id: int) -> str:
-        """A type as C writes it, qualifiers left out: enough to compare prototypes."""
+        """Spells a type as C writes it, qualifiers left out: enough to compare prototypes."""
         if type_id == 0:
             return "void"
         head = self._type(type_id)
@@ -224,7 +230,7 @@ class Btf:
 
 
 def _why_none(path: Path) -> str:
-    """libbpf does not tell."""
+    """Says why there is no BTF, which libbpf does not tell."""
     if not path.exists():
         return (
             "This kernel describes no types (no BTF at /sys/kernel/btf/vmlinux). Use a kernel built with "

@@ -1,4 +1,4 @@
-"""Giving up what an attached tracer does not need any more."""
+"""Gives up the capabilities that an attached tracer does not need any more."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ NUMBERS = {
     "CAP_PERFMON": 38,
     "CAP_BPF": 39,
 }
-"""Those that have to do with tracing, as <linux/capability.h> numbers them."""
+"""Capabilities that have to do with tracing, as <linux/capability.h> numbers them."""
 
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
@@ -27,14 +27,17 @@ class _Header(ctypes.Structure):
 
 
 _Data = ctypes.c_uint32 * 6
-"""Effective, permitted and inheritable of the lower 32 capabilities, then of the upper."""
+"""Masks of effective, permitted and inheritable ones: of the lower 32 capabilities, then of the upper."""
 
 
 def keep_only(names: Iterable[str]) -> tuple[str, ...]:
-    """Drops every other capability of the calling thread and of those that it starts, for good; answers
-    which are left.
+    """Drops every other capability of the calling thread and of those that it starts, for good.
 
-    Raises CannotError where the kernel refuses.
+    Returns:
+        Which of `names` are left: those that were held.
+
+    Raises:
+        CannotError: The kernel refuses.
     """
     header, data = _Header(_VERSION_3, 0), _Data()
     _ask("capget", ctypes.byref(header), data)

@@ -1,4 +1,4 @@
-"""The clock that the BPF programs read."""
+"""Tells the time by the clock that the BPF programs read."""
 
 import functools
 import time
@@ -6,8 +6,10 @@ from pathlib import Path
 
 
 def kernel_seconds() -> float:
-    """Seconds of bpf_ktime_get_ns(): of CLOCK_MONOTONIC as it is outside any time namespace. A process in
-    one sees that clock shifted, programs in the kernel do not."""
+    """Returns the seconds of bpf_ktime_get_ns(): CLOCK_MONOTONIC as it is outside any time namespace.
+
+    A process in one sees that clock shifted, programs in the kernel do not.
+    """
     return time.monotonic() - _shift()
 
 
@@ -17,11 +19,14 @@ def _shift() -> float:
 
 
 def monotonic_shift(offsets: Path) -> float:
-    """Seconds by which a time namespace shifts CLOCK_MONOTONIC; 0 before Linux 5.6, or without
-    CONFIG_TIME_NS.
+    """Returns by how many seconds a time namespace shifts CLOCK_MONOTONIC.
 
-    :param offsets: a process's /proc/PID/timens_offsets, a line of a clock's name, seconds and
-        nanoseconds each; time_namespaces(7).
+    Args:
+        offsets: A process's /proc/PID/timens_offsets, a line of a clock's name, seconds and nanoseconds each;
+            time_namespaces(7).
+
+    Returns:
+        The seconds; 0 before Linux 5.6, or without CONFIG_TIME_NS.
     """
     try:
         lines = offsets.read_text(encoding="ascii").splitlines()

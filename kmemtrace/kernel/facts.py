@@ -1,4 +1,4 @@
-"""What can be asked of a kernel, running or recorded: the only input of the Plan."""
+"""Defines what can be asked of a kernel, running or recorded: the only input of the Plan."""
 
 import platform
 import re
@@ -12,55 +12,55 @@ from kmemtrace.model.enums import Tier
 
 
 class Facts(Protocol):
-    """One kernel's answers; None for what it does not have or does not tell."""
+    """One kernel's answers; each is None for what it does not have or does not tell."""
 
     @property
     def release(self) -> str:
-        """As uname -r gives it."""
+        """The kernel's release, as `uname -r` gives it."""
 
     @property
     def machine(self) -> str:
-        """As uname -m gives it."""
+        """The machine's architecture, as `uname -m` gives it."""
 
     def tracepoint(self, name: str) -> tuple[str, ...] | None:
-        """Types of a tracepoint's raw arguments."""
+        """Returns the types of a tracepoint's raw arguments."""
 
     def tracepoint_number(self, group: str, name: str) -> int | None:
-        """By which a classic tracepoint is attached to."""
+        """Returns the number by which a classic tracepoint is attached to."""
 
     def function(self, name: str) -> tuple[str, ...] | None:
-        """Types of a function's parameters."""
+        """Returns the types of a function's parameters."""
 
     def offset(self, struct: str, field: str) -> int | None:
-        """Offset of a field in bytes."""
+        """Returns the offset of a field in bytes."""
 
     def bit(self, struct: str, field: str) -> int | None:
-        """Which bit of its 8 bytes a bit field begins at."""
+        """Returns at which bit of its 8 bytes a bit field begins."""
 
     def percpu_offset(self, variable: str) -> int | None:
-        """Where a per-CPU variable lies among the others."""
+        """Returns where a per-CPU variable lies among the others, in bytes."""
 
     def field_size(self, struct: str, field: str) -> int | None:
-        """Size of a field in bytes."""
+        """Returns the size of a field in bytes."""
 
     def size(self, struct: str) -> int | None:
-        """Size of a struct in bytes."""
+        """Returns the size of a struct in bytes."""
 
     def enumerator(self, name: str, enum: str | None = None) -> int | None:
-        """Value of an enumerator."""
+        """Returns the value of an enumerator: of the enum called `enum`, or of whichever has it."""
 
     def function_id(self, name: str) -> int | None:
-        """BTF id of a function: what a fentry program is attached to."""
+        """Returns the BTF id of a function, which is what a fentry program is attached to."""
 
     def symbol(self, name: str) -> int | None:
-        """Address of a variable of the kernel; only kernels with CONFIG_KALLSYMS_ALL tell it."""
+        """Returns the address of a variable of the kernel; only kernels with CONFIG_KALLSYMS_ALL tell it."""
 
     def refusal(self, tier: Tier) -> str | None:
-        """Why the kernel lets nobody probe functions as this tier does; None where it does."""
+        """Returns why the kernel lets nobody probe functions as this tier does; None where it does."""
 
 
 class RunningKernel:
-    """Facts of the kernel that we run on, from its BTF."""
+    """Facts of the kernel that we run on, from its BTF and its symbol table."""
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
@@ -111,13 +111,13 @@ def _types(parameters: tuple[tuple[str, str], ...] | None) -> tuple[str, ...] | 
 
 
 def version(release: str) -> tuple[int, int]:
-    """(6, 18) for "6.18.44-amd64"; (0, 0) for what does not look like a kernel release."""
+    """Returns e.g. (6, 18) for "6.18.44-amd64"; (0, 0) for what does not look like a kernel release."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def highest_page_frame(zoneinfo: Path = Path("/proc/zoneinfo")) -> int:
-    """One more than the highest page frame number that a zone spans."""
+    """Returns one more than the highest page frame number that a zone spans."""
     highest = spanned = 0
     for line in zoneinfo.read_text(encoding="ascii").splitlines():
         words = line.split()

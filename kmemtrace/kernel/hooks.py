@@ -53,17 +53,17 @@ GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One row. `arguments` maps what we need to its position in `prototype`."""
+    """One row of the table; `arguments` maps what we need to its position in `prototype`."""
 
     event: StrEnum
-    """An Event, or one of another table's."""
+    """The event that it shows: an Event, or one of another table's."""
     name: str
     mechanism: Mechanism
     prototype: tuple[str, ...]
     arguments: Mapping[str, int]
     since: Version
     until: Version
-    """First version that no longer has it; _EVER where none is known."""
+    """First version that no longer has the hook; _EVER where none is known."""
     why: str
     """The kernel change that made the row necessary."""
 
@@ -78,7 +78,7 @@ def _row(
     why: str,
     mechanism: Mechanism = Mechanism.FUNCTION,
 ) -> Hook:
-    """`arguments` names the positions, "-" those that are not needed."""
+    """Makes a row; `arguments` names the positions, with "-" for those that are not needed."""
     positions = {a: i for i, a in enumerate(arguments.split()) if a != "-"}
     assert len(arguments.split()) == len(prototype), name
     places = MappingProxyType(positions)
@@ -247,7 +247,7 @@ HOOKS: tuple[Hook, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class NoHook:
-    """Why an event has no hook."""
+    """Says why an event has no hook."""
 
     reason: str
 
@@ -255,7 +255,7 @@ class NoHook:
 def choose(
     event: StrEnum, mechanism: Mechanism, facts: Facts, table: tuple[Hook, ...] = HOOKS
 ) -> Hook | NoHook:
-    """The first row of the table that fits this kernel."""
+    """Returns the first row of the table that fits this kernel, or why none does."""
     rows = [h for h in table if h.event is event and h.mechanism is mechanism]
     if not rows:
         return NoHook(f"no {mechanism} shows it on any kernel")

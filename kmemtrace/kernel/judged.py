@@ -1,4 +1,4 @@
-"""Which mismatch classes can be judged on a kernel, in a tier, and why not the others."""
+"""Tells which mismatch classes can be judged on a kernel, in a tier, and why not the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ _IN_TASK_SINCE = (6, 7)
 """1aacbd354313: whether code runs in an interrupt is asked by in_task(), which leaves out those that
 only hold softirqs off."""
 MAPS_ALIGNED = 1 << 30
-"""Of where x86 puts its struct pages, and where it maps all memory, also when it puts them at random
-(CONFIG_RANDOMIZE_MEMORY)."""
+"""What x86 aligns the places of its struct pages and of its map of all memory to, also when it puts them at
+random (CONFIG_RANDOMIZE_MEMORY)."""
 _SMALL_MACHINE = 1 << 24
 """Page frames whose struct pages fill the 1 GiB that their start is aligned to."""
 
@@ -26,7 +26,7 @@ _NO_UNCHARGE = (
 def unjudged(
     facts: Facts, tier: Tier, hooks: Mapping[Event, Hook | NoHook], page_frames: int
 ) -> dict[MismatchClass, str]:
-    """By class, why it is not judged; classes that are judged are absent."""
+    """Returns for each class that is not judged the reason; classes that are judged are absent."""
     why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify -- COMMAND` only"}
     if version(facts.release) < _IN_TASK_SINCE and not preempt_count(facts):
         why[MismatchClass.UNCHARGED_ALLOC] = (
@@ -74,5 +74,5 @@ def page_map(facts: Facts, page_frames: int) -> PageMap | None:
 
 
 def judged_defines(why: Mapping[MismatchClass, str]) -> Defines:
-    """JUDGE_<CLASS> for each class that BPF judges."""
+    """Returns JUDGE_<CLASS> for each class that BPF judges."""
     return {f"JUDGE_{c.name}": 1 for c in MismatchClass if c not in why}

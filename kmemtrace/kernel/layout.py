@@ -1,4 +1,4 @@
-"""Where a kernel keeps what the BPF programs read, as constants for the compiler."""
+"""Works out where a kernel keeps what the BPF programs read, as constants for the compiler."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,11 @@ Defines = dict[str, int | str]
 
 GFP_ACCOUNT_BEFORE_5_4 = 0x100000
 GFP_ACCOUNT = 0x400000
-"""5.4 moved the bit; kernels whose BTF has no ___GFP_ACCOUNT_BIT (before 6.10) have this value."""
+"""Value from 5.4 on, which moved the bit, of kernels whose BTF has no ___GFP_ACCOUNT_BIT (before 6.10)."""
 
 _CHARGES_TASK_SINCE = (5, 13)
-"""b4e0b68fbd9d: before, a page is charged to the memcg of the owner of the task's address space."""
+"""First release that charges a page by the task (b4e0b68fbd9d): before, it is charged to the memcg of the
+owner of the task's address space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,11 @@ _MAPCOUNT = PageMark("_mapcount", 4, 0xFFFFFFFF, 0xFFFFFE00, "mem_cgroup", owner
 
 
 def kernel_version(release: str) -> Defines:
-    """What the header tree wants to know of the kernel, whose release is as uname -r gives it."""
+    """Returns what the header tree wants to know of the kernel.
+
+    Args:
+        release: The kernel's release, as `uname -r` gives it.
+    """
     numbers = [*release.partition("-")[0].split("."), "0", "0"][:3]
     version = ",".join(n if n.isdigit() else "0" for n in numbers)
     return {"KMEMTRACE_KERNEL_VERSION": f"KERNEL_VERSION({version})"}
@@ -51,7 +56,7 @@ def page_mark(facts: Facts) -> PageMark:
 
 
 def gfp_account(facts: Facts) -> int:
-    """Value of __GFP_ACCOUNT."""
+    """Returns the value of __GFP_ACCOUNT."""
     bit = facts.enumerator("___GFP_ACCOUNT_BIT")
     if bit is not None:
         return 1 << bit
@@ -82,9 +87,10 @@ _NEEDED = {
 
 
 def defines(facts: Facts) -> Defines:
-    """Constants for the probes: OFF_* in bytes, and the page mark's.
+    """Returns constants for the probes: OFF_* in bytes, and the page mark's.
 
-    Raises CannotError naming what this kernel's BTF lacks.
+    Raises:
+        CannotError: This kernel's BTF lacks something; the message names it.
     """
     mark = page_mark(facts)
     needed = _NEEDED | {
@@ -115,7 +121,7 @@ def defines(facts: Facts) -> Defines:
 
 
 def preempt_count(facts: Facts) -> Defines:
-    """Where a CPU's preempt_count lies; nothing where the symbol table does not tell."""
+    """Returns where a CPU's preempt_count lies; nothing where the symbol table does not tell."""
     offsets = facts.symbol("__per_cpu_offset")
     count = facts.symbol("__preempt_count")
     hot = facts.symbol("pcpu_hot")  # 6.2 to 6.14: 64701838bf05
@@ -128,9 +134,10 @@ def preempt_count(facts: Facts) -> Defines:
 
 
 def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
-    """Constants that limit the programs to one cgroup and what is below it.
+    """Returns constants that limit the programs to one cgroup and what is below it.
 
-    Raises CannotError on kernels whose cgroups keep no ids of their ancestors (before 5.5).
+    Raises:
+        CannotError: This kernel's cgroups keep no ids of their ancestors (before 5.5).
     """
     at: Defines = {"SUBTREE_ID": f"{cgroup_id}ULL", "SUBTREE_LEVEL": level}
     # 6.1: 7f203bc89eb6 replaced ancestor_ids[] by ancestors[]
@@ -165,7 +172,7 @@ _OPTIONAL = {
 
 
 def _optional(facts: Facts) -> Defines:
-    """What only some kernels have, or some hooks need."""
+    """Returns constants for what only some kernels have, or some hooks need."""
     found: Defines = {}
     for name, (struct, field) in _OPTIONAL.items():
         offset = facts.offset(struct, field)
@@ -191,8 +198,10 @@ def _sizes(facts: Facts) -> Defines:
 
 
 def order_offset(facts: Facts) -> int | None:
-    """From a compound page's head, of the byte that holds its order: in the page after it, a byte of its own
-    up to 6.5, then its flags' lowest (ebc1baf5c9b4)."""
+    """Returns the offset from a compound page's head of the byte that holds its order.
+
+    It is in the page after the head: a byte of its own up to 6.5, then its flags' lowest (ebc1baf5c9b4).
+    """
     page, byte = facts.size("page") or 0, facts.offset("page", "compound_order")
     if byte is None:
         byte = facts.offset("folio", "_folio_order")
@@ -203,7 +212,7 @@ def order_offset(facts: Facts) -> int | None:
 
 
 def _order(facts: Facts) -> Defines:
-    """Of a compound page, and what tells that one is a page table (6.11: 4ffca5a96678)."""
+    """Returns where the order of compound pages is, and what tells a page table (6.11: 4ffca5a96678)."""
     order, type_ = order_offset(facts), facts.offset("page", "page_type")
     table = facts.enumerator("PGTY_table", "pagetype")
     found: Defines = {} if order is None else {"OFF_PAGE_ORDER": order}

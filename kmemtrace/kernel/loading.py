@@ -1,4 +1,4 @@
-"""Loads BPF programs: with our own call, whose error tells what the verifier said."""
+"""Loads BPF programs with a system call of our own, whose error tells what the verifier said."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ _LOG_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Of a program: numbers of <linux/bpf.h>."""
+    """Kind of a program, by numbers of <linux/bpf.h>."""
 
     type: int
     attach_type: int = 0
     of_function: bool = False
-    """Whether it is loaded for one function, by its BTF id."""
+    """Whether a program of this kind is loaded for one function, by its BTF id."""
 
 
 KPROBE = Kind(2)
@@ -34,7 +34,7 @@ class LoadError(OSError):
     def __init__(self, number: int, said: str) -> None:
         super().__init__(number, os.strerror(number))
         self.said = said
-        """What its verifier said; empty where it did not come to that."""
+        """What the kernel's verifier said; empty where it did not come to that."""
 
 
 class _Load(ctypes.Structure):
@@ -60,9 +60,19 @@ class _Load(ctypes.Structure):
 
 
 def load(instructions: bytes, kind: Kind, name: str, target: int = 0) -> int:
-    """Loads a program under the GPL; its descriptor. Raises LoadError.
+    """Loads a program under the GPL.
 
-    :param target: the BTF id of the function, of kinds that are of one.
+    Args:
+        instructions: The program's code.
+        kind: What it is to be attached to.
+        name: Its name, of which the kernel keeps 15 bytes.
+        target: The BTF id of the function, for kinds that are of one.
+
+    Returns:
+        The program's descriptor.
+
+    Raises:
+        LoadError: The kernel does not accept it.
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")

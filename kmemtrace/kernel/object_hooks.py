@@ -1,4 +1,4 @@
-"""The hook table of slab objects: raw tracepoints, a row per kernel generation, newest first."""
+"""Defines the hook table of slab objects: raw tracepoints, a row per kernel generation, newest first."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -26,7 +26,7 @@ PROGRAMS: Mapping[ObjectEvent, str] = {
     ObjectEvent.ALLOC: "object_alloc",
     ObjectEvent.KMALLOC: "object_kmalloc",
 }
-"""In the order of attaching: what opens a record comes last."""
+"""Programs by event, in the order of attaching: what opens a record comes last."""
 
 _OBJECT, _CACHE, _SITE, _SIZE = "void *", "struct kmem_cache *", "long unsigned int", "size_t"
 _UNTOLD = (_SITE, _OBJECT, _SIZE, _SIZE, GFP)
@@ -38,7 +38,7 @@ _5_12, _V6_0, _V6_1 = (5, 12), (6, 0), (6, 1)
 
 
 def _by_node(event: ObjectEvent, name: str) -> tuple[Hook, ...]:
-    """The variants that took the node too, until one tracepoint served both."""
+    """Makes rows for the variants that took the node too, until one tracepoint served both."""
     return (
         tracepoint_row(event, name, (*_TOLD, INT), f"{_TOLD_ARGS} -", _6_0, since=_V6_0, until=_V6_1),
         tracepoint_row(event, name, (*_UNTOLD, INT), f"{_UNTOLD_ARGS} -", _OLD, until=_V6_0),
@@ -92,8 +92,10 @@ OBJECT_HOOKS: tuple[Hook, ...] = (
 
 
 def object_hooks(facts: Facts) -> dict[ObjectEvent, Hook | NoHook]:
-    """In the order of attaching. Where one tracepoint serves all nodes, the variants by node are no events of
-    their own."""
+    """Chooses the hooks for objects, in the order of attaching.
+
+    Where one tracepoint serves all nodes, the variants by node are no events of their own.
+    """
     found = {event: choose(event, Mechanism.RAW_TRACEPOINT, facts, OBJECT_HOOKS) for event in PROGRAMS}
     for plain, by_node in (
         (ObjectEvent.ALLOC, ObjectEvent.ALLOC_NODE),

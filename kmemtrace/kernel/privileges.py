@@ -1,4 +1,4 @@
-"""What this process may do with BPF, and if not, why not and what would help."""
+"""Tells what this process may do with BPF, and if not, why not and what would help."""
 
 import platform
 import resource
@@ -17,11 +17,11 @@ class Privileges:
     wanted: tuple[str, ...]
     """Capabilities that are missing and only make the output poorer, each with what it costs."""
     refusal: str | None
-    """What those that are missing mean, with the remedy; None where none is."""
+    """What it means that some are missing, with the remedy; None where none is."""
 
 
 def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
-    """Looks at this process's capabilities."""
+    """Returns which of the capabilities that tracing takes this process lacks."""
     fields = dict(
         line.split(":\t", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":\t" in line
     )
@@ -43,9 +43,10 @@ def privileges(status: Path = Path("/proc/self/status")) -> Privileges:
 
 
 def raise_memlock_if_needed() -> None:
-    """Before 5.11 BPF maps count against RLIMIT_MEMLOCK (since then against the memory cgroup).
+    """Raises RLIMIT_MEMLOCK, which BPF maps count against before 5.11 (since then against the memory cgroup).
 
-    Raises CannotError where the limit may not be raised.
+    Raises:
+        CannotError: The limit may not be raised.
     """
     if version(platform.release()) >= (5, 11):
         return

@@ -1,4 +1,4 @@
-"""Why BPF was refused, by what refused it: the kernel, its verifier, lockdown, a filter or a limit."""
+"""Says why BPF was refused, by what refused it: the kernel, its verifier, lockdown, a filter or a limit."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from kmemtrace.limits import explanation
 _STATUS = Path("/proc/self/status")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _READS_MEMORY = re.compile(r"func\w* bpf_probe_read_kernel|helper bpf_probe_read_kernel")
-"""In what the verifier says of a program that calls what lockdown takes away."""
+"""What the verifier says of a program that calls the helper which lockdown takes away."""
 
 
 class RefusedError(CannotError):
@@ -23,7 +23,7 @@ class RefusedError(CannotError):
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Tells of an OSError as a RefusedError, of `what` was asked for, as in "the BPF program page_alloc"."""
+    """Turns an OSError into a RefusedError about `what` was asked for, e.g. "the BPF program page_alloc"."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def why_refused(what: str, error: OSError) -> str:
-    """In a sentence or two."""
+    """Says in a sentence or two why `what` was refused, and what would help."""
     said = error.said if isinstance(error, LoadError) else ""
     not_allowed = error.errno in (errno.EPERM, errno.EACCES)
     if error.errno == errno.ENOSYS:
@@ -59,7 +59,7 @@ def why_refused(what: str, error: OSError) -> str:
 
 
 def lockdown(path: Path = _LOCKDOWN) -> str | None:
-    """The mode in brackets: "none [integrity] confidentiality"."""
+    """Returns the mode of lockdown, which the kernel puts in brackets: "none [integrity] confidentiality"."""
     try:
         text = path.read_text(encoding="ascii")
     except OSError:
@@ -80,6 +80,6 @@ _STATISTICS = re.compile(r"processed \d+ insns|stack depth|verification time|^\s
 
 
 def _last_words(said: str) -> str:
-    """The verifier ends with what was wrong, and then what it counted."""
+    """Returns what was wrong: the verifier ends with that, and then with what it counted."""
     lines = [line.strip() for line in said.splitlines() if not _STATISTICS.search(line)]
     return lines[-1].rstrip(".") if lines else "it does not say why"

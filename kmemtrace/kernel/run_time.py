@@ -1,4 +1,4 @@
-"""Whether the kernel counts how often and how long BPF programs run: a switch of the whole machine."""
+"""Has the kernel count how often and how long BPF programs run: a switch of the whole machine."""
 
 import contextlib
 import ctypes
@@ -10,14 +10,15 @@ from kmemtrace.errors import CannotError
 from kmemtrace.kernel.syscall import bpf
 
 _BPF_ENABLE_STATS, _BPF_STATS_RUN_TIME = 32, 0
-"""From 5.8 on (d46edd671a14)."""
+"""Numbers of <linux/bpf.h>, from 5.8 on (d46edd671a14)."""
 
 
 @contextlib.contextmanager
 def counting() -> Iterator[None]:
-    """On from here to the end, which puts it back as it was.
+    """Turns the counting on, and at the end puts it back as it was.
 
-    Raises CannotError where the kernel refuses.
+    Raises:
+        CannotError: The kernel refuses.
     """
     fd = bpf(_BPF_ENABLE_STATS, (ctypes.c_uint32 * 1)(_BPF_STATS_RUN_TIME))
     if fd < 0:
@@ -32,7 +33,7 @@ def counting() -> Iterator[None]:
 
 
 def counted(*, asked: bool, switch: Path = Path("/proc/sys/kernel/bpf_stats_enabled")) -> bool:
-    """Whether it is on, by us or by somebody else for good."""
+    """Returns whether the kernel counts, because we asked for it or somebody else turned it on for good."""
     if asked:
         return True
     with contextlib.suppress(OSError):

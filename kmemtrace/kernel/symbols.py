@@ -1,4 +1,4 @@
-"""Names of the kernel's functions and addresses of its variables, from /proc/kallsyms.
+"""Reads names of the kernel's functions and addresses of its variables, from /proc/kallsyms.
 
 BCC has them too, but before 0.29 it gives none to an effective user other than root (0fcb3461), and never
 learns of a module that is loaded later.
@@ -17,7 +17,8 @@ _MODULES = Path("/proc/modules")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 
 _NAME_AT = 19
-"""In a line of the table, such as "ffffffff81000000 T _text" or "ffffffffc0001000 t init\\t[module]"."""
+"""Where the name begins in a line of the table, such as "ffffffff81000000 T _text" or "ffffffffc0001000 t
+init\\t[module]"."""
 _FUNCTIONS = np.frombuffer(b"tTwW", "u1")
 _VARIABLES = (
     "__per_cpu_offset",
@@ -34,7 +35,7 @@ _VARIABLES = (
     "vmemmap_base",
 )
 _LARGEST_FUNCTION = 1 << 16
-"""In bytes, and more than any is: what is farther behind a module's symbol belongs to something else."""
+"""Bytes, more than any function has: what is farther behind a module's symbol belongs to something else."""
 
 
 class _Table(NamedTuple):
@@ -71,11 +72,14 @@ class Symbols:
         self._files = [None, None]
 
     def variable(self, name: str) -> int | None:
-        """Address of one of a few variables, where this kernel has it (CONFIG_KALLSYMS_ALL) and tells it."""
+        """Returns the address of one of a few variables, where this kernel has it and tells it.
+
+        It takes CONFIG_KALLSYMS_ALL.
+        """
         return self._variables.get(name)
 
     def function(self, address: int) -> str | None:
-        """`function+0xoffset`; None where there is no name for it."""
+        """Names the code at an address as `function+0xoffset`; None where there is no name for it."""
         own = address in self.text
         if not own and self._list_modules() != self._loaded:
             self._read()
@@ -95,14 +99,14 @@ class Symbols:
         self._variables = {name: address for name in _VARIABLES if (address := _address(raw, name))}
 
     def _list_modules(self) -> bytes:
-        """Names, sizes and places of the modules that are loaded, without what changes with their use."""
+        """Returns names, sizes and places of the loaded modules, without what changes with their use."""
         lines = (line.split() for line in _content(self._files[1]).splitlines())
         return b"\n".join(b" ".join(fields[:2] + fields[5:6]) for fields in lines)
 
 
 @cache
 def kernel_symbols() -> Symbols:
-    """Those of the kernel that we run on, read once."""
+    """Returns the symbols of the kernel that we run on, read once."""
     return Symbols()
 
 
@@ -121,13 +125,13 @@ def _content(file: int | None) -> bytes:
 
 
 def _address(raw: bytes, variable: str) -> int:
-    """0 where the table has no such variable, or hides where it is."""
+    """Returns the address of a variable; 0 where the table has none of the name, or hides where it is."""
     at = raw.find(b" %s\n" % variable.encode())
     return 0 if at < 0 else int(raw[raw.rfind(b"\n", 0, at) + 1 : at].split()[0], 16)
 
 
 def _functions(raw: bytes) -> _Table:
-    """The functions of a table, sorted; none where it hides their addresses."""
+    """Returns the functions of a table, sorted; none where it hides their addresses."""
     data = np.frombuffer(raw, "u1")
     ends = np.flatnonzero(data == ord("\n"))
     begins = np.concatenate(([0], ends + 1))[:-1]
@@ -147,7 +151,11 @@ def _functions(raw: bytes) -> _Table:
 def _cut(
     data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], bytes]:
-    """Of a text only these parts, which do not overlap: where each begins and ends now, and the text."""
+    """Cuts these parts, which do not overlap, out of a text.
+
+    Returns:
+        Where each begins and ends in the new text, and that text.
+    """
     edges = np.zeros(len(data) + 1, np.int8)
     edges[begins], edges[ends] = 1, -1
     inside = np.cumsum(edges, dtype=np.int8, out=edges)[:-1].view(bool)
@@ -158,7 +166,7 @@ def _cut(
 
 
 def _hexadecimal(data: NDArray[np.uint8], begins: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The numbers of 16 hexadecimal digits that begin there."""
+    """Returns the numbers of 16 hexadecimal digits that begin at these places."""
     numbers = np.zeros(len(begins), np.uint64)
     for place in range(16):  # all at a time would take as much memory as the table
         digits = data[begins + place]

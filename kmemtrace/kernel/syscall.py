@@ -1,5 +1,7 @@
-"""bpf(2) and perf_event_open(2), for what BCC has no call for: may we, does fentry attach, and how often was
-a kprobe skipped?"""
+"""Calls bpf(2) and perf_event_open(2), for what BCC has no call for.
+
+That is: may we, does fentry attach, and how often was a kprobe skipped?
+"""
 
 import ctypes
 import errno
@@ -15,19 +17,26 @@ _NUMBERS = {
     "s390x": (351, 331),
     "ppc64le": (361, 319),
 }
-"""Of bpf and perf_event_open, by machine."""
+"""Numbers of the calls bpf and perf_event_open, by machine."""
 _ANY_PROCESS, _NO_GROUP, _CLOSE_ON_EXEC = -1, -1, 8
 _ARGUMENTS = 5
 
 
 def bpf(command: int, attributes: ctypes.Structure | ctypes.Array[ctypes.c_uint32]) -> int:
-    """The new file descriptor, or -errno; -ENOSYS on a machine whose system call number we do not
-    know."""
+    """Makes the system call bpf.
+
+    Returns:
+        The new file descriptor, or -errno; -ENOSYS on a machine whose system call number we do not know.
+    """
     return _call(0, command, ctypes.addressof(attributes), ctypes.sizeof(attributes))
 
 
 def perf_event_open(attributes: ctypes.Structure) -> int:
-    """Of all processes, as it takes for a probe; the descriptor, or -errno as bpf() answers."""
+    """Makes the system call perf_event_open for all processes, as a probe needs it.
+
+    Returns:
+        The descriptor, or -errno as bpf() returns it.
+    """
     cpu = 0  # a probe is hit on all of them, whichever is named
     return _call(1, ctypes.addressof(attributes), _ANY_PROCESS, cpu, _NO_GROUP, _CLOSE_ON_EXEC)
 

@@ -28,7 +28,14 @@ class _TestRunOpts(ctypes.Structure):
 
 
 def test_run(program: int, *arguments: int) -> int:
-    """What a raw tracepoint program answers that is run once, with up to 4 raw arguments. Raises OSError."""
+    """Runs a raw tracepoint program once, with up to 4 raw arguments.
+
+    Returns:
+        What the program returns.
+
+    Raises:
+        OSError: It could not be run.
+    """
     context = (ctypes.c_uint64 * 4)(*arguments)
     options = _TestRunOpts(
         size=ctypes.sizeof(_TestRunOpts),

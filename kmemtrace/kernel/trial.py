@@ -1,5 +1,7 @@
-"""Tries on this kernel what the programs do, with maps of one entry and a program of ten instructions: some
-milliseconds, and what is refused here would be refused after the compiler has run."""
+"""Tries on this kernel what the programs do, with maps of one entry and a program of ten instructions.
+
+That takes some milliseconds, and what is refused here would be refused after the compiler has run.
+"""
 
 import ctypes
 import os
@@ -27,11 +29,15 @@ _MAPS = {
 # Helpers, as <linux/bpf.h> numbers them.
 _GET_CURRENT_TASK, _PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STR = 35, 113, 115
 _TRACEPOINT = b"cgroup_rmdir"
-"""Seldom hit."""
+"""A tracepoint that is seldom hit."""
 
 
 def try_bpf() -> None:
-    """Raises RefusedError, of the first thing that this kernel refuses this process."""
+    """Tries maps, a program and a tracepoint.
+
+    Raises:
+        RefusedError: The kernel refuses this process something; it tells of the first such thing.
+    """
     with ExitStack() as stack:
 
         def close(fd: int) -> int:
@@ -57,7 +63,7 @@ def _create(shape: tuple[int, ...]) -> int:
 
 
 def _program() -> bytes:
-    """Reads 8 bytes of the current task, and a string there, onto its stack."""
+    """Returns a program that reads 8 bytes of the current task, and a string there, onto its stack."""
     return b"".join(
         (
             _call(_GET_CURRENT_TASK),
@@ -71,7 +77,7 @@ def _program() -> bytes:
 
 
 def _read(helper: int) -> tuple[bytes, ...]:
-    """helper(r10 - 8, 8, r6)"""
+    """Returns the instructions of helper(r10 - 8, 8, r6)."""
     return (
         _instruction(0xBF, 1, 10),
         _instruction(0x07, 1, value=-8),
@@ -86,5 +92,5 @@ def _call(helper: int) -> bytes:
 
 
 def _instruction(code: int, to: int = 0, source: int = 0, value: int = 0) -> bytes:
-    """struct bpf_insn, without an offset."""
+    """Returns a struct bpf_insn, without an offset."""
     return struct.pack("<BBhi", code, source << 4 | to, 0, value)

@@ -1,4 +1,4 @@
-"""What a cgroup's kernel memory is made of, as a census found it."""
+"""Defines what a cgroup's kernel memory is made of, as a census found it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,28 +13,28 @@ class CacheUse:
     cache: str
     objects: int
     bytes: int
-    """As charged: the objects with the pointers to their owner."""
+    """Bytes as charged: the objects with the pointers to their owner."""
     reclaimable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One cgroup's own kernel memory, without its children's, in bytes. None: not read."""
+    """One cgroup's own kernel memory, without its children's, in bytes; None stands for what was not read."""
 
     kernel_bytes: int | None
     """What the kernel says that it charged."""
     pages_bytes: int
     page_tables_bytes: int | None
-    """Of the pages' bytes; None where the page does not tell that it is one."""
+    """Bytes of those pages that are page tables; None where the page does not tell that it is one."""
     slab_bytes: int
     caches: tuple[CacheUse, ...]
-    """Most bytes first."""
+    """Its slab caches, those with most bytes first."""
     percpu_bytes: int | None
-    """Of per-CPU areas, on all possible CPUs."""
+    """Bytes of per-CPU areas, on all possible CPUs."""
     zswap_bytes: int | None
-    """Of compressed swap, which is charged as kernel memory."""
+    """Bytes of compressed swap, which is charged as kernel memory."""
     ahead_bytes: int
-    """Charged, and not yet given to an object."""
+    """Bytes that are charged, and not yet given to an object."""
     moved_bytes: int
     """By how much the kernel's count changed while the parts were read: so far they may be apart."""
     doubtful_bytes: int
@@ -54,7 +54,7 @@ class Account:
 
     @property
     def unexplained_bytes(self) -> int | None:
-        """What the kernel charged and no page and no object has; negative: they have more than it charged."""
+        """Bytes that the kernel charged and no page and no object has; negative where they have more."""
         return None if self.kernel_bytes is None else self.kernel_bytes - self.explained_bytes
 
     @property
@@ -75,25 +75,31 @@ class CensusInfo:
     """The census that the accounts of a Snapshot are from."""
 
     age_seconds: float
-    """Since its end."""
+    """Seconds since the census's end."""
     seconds: float
-    """That it took, by the clock."""
+    """Seconds that it took, by the clock."""
     cpu_seconds: float | None
-    """None: not told, as by a Prometheus server; so `objects`."""
+    """CPU seconds that it took; None where that is not told, as by a Prometheus server. The same holds for
+    `objects`."""
     objects: int | None
-    """That are charged."""
+    """How many objects are charged."""
     dying_cgroups: int
-    """Removed ones that the kernel still has, whatever keeps them."""
+    """How many removed cgroups the kernel still has, whatever keeps them."""
     pinned: Mapping[str, int]
-    """Bytes that these keep: "file", "shmem" and "anon" of user space's, and parts of their accounts."""
+    """Bytes that these cgroups keep: "file", "shmem" and "anon" of user space's, and parts of their
+    accounts."""
     caches: tuple[CacheUse, ...]
-    """Of the whole machine; most bytes first."""
+    """Slab caches of the whole machine, those with most bytes first."""
     unseen: Mapping[Unseen, str]
     """Parts that could not be read, and why."""
 
 
 def added(accounts: Iterable[Account]) -> Account | None:
-    """All of them as one; None of none. What was not read of one of them is not known of all."""
+    """Adds accounts up to one.
+
+    Returns:
+        The sum; None where there is no account. What was not read of one of them is not known of all.
+    """
     found = list(accounts)
     if len(found) <= 1:
         return found[0] if found else None
@@ -113,7 +119,7 @@ def added(accounts: Iterable[Account]) -> Account | None:
 
 
 def added_caches(uses: Iterable[CacheUse]) -> tuple[CacheUse, ...]:
-    """One of each cache, most bytes first."""
+    """Adds uses up to one for each cache, those with most bytes first."""
     found: dict[tuple[str, bool], tuple[int, int]] = {}
     for use in uses:
         objects, size = found.get((use.cache, use.reclaimable), (0, 0))

@@ -1,4 +1,7 @@
-"""Whether the kernel's count of a cgroup's kernel memory is what its pages, objects and areas add up to."""
+"""Tells whether the kernel's count of a cgroup's kernel memory is what its parts add up to.
+
+The parts are pages, objects and areas.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,40 +14,41 @@ from kmemtrace.model.snapshot import CgroupKey
 from kmemtrace.model.unseen import Unseen
 
 _MAY_BE_KEPT = 1 << 20
-"""Bytes, then, for a cgroup. A CPU's stock grows by less than a page for each charge that is larger than what
-is in it, so that it can become as large as the largest charge: those of per-CPU areas have some 100 KB."""
+"""Bytes that the CPUs may then keep for a cgroup. A CPU's stock grows by less than a page for each charge
+that is larger than what is in it, so that it can become as large as the largest charge: those of per-CPU
+areas have some 100 KB."""
 READINGS = 3
-"""Censuses that have to agree before a drift is certain."""
+"""How many censuses have to agree before a drift is certain."""
 
 
 class Outcome(StrEnum):
     BALANCED = "balanced"
     """In a reading, what the kernel charged was what is there, but for what may be charged ahead."""
     DRIFTED = "drifted"
-    """In no reading. How sure it is, Audited.confidence says."""
+    """In no reading was what the kernel charged what is there. How sure that is, Audited.confidence says."""
     UNREAD = "unread"
     """The kernel does not tell what it charged, or not all of it could be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One cgroup, in all readings that it was in."""
+    """One cgroup, as it was in all readings that have it."""
 
     counted: Counted
-    """As of the last reading."""
+    """The cgroup as of the last reading."""
     outcome: Outcome
     confidence: Confidence | None
-    """Of a drift: certain where nothing of the cgroup changed in READINGS readings that show it."""
+    """How sure a drift is: certain where nothing of the cgroup changed in READINGS readings that show it."""
     drift_bytes: int
-    """How far beyond what could be explained, in the reading that was nearest; negative where the kernel's
-    count is lower than what is there. 0 where it is balanced."""
+    """Bytes beyond what could be explained, in the reading that was nearest: negative where the kernel's
+    count is lower than what is there, and 0 where it is balanced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     readings: tuple[Census, ...]
     cgroups: tuple[Audited, ...]
-    """Drifts first, the largest first, then as in the census."""
+    """All cgroups: drifts first, the largest first, then as in the census."""
 
     @property
     def drifts(self) -> tuple[Audited, ...]:
@@ -52,7 +56,7 @@ class Audit:
 
 
 def audit(readings: Sequence[Census]) -> Audit:
-    """`readings`: one or more censuses, in their order."""
+    """Judges each cgroup of the last census by one or more censuses, in their order."""
     by_key: dict[CgroupKey, list[Counted]] = {}
     for census in readings:
         for counted in census.cgroups:
@@ -65,9 +69,17 @@ def audit(readings: Sequence[Census]) -> Audit:
 
 
 def beyond(account: Account, kept_bytes: int = 0) -> int | None:
-    """Bytes that nothing explains; negative where there is more than was charged. `kept_bytes`: what the CPUs
-    may keep and was not read. Blocks whose size the page does not tell may be larger than they were counted.
-    None where it cannot be said."""
+    """Tells how many bytes nothing explains.
+
+    Blocks whose size the page does not tell may be larger than they were counted.
+
+    Args:
+        account: The cgroup's account.
+        kept_bytes: What the CPUs may keep and was not read.
+
+    Returns:
+        The bytes; negative where there is more than was charged; None where it cannot be said.
+    """
     unexplained = account.unexplained_bytes
     if unexplained is None or account.percpu_bytes is None or account.zswap_bytes is None:
         return None

@@ -1,4 +1,4 @@
-"""A census: what each cgroup of the machine has, and what keeps those that were removed."""
+"""Defines what a census finds: what each cgroup of the machine has, and what keeps removed ones."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +11,10 @@ from kmemtrace.model.unseen import Unseen
 
 
 class PinKind(StrEnum):
-    """Whose pages keep a removed cgroup."""
+    """Whose pages keep a removed cgroup: the page cache's, shared memory's or anonymous memory's."""
 
     FILE = "file"
-    """The page cache's."""
+    """Pages of the page cache."""
     SHMEM = "shmem"
     ANON = "anon"
 
@@ -26,10 +26,11 @@ class Pin:
     kind: PinKind
     bytes: int
     device: str | None = None
-    """As the kernel calls the file system, e.g. sda1 or tmpfs; None: of several files, or of none."""
+    """What the kernel calls the file system, e.g. sda1 or tmpfs; None: of several files, or of none."""
     inode: int | None = None
     path: str | None = None
-    """Below the root of its file system; None where the kernel knows no name of it any more."""
+    """The file's path below the root of its file system; None where the kernel knows no name of it any
+    more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +49,45 @@ class Removed:
 
     counted: Counted
     pins: tuple[Pin, ...]
-    """Most bytes first."""
+    """What pins it, most bytes first."""
     references: int
-    """All that keep it, those of the pins and of cgroups below it included."""
+    """How many references keep it, those of the pins and of cgroups below it included."""
     below: int
-    """Removed cgroups directly below it, which keep it."""
+    """How many removed cgroups are directly below it, which keep it."""
 
     @property
     def held_bytes(self) -> int:
-        """Memory that is lost to others as long as it stays."""
+        """Bytes of memory that are lost to others as long as it stays."""
         return self.counted.account.explained_bytes + sum(pin.bytes for pin in self.pins)
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
     time: float
-    """Seconds since the epoch, of its end."""
+    """When it ended, in seconds since the epoch."""
     seconds: float
     cpu_seconds: float
     pages_cpu_seconds: float
-    """Of these, for going through the struct pages, which takes as long whatever is charged."""
+    """CPU seconds of these that went into the struct pages, which take as long whatever is charged."""
     page_frames: int
-    """That were looked at."""
+    """How many page frames were looked at."""
     blocks: int
-    """Of charged pages."""
+    """How many blocks of pages are charged."""
     objects: int
-    """That are charged."""
+    """How many objects are charged."""
     cgroups: tuple[Counted, ...]
-    """Of the memory hierarchy, the removed ones included; most kernel memory first."""
+    """All cgroups of the memory hierarchy, the removed ones included; most kernel memory first."""
     pinned: Mapping[str, int]
-    """Bytes of user space's memory that is charged to removed ones, by PinKind."""
+    """Bytes of user space's memory that is charged to removed cgroups, by PinKind."""
     unseen: Mapping[Unseen, str]
     """What could not be read, and why."""
 
 
 def pinned_parts(census: Census) -> dict[str, int]:
-    """Bytes that removed cgroups keep, by what it is: user space's memory by kind, and parts of accounts."""
+    """Returns the bytes that removed cgroups keep, by what it is.
+
+    These are user space's memory by kind, and parts of accounts.
+    """
     found = dict(census.pinned)
     for one in census.cgroups:
         if one.state is CgroupState.DEAD:
@@ -98,10 +102,16 @@ def joined(
     accounts: Mapping[CgroupKey, Account],
     uncharged: Collection[Cgroup] = (),
 ) -> Snapshot:
-    """`snapshot` with the account of each of its cgroups, and with those rows of `uncharged`, as row_of()
-    makes them, of which it has none: nothing was charged to them since the start.
+    """Adds what a census found to a Snapshot.
 
-    One that is gone has none: what the census found of it was before.
+    A cgroup that is gone gets no account: what the census found of it was before.
+
+    Args:
+        snapshot: The Snapshot.
+        info: About the census.
+        accounts: By cgroup.
+        uncharged: Rows, as row_of() makes them; those are added that the Snapshot has none of, as nothing was
+            charged to them since the start.
     """
     charged = {cgroup.key for cgroup in snapshot.cgroups}
     cgroups = [
@@ -115,7 +125,7 @@ def joined(
 
 
 def row_of(counted: Counted, path: str, label: str | None) -> Cgroup:
-    """Of a cgroup that only the census knows: with its account, and no count since the start."""
+    """Makes the row of a cgroup that only the census knows: it has an account, and no counts."""
     return Cgroup(
         key=counted.key,
         path=path,

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON types and back, by the types that their fields are annotated with.
+"""Turns frozen dataclasses to JSON types and back, by the types that their fields are annotated with.
 
 A key is the name of its field, and a field that is None has no key; where a class differs from that, a
 `Shape` says how. So a field that is added to a class is in its JSON, and comes back, without a line here.
@@ -23,15 +23,15 @@ class Shape:
     """How the JSON of a class differs from its fields."""
 
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Key by field, where it is not the field's name."""
+    """Keys by field, where a key is not the field's name."""
     merged: frozenset[str] = frozenset()
     """Fields whose own keys stand among those of the object that they belong to."""
     null: frozenset[str] = frozenset()
     """Fields that are null when None: there is nothing, which is not the same as not knowing."""
     hexadecimal: frozenset[str] = frozenset()
-    """Addresses: as numbers, programs that know only floating-point ones would round them."""
+    """Fields that are addresses: as numbers, programs that know only floating-point ones would round them."""
     more: Callable[[Any], Json] = lambda _: {}
-    """Further keys, for readers of the JSON: what follows from the fields."""
+    """Makes further keys, for readers of the JSON: what follows from the fields."""
 
 
 class Codec:
@@ -41,7 +41,10 @@ class Codec:
         self._shapes = shapes
 
     def encode(self, value: Any) -> Any:
-        """JSON types. Knows dataclasses, named tuples, tuples, mappings, enums, histograms and numbers."""
+        """Returns a value as JSON types.
+
+        It knows dataclasses, named tuples, tuples, mappings, enums, histograms and numbers.
+        """
         if isinstance(value, Histogram):
             return value.to_json()
         if dataclasses.is_dataclass(value):
@@ -70,9 +73,12 @@ class Codec:
         return told | shape.more(value)
 
     def decode(self, kind: Any, told: Any) -> Any:
-        """The value of the type `kind` that encode() told of. Keys that are not known are passed over.
+        """Returns the value of the type `kind` that encode() told of.
 
-        Raises ValueError where a key is missing, or a value is not of its type.
+        Keys that are not known are passed over.
+
+        Raises:
+            ValueError: A key is missing, or a value is not of its type.
         """
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is None:
@@ -122,7 +128,7 @@ _PLAIN = frozenset({int, str, float, bool})
 
 @cache
 def _hints(kind: Any) -> Mapping[str, Any]:
-    """Type by field, in the order of the fields."""
+    """Returns the types by field, in the order of the fields."""
     hints = typing.get_type_hints(kind)
     return {name: hints[name] for name in getattr(kind, "__match_args__", hints)}
 

@@ -1,4 +1,4 @@
-"""The columns of a table: a row here is all that a column is."""
+"""Defines the columns of a table: a row here is all that a column is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ class Column:
     heading: str
     unit: Unit
     width: int
-    """0: takes its share of what the others leave."""
+    """Columns of the screen; 0 for one that takes its share of what the others leave."""
     worth: int
-    """The column of least worth goes first where there is no room."""
+    """How much it is worth: the column of least worth goes first where there is no room."""
     value: Callable[[Row], Value]
     meaning: str
-    """For the help screen."""
+    """What it means, for the help screen."""
     sort: SortKey | None = None
     key: str = ""
     """The key that sorts by it."""
     needs: str = ""
-    """Only in tables that have this, as columns_of() knows it."""
+    """What a table must have to have the column, as columns_of() knows it."""
 
     @property
     def is_left(self) -> bool:
@@ -104,9 +104,16 @@ COLUMNS = (
 def columns_of(
     by: GroupBy, *, fleet: bool = False, census: bool = True, objects: bool = False
 ) -> list[Column]:
-    """Those that a table of such rows can have. A Prometheus server knows no ages, latencies by cgroup and
-    call sites; only its tables have a host. `census`: whether there is one. `objects`: whether they are
-    followed."""
+    """Returns the columns that a table can have.
+
+    A Prometheus server knows no ages, latencies by cgroup and call sites; only its tables have a host.
+
+    Args:
+        by: What a row stands for.
+        fleet: Whether the Snapshots are a Prometheus server's.
+        census: Whether there is a census.
+        objects: Whether objects are followed.
+    """
     caches = by is GroupBy.CACHE
     known = {
         "": True,

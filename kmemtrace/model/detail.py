@@ -1,4 +1,4 @@
-"""What is behind one row: its functions, and the stacks below each."""
+"""Tells what is behind one row: its functions, and the stacks below each."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from kmemtrace.model.snapshot import Site
 from kmemtrace.model.sums import Sums
 
 _By = tuple[str, str, tuple[str, ...], str]
-"""Kind, function, stack, and the cgroup where it matters."""
+"""What pages are added up by: kind, function, stack, and the cgroup where it matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Stack:
     """One allocation stack, wherever in the row it was seen."""
 
     stack: tuple[str, ...]
-    """Innermost frame first; empty when it was not recorded."""
+    """Its frames, the innermost first; empty when it was not recorded."""
     held_pages: int
     charged_pages: int
     cgroups: tuple[tuple[str, int], ...]
-    """(path, held pages), most held first."""
+    """(path, held pages) of its cgroups, most held first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Function:
     held_pages: int
     charged_pages: int
     stacks: tuple[Stack, ...]
-    """Most held first."""
+    """Its stacks, most held first."""
 
 
 @dataclass(slots=True)
@@ -44,8 +44,11 @@ class _Pages:
 
 
 def functions(row: Row) -> tuple[Function, ...]:
-    """Most held first. Where the row is of call sites, a stack is told by cgroup: whose it is is the question
-    then. What was charged is since the baseline, if the row has one."""
+    """Returns the functions behind a row, those that hold most first.
+
+    Where the row is of call sites, a stack is told by cgroup: whose it is is the question then. What was
+    charged is since the baseline, if the row has one.
+    """
     stacks = _stacks(row.sums)
     if row.span.from_baseline and row.before is not None:
         for by, pages in _stacks(row.before).items():

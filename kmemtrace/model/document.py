@@ -1,4 +1,4 @@
-"""The JSON document of a Snapshot, there and back: the contract of `top --json`."""
+"""Makes the JSON document of a Snapshot, there and back: the contract of `top --json`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,14 @@ from kmemtrace.model.snapshot import SCHEMA_VERSION, Cgroup, OldPages, Site, Sna
 
 
 def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:
-    """Everything in `snapshot` as JSON types, and what follows from it and from the one before (None: it is
-    the first). What the tier cannot see is absent, never zero."""
+    """Returns everything in a Snapshot as JSON types, and what follows from it and from the one before.
+
+    What the tier cannot see is absent, never zero.
+
+    Args:
+        snapshot: The Snapshot.
+        previous: The Snapshot before; None: it is the first.
+    """
     told: Json = _CODEC.encode(snapshot)
     for row in told["cgroups"]:
         row["held_bytes"] = row["held_pages"] * snapshot.page_size
@@ -24,10 +30,12 @@ def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:
 
 
 def snapshot_of(told: Mapping[str, Any]) -> Snapshot:
-    """The Snapshot that document() told of: nothing is lost there and back. Keys that are not known, as of
-    a later version, are passed over.
+    """Returns the Snapshot that document() told of: nothing is lost there and back.
 
-    Raises ValueError where it is of another schema, or not as document() writes it.
+    Keys that are not known, as of a later version, are passed over.
+
+    Raises:
+        ValueError: It is of another schema, or not as document() writes it.
     """
     version = told.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -52,7 +60,7 @@ def old_pages_document(old: OldPages, page_size: int) -> Json:
 
 
 def account_document(account: Account) -> Json:
-    """What could not be read is absent."""
+    """Returns an account as JSON types; what could not be read is absent."""
     told: Json = _CODEC.encode(account)
     return told
 

@@ -1,4 +1,4 @@
-"""Numberings and names that cross a border: to the BPF C, to JSON, to the metrics."""
+"""Defines numberings and names that cross a border: to the BPF C, to JSON, to the metrics."""
 
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Self
@@ -33,10 +33,10 @@ class SiteKind(StrEnum):
     IO_URING = "io_uring"
     KVM = "kvm"
     BEFORE = "before"
-    """Charged before the start: by whom is not known."""
+    """Charged before the start, so that it is not known by whom."""
     OTHER = "other"
     UNKNOWN = "unknown"
-    """Its stack was not recorded, or the kernel hides the names of functions."""
+    """Not known: its stack was not recorded, or the kernel hides the names of functions."""
 
 
 class Loss(IntEnum):
@@ -164,7 +164,7 @@ class Confidence(StrEnum):
 
 
 def c_defines() -> list[str]:
-    """The numberings above as compiler flags, so that C and Python cannot drift apart."""
+    """Returns the numberings above as compiler flags, so that C and Python cannot drift apart."""
     numbered: dict[str, type[IntEnum | IntFlag]] = {
         "LOSS": Loss,
         "END": End,

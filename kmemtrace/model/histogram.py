@@ -1,4 +1,4 @@
-"""Log2 histograms of durations, as the BPF programs count them."""
+"""Defines log2 histograms of durations, as the BPF programs count them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ FIRST_LE_NS = 1 << 10
 """Upper bound of the first bucket: 1.024 µs. Each further bucket's is twice the one before."""
 
 BUCKETS = 36
-"""The last bucket is open; the one before it ends at 2**44 ns, about 4.9 hours."""
+"""How many buckets there are. The last is open; the one before it ends at 2**44 ns, about 4.9 hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,21 @@ class Histogram:
         )
 
     def __sub__(self, earlier: "Histogram") -> "Histogram":
-        """What was counted since `earlier`, a histogram of the same thing."""
+        """Returns what was counted since `earlier`, a histogram of the same thing."""
         return Histogram(
             tuple(a - b for a, b in zip(self.counts, earlier.counts, strict=True)),
             self.sum_ns - earlier.sum_ns,
         )
 
     def quantile_seconds(self, q: float) -> float | None:
-        """Upper bound, in seconds, of the bucket that holds the q-quantile; None when empty.
+        """Tells in which bucket the q-quantile is.
 
-        `inf` when it lies in the last, open bucket.
+        Returns:
+            The bucket's upper bound in seconds; None when the histogram is empty; `inf` for the last bucket,
+            which is open.
+
+        Raises:
+            ValueError: `q` is not between 0 and 1.
         """
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
@@ -71,8 +76,11 @@ class Histogram:
         raise AssertionError("the counts of a histogram add up to its count")
 
     def to_json(self) -> dict[str, object]:
-        """`buckets` are cumulative and end at the first that holds everything, then +Inf. `sum_ns` is the sum
-        to the nanosecond, which `sum_seconds` is not beyond some hundred days."""
+        """Returns it as JSON types.
+
+        `buckets` are cumulative and end at the first that holds everything, then +Inf. `sum_ns` is the sum to
+        the nanosecond, which `sum_seconds` is not beyond some hundred days.
+        """
         buckets: list[list[object]] = []
         seen = 0
         for i, n in enumerate(self.counts[:-1]):
@@ -86,7 +94,11 @@ class Histogram:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Histogram":
-        """What to_json() told of. Raises ValueError where it is not as that writes it."""
+        """Returns the histogram that to_json() told of.
+
+        Raises:
+            ValueError: It is not as that writes it.
+        """
         try:
             reached = [int(n) for _, n in told["buckets"]]
             sum_ns = int(told["sum_ns"])
@@ -100,7 +112,7 @@ SHIFT = FIRST_LE_NS.bit_length() - 1
 
 
 def bucket(duration_ns: int) -> int:
-    """Index of the bucket that counts `duration_ns`; the C side computes the same."""
+    """Returns the index of the bucket that counts `duration_ns`; the C side computes the same."""
     return max(0, min(duration_ns.bit_length() - SHIFT, BUCKETS - 1))
 
 

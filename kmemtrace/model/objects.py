@@ -1,4 +1,4 @@
-"""Objects of the slab that were followed since the start."""
+"""Defines what is told of the objects of the slab that were followed since the start."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class ObjectSite:
     charged_objects: int
     freed_objects: int
     failed_objects: int
-    """That a limit refused."""
+    """How many objects a limit refused."""
     object_bytes: int
-    """What one is charged with."""
+    """Bytes that one object is charged with."""
 
     @property
     def held_objects(self) -> int:
@@ -28,7 +28,7 @@ class ObjectSite:
 
 
 def added_objects(sites: Iterable[ObjectSite]) -> tuple[ObjectSite, ...]:
-    """One of each cache and function, most held bytes first, then most charged."""
+    """Adds sites up to one for each cache and function, most held bytes first, then most charged."""
     found: dict[tuple[str, str, int], tuple[int, int, int]] = {}
     for one in sites:
         key = (one.cache, one.site, one.object_bytes)

@@ -1,4 +1,4 @@
-"""One line of a table, and what it is measured against."""
+"""Defines one line of a table, and what it is measured against."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -29,28 +29,31 @@ class Span:
     judged: bool
     """Whether any class of mismatches is judged."""
     from_baseline: bool = False
-    """Counts begin where the user said so, not at the start of the tracing."""
+    """Whether counts begin where the user said so, not at the start of the tracing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Rates are per second, pages are base pages; None stands for what is not known or not judged."""
+    """One line of a table.
+
+    Rates are per second, pages are base pages; None stands for what is not known or not judged.
+    """
 
     key: str
     sums: Sums
-    """What it shows: of a closed parent, its children with it."""
+    """What it shows: for a closed parent, its children with it."""
     before: Sums | None
-    """The same at the beginning of the span; None where there was none."""
+    """The same sums at the beginning of the span; None where there were none."""
     span: Span
     own: Sums
-    """Without children."""
+    """Its sums without children."""
     in_tree: bool = False
     depth: int = 0
     fold: Fold = Fold.LEAF
     hidden: int = 0
     """How many rows a closed parent hides."""
     is_context: bool = False
-    """It is there for the sake of a row below it only."""
+    """Whether it is there for the sake of a row below it only."""
 
     @property
     def name(self) -> str:
@@ -62,7 +65,7 @@ class Row:
 
     @property
     def host(self) -> str | None:
-        """Of a cgroup, where there are several hosts."""
+        """The host of a cgroup, where there are several."""
         return self.sums.host
 
     @property
@@ -71,12 +74,12 @@ class Row:
 
     @property
     def state(self) -> CgroupState | None:
-        """Its own, of the liveliest of its cgroups; None of a cgroup that nothing was charged to."""
+        """State of the liveliest of its own cgroups; None for a cgroup that nothing was charged to."""
         return self.own.state
 
     @property
     def dead_cgroups(self) -> int:
-        """Removed ones among those that it adds up, when not all are."""
+        """How many removed cgroups are among those that it adds up, when not all are."""
         return self.sums.dead if self.sums.has_cgroups and self.state is not CgroupState.DEAD else 0
 
     @property
@@ -93,7 +96,7 @@ class Row:
 
     @property
     def objects(self) -> int | None:
-        """Of a slab cache."""
+        """How many objects a slab cache has."""
         return self.sums.objects
 
     @property
@@ -118,7 +121,7 @@ class Row:
 
     @property
     def growth_bytes(self) -> int:
-        """Change of what is held, but for what was held before the start and only found by now."""
+        """Bytes that more is held, but for what was held before the start and only found by now."""
         changed = self.sums.held - self.sums.before
         if self.before is not None:
             changed -= self.before.held - self.before.before
@@ -142,7 +145,7 @@ class Row:
 
     @property
     def fail_rate(self) -> float | None:
-        """Charges."""
+        """Failed charges per second."""
         return self._rate("failed")
 
     @property
@@ -151,12 +154,12 @@ class Row:
 
     @property
     def mismatches(self) -> int | None:
-        """Since the start, always."""
+        """How many mismatches there were, since the start always."""
         return self.sums.mismatches if self.span.judged else None
 
     @property
     def top_site(self) -> tuple[str, str]:
-        """Kind and function."""
+        """Kind and function of the call site that holds most."""
         return self.sums.top_site()
 
     def quantile_seconds(self, quantile: float) -> float | None:
@@ -185,8 +188,10 @@ class Row:
 
 
 def latency_shown(snapshot: Snapshot) -> str:
-    """Which latency the P50 and P99 columns show: of charges where the tier sees them, else of
-    allocations, else how long pages were held."""
+    """Returns which latency the P50 and P99 columns show.
+
+    It is that of charges where the tier sees them, else of allocations, else how long pages were held.
+    """
     for name in ("charge", "alloc"):
         if any(name in cgroup.latency for cgroup in snapshot.cgroups):
             return name

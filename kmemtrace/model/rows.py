@@ -1,4 +1,4 @@
-"""From Snapshots to the rows of a table: grouping, rates, sorting, filtering. Pure functions."""
+"""Makes rows of a table from Snapshots, by pure functions: grouping, rates, sorting, filtering."""
 
 import dataclasses
 import math
@@ -19,8 +19,14 @@ from kmemtrace.model.view import GroupBy, SortKey, View
 def rows(
     snapshot: Snapshot, previous: Snapshot | None, view: View, baseline: Snapshot | None = None
 ) -> list[Row]:
-    """The table of `snapshot`: rates and growth since `previous` (None: since the start), or, with a
-    `baseline`, all that is counted since that."""
+    """Makes the table of a Snapshot.
+
+    Args:
+        snapshot: The Snapshot.
+        previous: Rates and growth are since this; None: since the start.
+        view: How the table is wanted.
+        baseline: With it, all that is counted is since this.
+    """
     since = previous if baseline is None else baseline
     current = sums(snapshot, view.by)
     before = {} if since is None else sums(since, view.by)
@@ -45,7 +51,7 @@ def span_of(snapshot: Snapshot, since: Snapshot | None, *, from_baseline: bool =
 
 
 def selected(snapshot: Snapshot, previous: Snapshot | None, view: View) -> Snapshot:
-    """`snapshot` with those of its cgroups only that have a row in `view`, in that order."""
+    """Returns `snapshot` with only those of its cgroups that have a row in `view`, in that order."""
     table = rows(snapshot, previous, dataclasses.replace(view, by=GroupBy.CGROUP, tree=False))
     return dataclasses.replace(
         snapshot, cgroups=tuple(chain.from_iterable(row.sums.all_cgroups() for row in table))
@@ -67,8 +73,11 @@ def _is_wanted(one: Sums, view: View) -> bool:
 
 
 def _ordering(sort: SortKey) -> Callable[[Row], tuple[float | str, ...]]:
-    """Most first, names A to Z; equal rows by held pages, kernel memory, activity and name, so that they keep
-    their places from frame to frame."""
+    """Returns the order of rows: most first, names A to Z.
+
+    Equal rows are ordered by held pages, kernel memory, activity and name, so that they keep their places
+    from frame to frame.
+    """
     value = value_of(sort)
 
     def order(row: Row) -> tuple[float | str, ...]:

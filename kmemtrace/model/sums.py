@@ -1,4 +1,4 @@
-"""What the rows of a table add up: cgroups, or call sites of many cgroups."""
+"""Adds up the rows of a table: cgroups, or call sites of many cgroups."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,14 +12,17 @@ from kmemtrace.model.snapshot import Cgroup, Site, Snapshot
 from kmemtrace.model.view import GroupBy, Place
 
 _LIVELINESS = {state: at for at, state in enumerate(CgroupState)}
-"""Least of what lives, most of what is gone."""
+"""Rank by state: least for what lives, most for what is gone."""
 _NO_LABEL = "(no container or unit)"
 
 
 @dataclass(slots=True)
 class Sums:
-    """Of one row. The counts are added up at once; call sites and latencies, which take long and which only
-    the rows on the screen show, when they are asked for."""
+    """The sums of one row.
+
+    The counts are added up at once; call sites and latencies, which take long and which only the rows on the
+    screen show, when they are asked for.
+    """
 
     name: str
     label: str | None = None
@@ -27,7 +30,7 @@ class Sums:
     dead: int = 0
     """How many cgroups were removed and still hold pages."""
     state: CgroupState | None = None
-    """Of the liveliest of what it adds up; None of nothing."""
+    """State of the liveliest of what it adds up; None where that is nothing."""
     charged: int = 0
     uncharged: int = 0
     lost: int = 0
@@ -37,19 +40,19 @@ class Sums:
     mismatches: int = 0
     oldest: float | None = None
     kernel: int | None = None
-    """Bytes, as its cgroups' accounts have them; None where none has. So `slab` and `percpu`."""
+    """Bytes, as its cgroups' accounts have them; None where none has. So are `slab` and `percpu`."""
     slab: int | None = None
     percpu: int | None = None
     objects: int | None = None
-    """Of a slab cache, as the cgroups' accounts have them."""
+    """Objects of a slab cache, as the cgroups' accounts have them."""
     object_bytes: int | None = None
-    """Of slab objects that were followed, those held; None where none is. The next two count objects."""
+    """Bytes held by the slab objects that were followed; None where none is. The next two count objects."""
     object_charged: int | None = None
     object_freed: int | None = None
     parts: list["Cgroup | tuple[Cgroup, Site] | Sums"] = field(default_factory=list)
     """What was added: cgroups whole, call sites without the others of their cgroups, sums of children."""
     shares: list[tuple[Cgroup, CacheUse | ObjectSite]] = field(default_factory=list)
-    """Of a slab cache: what each cgroup has of it, by its account and by the objects that were followed."""
+    """What each cgroup has of a slab cache, by its account and by the objects that were followed."""
 
     @property
     def held(self) -> int:
@@ -62,7 +65,7 @@ class Sums:
 
     @property
     def place(self) -> Place:
-        """Of a cgroup's row."""
+        """The place of a cgroup's row."""
         return Place(self.host, self.name)
 
     def add_cgroup(self, cgroup: Cgroup) -> None:
@@ -84,7 +87,7 @@ class Sums:
                 self._add_objects(site.held_bytes, site.charged_objects, site.freed_objects)
 
     def add_site(self, cgroup: Cgroup, site: Site) -> None:
-        """The ages of pages are known by cgroup only."""
+        """Adds a call site; the ages of pages are known by cgroup only."""
         self.parts.append((cgroup, site))
         self._add_state(cgroup.state)
         self.charged += site.charged_pages
@@ -104,7 +107,7 @@ class Sums:
         self._add_objects(site.held_bytes, site.charged_objects, site.freed_objects)
 
     def add_below(self, child: "Sums") -> None:
-        """All of a child, with what is below it."""
+        """Adds all of a child, with what is below it."""
         self.parts.append(child)
         self.dead += child.dead
         if child.state is not None:
@@ -153,11 +156,11 @@ class Sums:
                     waiting.append(part)
 
     def account(self) -> Account | None:
-        """Of all its cgroups; None where none has one."""
+        """Returns the account of all its cgroups; None where none has one."""
         return added(c.account for c in self.all_cgroups() if c.account is not None)
 
     def object_sites(self) -> tuple[ObjectSite, ...] | None:
-        """Of all its cgroups; None where no objects are followed."""
+        """Returns the object sites of all its cgroups; None where no objects are followed."""
         if self.shares:
             sites = [one for _, one in self.shares if isinstance(one, ObjectSite)]
             return added_objects(sites) if sites else None
@@ -173,7 +176,7 @@ class Sums:
                 yield cgroup, site
 
     def top_site(self) -> tuple[str, str]:
-        """Kind and function that most of the held pages were asked for by; empty where none is known."""
+        """Returns kind and function that asked for most of the held pages; empty where none is known."""
         held: dict[tuple[str, str], int] = defaultdict(int)
         for _, site in self.all_sites():
             held[site.kind.value, site.symbol] += site.held_pages
@@ -195,7 +198,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 
 def sums(snapshot: Snapshot, by: GroupBy) -> dict[str, Sums]:
-    """By the key of the row, which names it from one Snapshot to the next."""
+    """Adds up rows, by their keys, each of which names its row from one Snapshot to the next."""
     groups: dict[str, Sums] = {}
     for cgroup in snapshot.cgroups:
         if by is GroupBy.CGROUP:

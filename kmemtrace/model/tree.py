@@ -1,4 +1,4 @@
-"""Rows of cgroups as the tree that the cgroups are."""
+"""Makes rows of cgroups as the tree that the cgroups are."""
 
 import dataclasses
 from collections import defaultdict
@@ -22,13 +22,13 @@ class _Node:
     is_wanted: bool
     children: list["_Node"] = field(default_factory=list)
     total: Sums | None = None
-    """With what is wanted below it; None of a leaf."""
+    """Sums with what is wanted below it; None for a leaf."""
     total_before: Sums | None = None
     below: int = 0
     """How many nodes are below it."""
 
     def row(self, span: Span) -> Row:
-        """With what is below it."""
+        """Makes its row, with what is below it."""
         sums, before = self.total or self.own, self.total_before or self.before
         return Row(self.key, sums, before, span, self.own, in_tree=True)
 
@@ -41,9 +41,19 @@ def tree(
     view: View,
     ordering: Ordering,
 ) -> list[Row]:
-    """Rows from the roots down, as far as `view` has parents open. Every ancestor of a row is there, one that
-    was never charged too. A closed parent shows the sum of what it hides and its own; siblings are
-    ordered by such sums, so that none moves when it is opened."""
+    """Makes rows from the roots down, as far as `view` has parents open.
+
+    Every ancestor of a row is there, one that was never charged too. A closed parent shows the sum of what it
+    hides and its own; siblings are ordered by such sums, so that none moves when it is opened.
+
+    Args:
+        current: Sums of cgroups, by key.
+        before: Sums at the beginning of the span, by key.
+        wanted: By key, whether the view wants it.
+        span: What is the same for all rows.
+        view: How the table is wanted.
+        ordering: Returns what rows are ordered by.
+    """
     nodes = _nodes(current, before, wanted)
     _link(nodes)
     roots = [node for node in nodes.values() if node.place.parent is None]
@@ -58,8 +68,10 @@ def tree(
 def _nodes(
     current: Mapping[str, Sums], before: Mapping[str, Sums], wanted: Mapping[str, bool]
 ) -> dict[Place, _Node]:
-    """What is wanted, and all above it. Of cgroups that had the same path one after the other, the living one
-    is the parent of what is below."""
+    """Returns what is wanted, and all above it.
+
+    Of cgroups that had the same path one after the other, the living one is the parent of what is below.
+    """
     known: dict[Place, str] = {}
     for key, one in current.items():
         place = one.place
@@ -95,7 +107,7 @@ def _namesakes(
     wanted: Mapping[str, bool],
     nodes: Mapping[Place, _Node],
 ) -> list[_Node]:
-    """Removed cgroups whose path another one has."""
+    """Returns the removed cgroups whose path another one has."""
     return [
         _Node(key, one.place, one, before.get(key), is_wanted=True)
         for key, one in current.items()
@@ -104,7 +116,7 @@ def _namesakes(
 
 
 def _add_up(nodes: list[_Node]) -> None:
-    """Children before their parents. Not by calls: cgroups may be nested deeper than those."""
+    """Adds children up before their parents, without calls: cgroups may be nested deeper than those."""
     nodes.sort(key=lambda node: node.place.depth, reverse=True)
     for node in nodes:
         if not node.children:
@@ -125,7 +137,7 @@ def _add_up(nodes: list[_Node]) -> None:
 
 def _walk(roots: list[_Node], span: Span, view: View, ordering: Ordering) -> list[Row]:
     def ordered(nodes: Iterable[_Node]) -> list[tuple[_Node, Row]]:
-        """Last first, as the stack below wants them."""
+        """Returns nodes and their rows, the last first, as the stack below wants them."""
         found = [(node, node.row(span)) for node in nodes]
         found.sort(key=lambda one: ordering(one[1]), reverse=view.reverse)
         return found[::-1]
@@ -149,8 +161,11 @@ def _walk(roots: list[_Node], span: Span, view: View, ordering: Ordering) -> lis
 
 
 def opened_to_fit(all_open: list[Row], room: int) -> frozenset[Place]:
-    """Parents to open at first, of a tree with all of them open: level by level, those that come first before
-    others, as long as there are no more than `room` rows."""
+    """Returns the parents to open at first, given a tree with all of them open.
+
+    They are opened level by level, those that come first before others, as long as there are no more than
+    `room` rows.
+    """
     opened: set[Place] = set()
     children: dict[Place, int] = defaultdict(int)
     for row in all_open:

@@ -1,4 +1,4 @@
-"""How a user wants to see a Snapshot as a table."""
+"""Says how a user wants to see a Snapshot as a table."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,18 +53,21 @@ class Place(NamedTuple):
 
     @property
     def parent(self) -> "Place | None":
-        """None of a root. What has no path ("(id 1234)", "(other)") stands below its root."""
+        """The place above it; None for a root.
+
+        What has no path ("(id 1234)", "(other)") is below its root.
+        """
         return _parent(self)
 
     @property
     def depth(self) -> int:
-        """How many are above it."""
+        """How many places are above it."""
         return 0 if self.path == "/" else max(1, self.path.count("/"))
 
 
 @lru_cache(1 << 16)
 def _parent(place: Place) -> Place | None:
-    """Remembered: a tree of thousands asks for each again with every frame."""
+    """Returns the place above; remembered, as a tree of thousands asks for each again with every frame."""
     if place.path == "/":
         return None
     above = place.path.rpartition("/")[0] if place.path.startswith("/") else ""
@@ -77,19 +80,19 @@ class View:
 
     sort: SortKey = SortKey.HELD
     reverse: bool = False
-    """Smallest first; for names, last first."""
+    """Whether the smallest come first; for names, the last ones."""
     filter: str = ""
     by: GroupBy = GroupBy.CGROUP
     dead_only: bool = False
     tree: bool = False
     opened: frozenset[Place] | None = None
-    """Parents whose children the tree shows; None: all."""
+    """Parents whose children the tree shows; None for all."""
     closed: frozenset[Place] = frozenset()
     """Parents that the user closed where all are open: among what a filter found."""
 
     @property
     def narrowed(self) -> bool:
-        """Whether some rows are left out: a tree then shows what was found, hence is open."""
+        """Whether some rows are left out: a tree then shows what was found, and is open for that."""
         return self.dead_only or bool(self.filter)
 
     def is_open(self, place: Place) -> bool:

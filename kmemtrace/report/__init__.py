@@ -1,1 +1,1 @@
-"""Reports in plain text, JSON and JUnit XML, from plain data."""
+"""Makes reports in plain text, JSON and JUnit XML, from plain data."""

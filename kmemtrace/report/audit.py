@@ -1,4 +1,4 @@
-"""The report of `kmemtrace audit`, as text and as JSON."""
+"""Makes the report of `kmemtrace audit`, as text and as JSON."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _MOST_CACHES = 5
 
 
 def report(found: Audit, most: int) -> str:
-    """Drifts with their evidence, then at most so many of the other cgroups, then the verdict."""
+    """Tells drifts with their evidence, then at most `most` of the other cgroups, then the verdict."""
     rest = [one for one in found.cgroups if one.outcome is not Outcome.DRIFTED and _has_any(one)]
     more = len(rest) - most
     lines = [
@@ -52,7 +52,7 @@ _COLUMNS = ("KERNEL", "PAGES", "SLAB", "PERCPU", "AHEAD", "APART")
 
 
 def _table(rows: list[Audited]) -> list[str]:
-    """Bytes, all of them: an audit to the byte does not round."""
+    """Makes the table, all of it in bytes: an audit to the byte does not round."""
     if not rows:
         return []
     head = "".join(name.rjust(15) for name in _COLUMNS)

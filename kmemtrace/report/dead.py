@@ -1,4 +1,4 @@
-"""The report of `kmemtrace dead`, as text and as JSON."""
+"""Makes the report of `kmemtrace dead`, as text and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _MOST_PINS = 3
 
 
 def report(found: Sequence[Removed], most: int) -> str:
-    """Removed cgroups, most held first, each with what keeps it; at most so many."""
+    """Tells of at most `most` removed cgroups, those that hold most first, each with what keeps it."""
     if not found:
         return "No cgroup was removed that the kernel still has."
     held = sum(one.held_bytes for one in found)

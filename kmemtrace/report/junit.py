@@ -1,4 +1,4 @@
-"""A Verification as JUnit XML, a test case per mismatch class, for a CI to show."""
+"""Writes a Verification as JUnit XML, a test case per mismatch class, for a CI to show."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -9,12 +9,15 @@ from kmemtrace.report import mismatch
 from kmemtrace.report.verification import how_it_ended, left_behind, went
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write, not even escaped; ElementTree lets it through."""
+"""Characters that XML 1.0 has no way to write, not even escaped; ElementTree lets them through."""
 
 
 def junit(found: Verification) -> str:
-    """Failures are certain mismatches and a failed command, errors suspected ones and whatever else keeps
-    the verdict from being one, skips the classes that were not judged."""
+    """Writes a verification as a test suite.
+
+    Failures are certain mismatches and a failed command. Errors are suspected mismatches and whatever else
+    keeps the verdict from being one. Skipped are the classes that were not judged.
+    """
     name = f"kmemtrace verify {' '.join(found.command)}".strip()
     suite = ET.Element("testsuite", name=_legal(name), time=f"{found.seconds:.3f}")
     for one in MismatchClass:
@@ -36,11 +39,11 @@ def junit(found: Verification) -> str:
 
 _KINDS = {Confidence.CERTAIN: "failure", Confidence.SUSPECT: "error"}
 _Results = list[tuple[str, str]]
-"""Each "failure", "error" or "skipped", and its text."""
+"""What went wrong in a test case: each "failure", "error" or "skipped", and its text."""
 
 
 def _of_the_run(found: Verification) -> list[tuple[str, _Results]]:
-    """By title, the test cases that are of no class, each with what went wrong."""
+    """Returns by title the test cases that are of no class, each with what went wrong."""
     missed = f"{found.unsettled_events} events were missed: the verdict is inconclusive"
     cases: list[tuple[str, _Results]] = [
         ("no event missed", [("error", missed)] if found.unsettled_events else []),

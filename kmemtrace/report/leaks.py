@@ -1,4 +1,4 @@
-"""The report of `kmemtrace leaks`, as text, JSON and folded stacks."""
+"""Makes the report of `kmemtrace leaks`, as text, JSON and folded stacks."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -39,7 +39,10 @@ def _mib(pages: int, snapshot: Snapshot) -> str:
 
 
 def folded(old: Sequence[OldPages]) -> list[str]:
-    """`cgroup;outermost;...;innermost pages`, as flame graph tools read it; equal stacks added up."""
+    """Folds stacks into lines `cgroup;outermost;...;innermost pages`, as flame graph tools read them.
+
+    Equal stacks are added up; those with most pages come first.
+    """
     sums: dict[str, int] = defaultdict(int)
     for one in old:
         frames = [frame.partition("+")[0] for frame in reversed(one.stack)] or [one.symbol]
@@ -51,7 +54,14 @@ def folded(old: Sequence[OldPages]) -> list[str]:
 def leaks_document(
     snapshot: Snapshot, old: Sequence[OldPages], older_than: float, *, interrupted: bool = False
 ) -> dict[str, Any]:
-    """`older_than`: seconds; `interrupted`: it was asked to watch for longer."""
+    """Makes the JSON document.
+
+    Args:
+        snapshot: What was read last.
+        old: The pages that are told of.
+        older_than: Seconds that they are held for at least.
+        interrupted: Whether it was asked to watch for longer.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "time": snapshot.time,

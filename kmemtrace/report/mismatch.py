@@ -1,4 +1,4 @@
-"""One mismatch with its evidence, as lines of text: the same on a terminal and in a report."""
+"""Tells of one mismatch with its evidence, in lines of text: the same on a terminal and in a report."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,10 @@ from kmemtrace.printable import printable
 
 
 def lines(mismatch: Mismatch) -> list[str]:
-    """Class, confidence and count first, then what was seen, then both stacks. Whoever may name a process
-    or a cgroup writes no line of its own here, and does not speak to the terminal."""
+    """Returns class, confidence and count first, then what was seen, then both stacks.
+
+    Whoever may name a process or a cgroup writes no line of its own here, and does not speak to the terminal.
+    """
     told = [
         _head(mismatch),
         *_cgroups(mismatch),
@@ -55,7 +57,7 @@ def _where(mismatch: Mismatch) -> list[str]:
 
 
 def _cost(mismatch: Mismatch) -> list[str]:
-    """Of all of them."""
+    """Tells what all mismatches of this kind cost."""
     lost, taken = _pages(mismatch.lost_pages), _pages(mismatch.taken_pages)
     if not (mismatch.lost_pages or mismatch.taken_pages):
         return []

@@ -1,4 +1,4 @@
-"""The report of `kmemtrace verify`, as text and as JSON."""
+"""Makes the report of `kmemtrace verify`, as text and as JSON."""
 
 import dataclasses
 import signal
@@ -22,7 +22,7 @@ _WORTH_TELLING_SECONDS = 1.0
 
 
 def report(found: Verification) -> str:
-    """Ends with the verdict."""
+    """Tells what was found; the verdict comes last."""
     snapshot = found.snapshot
     lines = [
         f"{_what(found)} on {snapshot.kernel}, {snapshot.tier} tier, {found.seconds:.1f} s",
@@ -56,7 +56,7 @@ def _what(found: Verification) -> str:
 
 
 def how_it_ended(status: int) -> str:
-    """Of a command's exit status, negative for a signal."""
+    """Says in words how a command ended; `status` is its exit status, negative for a signal."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -66,7 +66,7 @@ def how_it_ended(status: int) -> str:
 
 
 def left_behind(found: Verification) -> str:
-    """Of processes that were killed; empty without any."""
+    """Says that processes were left behind and killed; empty where there were none."""
     if not found.killed:
         return ""
     were = "it was" if found.killed == 1 else "they were"
@@ -74,7 +74,7 @@ def left_behind(found: Verification) -> str:
 
 
 def went(to: Departure) -> str:
-    """A line of where processes of the command went."""
+    """Returns a line of where processes of the command went."""
     last = f"the last {to.comm} ({to.pid})"
     charged = ": nobody is charged there" if to.path == "/" else ""
     return f"  {to.path}{charged}: {_processes(to.processes)}, {last}"
@@ -125,7 +125,7 @@ def _losses(found: Verification) -> list[str]:
 
 
 def _account(found: Verification) -> list[str]:
-    """What the cgroup's account says, and of what was missed or found."""
+    """Tells what the cgroup's account says, and what that means for what was missed or found."""
     account = found.account
     if account is None:
         return []
@@ -157,7 +157,7 @@ def _unjudged(found: Verification) -> list[str]:
 
 
 def _ends(found: Verification) -> list[str]:
-    """Of the command and of its processes."""
+    """Tells how the command and its processes ended."""
     status = found.command_status
     how = "were followed to" if found.followed else "went to other cgroups, where nothing was followed"
     return [

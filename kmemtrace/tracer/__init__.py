@@ -1,1 +1,1 @@
-"""Compile, attach, read the maps into Snapshots, count losses, detach."""
+"""Compiles, attaches, reads the maps into Snapshots, counts losses, and detaches."""

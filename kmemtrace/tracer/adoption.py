@@ -1,5 +1,7 @@
-"""Finds the pages that were charged before the start, by the mark on each struct page, and opens a record for
-each. Before they are all known, no uncharge can be told to be stray."""
+"""Finds the pages that were charged before the start, by the mark on each struct page.
+
+It opens a record for each. Before they are all known, no uncharge can be told to be stray.
+"""
 
 from collections.abc import Callable
 from threading import Event
@@ -25,26 +27,35 @@ class Adoption:
         through: Callable[[], None],
         by_symbol: bool,
     ) -> None:
-        """`program` gives the descriptor of a BPF function; `through` is called when all are known;
-        `by_symbol`: whether find_page_map answers the start of the struct pages, or the address of any of
-        them."""
+        """Prepares the search.
+
+        Args:
+            program: Gives the descriptor of a BPF function.
+            page_map: The map where find_page_map puts its answer.
+            searches: The map for what `find_charged` is asked and answers.
+            through: Called when all are known.
+            by_symbol: Whether find_page_map answers the start of the struct pages, or the address of any of
+                them.
+        """
         self._program, self._page_map, self._searches, self._through = program, page_map, searches, through
         self._by_symbol = by_symbol
         self._over = Event()
         self.failure: str | None = None
-        """Why they are not known, from when that is so."""
+        """Why the pages are not known, from when that is so."""
         self.began: float | None = None
-        """When the first was looked at (kernel_seconds())."""
+        """When the first page was looked at (kernel_seconds())."""
         self.ended: float | None = None
         """When all were known (kernel_seconds()); None while they are not."""
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until all are known, or it is known why they cannot be, or so many seconds."""
+        """Waits until all are known, or it is known why they cannot be, or so many seconds."""
         self._over.wait(seconds)
 
     def run(self, page_frames: int, page_struct: int, stop: Event) -> None:
-        """Looks at `page_frames` structs of `page_struct` bytes. Never raises: that pages could
-        not be found is no reason to end what is traced."""
+        """Looks at `page_frames` structs of `page_struct` bytes.
+
+        It never raises: that pages could not be found is no reason to end what is traced.
+        """
         why = "the search for them was ended"
         try:
             found = self._scan(page_frames, page_struct, stop)
@@ -60,7 +71,7 @@ class Adoption:
             self._over.set()
 
     def _scan(self, page_frames: int, page_struct: int, stop: Event) -> str | None:
-        """Why it did not come to its end; None when it did."""
+        """Searches, and returns why it did not come to its end; None when it did."""
         self.began = kernel_seconds()
         test_run(self._program("find_page_map"))
         known = int(self._page_map[0][0])

@@ -1,4 +1,4 @@
-"""How much the BPF maps can hold, and what that costs."""
+"""Says how much the BPF maps can hold, and what that costs."""
 
 import resource
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ LIFE_PATH = 384
 INSPECT_BATCH = 512
 ADOPT_BATCH = 512
 FINDINGS_PAGES = 64
-"""Of the ring buffer: room for some 3,000 findings between two snapshots."""
+"""Pages of the ring buffer: room for some 3,000 findings between two snapshots."""
 CACHE_NAME = 64
 """Bytes of a slab cache's name that are read."""
 CACHES_AT_ONCE = 256
 """Slab caches that the programs remember between two snapshots."""
 MAX_DEPARTURES = 1 << 10
-"""Cgroups that the processes of a verified command go to."""
+"""How many cgroups that the processes of a verified command go to can be told."""
 MAX_ORDER = 10
-"""Of the page allocator, in every kernel's default configuration."""
+"""Highest order of the page allocator, in every kernel's default configuration."""
 
 _LEAST_PAGES, _MOST_PAGES = 1 << 16, 1 << 22
 _LEAST_CGROUPS, _MOST_CGROUPS = 1 << 13, 1 << 16
@@ -32,8 +32,11 @@ _FILTERS, _SMALL_MAPS = 3, 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Entries of each map. All are allocated at the start: to allocate in the middle of the page
-    allocator's own events would recurse."""
+    """Entries of each map.
+
+    All are allocated at the start: to allocate in the middle of the page allocator's own events would
+    recurse.
+    """
 
     page_frames: int
     """One more than the highest page frame: the filter has one bit for each."""
@@ -48,12 +51,19 @@ class Capacity:
     stalled: int = 1 << 12
     failures: int = 1 << 12
     moves: int = 1 << 12
-    """Processes of which it is remembered when they changed cgroups; the last ones."""
+    """Processes of which it is remembered when they changed cgroups; the last ones are kept."""
 
     @classmethod
     def of_machine(cls, page_frames: int, pages: int | None = None) -> "Capacity":
-        """Room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup
-        in 2 MiB, at as much again."""
+        """Returns the capacity for a machine.
+
+        It is room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup in 2
+        MiB, at as much again.
+
+        Args:
+            page_frames: One more than the number of the machine's highest page frame.
+            pages: Charged pages that can be held at one time, in place of that.
+        """
         if pages is None:
             pages = within(page_frames // 64, _LEAST_PAGES, _MOST_PAGES)
         cgroups = within(page_frames // 512, _LEAST_CGROUPS, _MOST_CGROUPS)
@@ -72,7 +82,10 @@ class Capacity:
 
     @property
     def map_bytes(self) -> int:
-        """About what the maps take of the kernel's memory, with function probes; without, a tenth less."""
+        """About how many bytes the maps take of the kernel's memory.
+
+        That is with function probes; without, it is a tenth less.
+        """
         of_hashes = (
             (self.pages, 48),
             (self.cgroups, 656),
@@ -110,7 +123,7 @@ class Capacity:
 
 
 def within(wanted: int, least: int, most: int) -> int:
-    """The next power of two, between these."""
+    """Returns the next power of two, between `least` and `most`."""
     return min(max(power_of_two(wanted), least), most)
 
 

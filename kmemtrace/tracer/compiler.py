@@ -1,4 +1,4 @@
-"""Around the compiler in BCC's library: what it says, where it works, and why it could not."""
+"""Runs the compiler in BCC's library: where it works, what it says, and why it could not."""
 
 import os
 import re
@@ -17,15 +17,18 @@ _STDERR = 2
 
 
 class CompilerError(CannotError):
-    """Our programs were not compiled, or their maps not made; the sentence says why."""
+    """Our programs were not compiled, or their maps not made; the message says why."""
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Inside, clang may be run. Raises CompilerError where that fails.
+    """Makes it safe to run clang inside.
 
     It prints from C++ to descriptor 2: that is turned aside, into memory, since there may be no disk to write
     to. And it wants a working directory that exists.
+
+    Raises:
+        CompilerError: It failed.
     """
     with ExitStack() as stack:
         messages = os.memfd_create("kmemtrace-compiler")
@@ -54,7 +57,7 @@ def _turned_aside(to: int) -> Iterator[None]:
 
 @contextmanager
 def _somewhere() -> Iterator[None]:
-    """In / for as long, if the working directory was removed."""
+    """Works in / meanwhile, if the working directory was removed."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -81,7 +84,7 @@ def _why(said: str, failure: Exception) -> str:
 
 
 def _kept(said: str) -> str:
-    """Where to find the messages, if they could be written to a file."""
+    """Says where to find the messages, if they could be written to a file."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="kmemtrace-", suffix=".log", delete=False, encoding="utf-8"

@@ -1,4 +1,7 @@
-"""Where the processes went that this process started, and theirs, once they left the traced cgroup."""
+"""Tells where the processes went that this process started, once they left the traced cgroup.
+
+That includes those that these started.
+"""
 
 from collections.abc import Callable
 
@@ -10,23 +13,23 @@ from kmemtrace.tracer.maps import HashMap
 from kmemtrace.tracer.structs import DEPARTURE, ID
 
 PROGRAMS = ("know_us",)
-"""Those that no event runs, but we do."""
+"""Programs that no event runs, but we do."""
 
 
 class Departures:
     """Reads the map `departures`."""
 
     def __init__(self, program: Callable[[str], int], fd: int, paths: CgroupPaths) -> None:
-        """`program` gives the descriptor of a BPF function, `fd` is the map's."""
+        """Prepares to read; `program` gives the descriptor of a BPF function, `fd` is the map's."""
         self._program, self._paths = program, paths
         self._map = HashMap(fd, ID, DEPARTURE, MAX_DEPARTURES)
 
     def begin(self) -> None:
-        """Tells the programs which process they run for; before any is attached."""
+        """Tells the programs which process they run for; it has to be called before any is attached."""
         test_run(self._program("know_us"))
 
     def read(self) -> tuple[Departure, ...]:
-        """By cgroup, with most processes first."""
+        """Returns a departure for each cgroup, those with most processes first."""
         found = []
         for cgroup_id, one in zip(*self._map.read(), strict=True):
             path = _text(one["path"])

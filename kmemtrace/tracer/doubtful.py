@@ -1,4 +1,4 @@
-"""Pages that the programs count as lost, but whose uncharge may only have been missed."""
+"""Moves pages that the programs count as lost, but whose uncharge may only have been missed."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,8 +12,10 @@ from kmemtrace.tracer.verdicts import Place
 def count_as_uncharged(
     doubtful: Mapping[Place, int], sites: tuple[Records, Records], cgroups: tuple[Records, Records]
 ) -> None:
-    """Moves them, in what was read of the maps, from lost to uncharged: what is called lost is certain.
-    A suspect may be newer than the reading, which then has less to move."""
+    """Moves pages, in what was read of the maps, from lost to uncharged: what is called lost is certain.
+
+    A suspect may be newer than the reading, which then has less to move.
+    """
     if not doubtful:
         return
     by_cgroup: dict[int, int] = defaultdict(int)

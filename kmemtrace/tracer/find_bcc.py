@@ -1,8 +1,8 @@
-"""Find the distribution's `bcc` from any virtual environment.
+"""Finds the distribution's `bcc` from any virtual environment.
 
-The binding is pure Python over libbcc and comes with the distribution only: the package of that
-name on PyPI is an unrelated one. Opening a virtual environment to all of the system's packages
-would let those shadow the locked ones, so only this package's folder is loaded.
+The binding is pure Python over libbcc and comes with the distribution only: the package of that name on PyPI
+is an unrelated one. Opening a virtual environment to all of the system's packages would let those shadow the
+locked ones, so only this package's folder is loaded.
 """
 
 import importlib.util
@@ -24,13 +24,14 @@ _LIBRARY_FOLDERS = ("/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib6
 
 
 def import_bcc(folders: Iterable[Path] | None = None) -> ModuleType:
-    """The BCC binding, imported as `bcc`; the same module on every call.
+    """Returns the BCC binding, imported as `bcc`; the same module on every call.
 
-    `folders` are searched for it, the first that has it wins; by default those of `sys.path`,
-    then the distribution's.
+    Args:
+        folders: They are searched for it, the first that has it wins; None for those of `sys.path`, then the
+            distribution's.
 
     Raises:
-        CannotError: there is none, or it does not load.
+        CannotError: There is none, or it does not load.
     """
     loaded = sys.modules.get("bcc")
     if loaded is not None and hasattr(loaded, "BPF") and hasattr(loaded, "libbcc"):
@@ -44,16 +45,16 @@ def import_bcc(folders: Iterable[Path] | None = None) -> ModuleType:
 
 
 def bcc_version() -> str:
-    """Version of the binding, e.g. "0.26.0".
+    """Returns the version of the binding, e.g. "0.26.0".
 
     Raises:
-        CannotError: as for import_bcc().
+        CannotError: There is none, or it does not load.
     """
     return str(import_bcc().__version__)
 
 
 def _is_binding(package: Path) -> bool:
-    """Whether the folder `package` holds BCC's binding and not another project of its name."""
+    """Returns whether the folder `package` holds BCC's binding and not another project of its name."""
     return (package / "__init__.py").is_file() and (package / "libbcc.py").is_file()
 
 
@@ -98,6 +99,6 @@ def _load(package: Path) -> ModuleType:
 
 
 def _forget() -> None:
-    """Drop whatever is imported as `bcc`: an unrelated package, or what a failed load left."""
+    """Drops whatever is imported as `bcc`: an unrelated package, or what a failed load left."""
     for name in [name for name in sys.modules if name == "bcc" or name.startswith("bcc.")]:
         del sys.modules[name]

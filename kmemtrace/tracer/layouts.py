@@ -1,4 +1,4 @@
-"""How the elements of the BPF maps are read here, held against how they were compiled.
+"""Holds how the elements of the BPF maps are read here against how they were compiled.
 
 The structs are written twice, in probes/ and as numpy's dtypes. The compiler tells where it put each field:
 what is read from elsewhere would be a number of nothing, and not an error.
@@ -17,21 +17,25 @@ Layout = np.dtype[Any]
 _FILLING = "__pad_"
 """What BCC calls the gaps that the compiler left."""
 Field = tuple[str, int, int]
-"""Name, offset and size in bytes."""
+"""Name, offset and size in bytes of a field."""
 
 
 class Compiled(Protocol):
     """Programs, as they were compiled."""
 
     def has_map(self, name: str) -> bool:
-        """Whether this map was compiled in."""
+        """Returns whether this map was compiled in."""
 
     def element(self, name: str) -> tuple[type[Any], type[Any]]:
-        """Key and value of a map, as ctypes has them."""
+        """Returns key and value of a map, as types of ctypes."""
 
 
 def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
-    """Key and value by map, of those with structs in them. `latencies`: what struct totals ends with."""
+    """Returns key and value of each map that has structs in them.
+
+    Args:
+        latencies: The latencies that struct totals ends with.
+    """
     index = np.dtype("u4")
     return {
         "pages": (structs.ID, structs.CHARGE),
@@ -53,7 +57,11 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
 
 
 def check_layouts(compiled: Compiled, read: Mapping[str, tuple[Layout, Layout]]) -> None:
-    """Raises CannotError that names struct and field where one is not read as it was compiled."""
+    """Compares all maps.
+
+    Raises:
+        CannotError: One is not read as it was compiled; the message names struct and field.
+    """
     for name, expected in read.items():
         if not compiled.has_map(name):
             continue
@@ -67,7 +75,7 @@ def check_layouts(compiled: Compiled, read: Mapping[str, tuple[Layout, Layout]])
 
 
 def difference(struct: type[Any], layout: Layout) -> str | None:
-    """Where the two differ first, in words; None where they do not. An array of one struct is as that."""
+    """Says where the two differ first; None where they do not. An array of one struct is taken for that."""
     compiled, read = list(_compiled(_element(struct))), list(_read(layout))
     for one, other in zip(compiled, read, strict=False):
         if one[1:] != other[1:] or (one[0] and other[0] and one[0] != other[0]):
@@ -88,7 +96,7 @@ def _words(field: Field) -> str:
 
 
 def _element(struct: type[Any]) -> type[Any]:
-    """Of a struct that is nothing but an array of structs, or of the array that a per-CPU map has: those."""
+    """Returns the struct within one that is only an array of structs, or an array as of a per-CPU map."""
     fields: Any = getattr(struct, "_fields_", ())
     array: Any = fields[0][1] if len(fields) == 1 else struct
     element: type[Any] = getattr(array, "_type_", None) or struct

@@ -17,20 +17,20 @@ Records = NDArray[Any]
 
 
 def possible_cpus() -> int:
-    """How many values an element of a per-CPU map has."""
+    """Returns how many values an element of a per-CPU map has."""
     text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
     return int(re.split("[-,]", text.strip())[-1]) + 1
 
 
 def sum_of(latencies: Records) -> Records:
-    """One struct latency that adds up those of all CPUs."""
+    """Returns one struct latency that adds up those of all CPUs."""
     total = np.zeros((), LATENCY)
     total["ns"], total["counts"] = latencies["ns"].sum(), latencies["counts"].sum(axis=0)
     return total
 
 
 class HashMap:
-    """One BPF hash map. Its buffers are kept, so that a reading allocates nothing."""
+    """Reads one BPF hash map; its buffers are kept, so that a reading allocates nothing."""
 
     def __init__(self, fd: int, key: np.dtype[Any], value: np.dtype[Any], capacity: int) -> None:
         self._lib = libbpf()
@@ -42,9 +42,10 @@ class HashMap:
         self._token: int | None = None
 
     def read(self) -> tuple[Records, Records]:
-        """All keys and values; each element whole, the map as a whole not at one instant.
+        """Reads all keys and values; each element whole, the map as a whole not at one instant.
 
-        The arrays are views, valid until the next reading.
+        Returns:
+            Keys and values, as views that are valid until the next reading.
         """
         count = self._read_batch() if self._batches else None
         if count is None:
@@ -53,8 +54,11 @@ class HashMap:
         return self._keys[:count], self._values[:count]
 
     def next_keys(self, most: int) -> Records:
-        """Up to so many keys: those after the ones that the last call gave, and from the begin when it came
-        to the end. A view, as read()'s. Kernels from 5.6 on only."""
+        """Returns up to so many keys: those after the ones that the last call gave.
+
+        It goes on from the begin when it came to the end. The keys are a view, as read()'s. Only kernels from
+        5.6 on have the call for it.
+        """
         count = ctypes.c_uint32(min(most, self.capacity))
         token = ctypes.c_uint32(0)
         result = self._lib.bpf_map_lookup_batch(
@@ -77,7 +81,7 @@ class HashMap:
         self._lib.bpf_map_delete_elem(self._fd, one.ctypes.data)
 
     def _read_batch(self) -> int | None:
-        """One system call for the whole map; None before 5.6, which has no such call."""
+        """Reads the whole map by one system call; None before 5.6, which has no such call."""
         count = ctypes.c_uint32(self.capacity)
         token = ctypes.c_uint32(0)
         result = self._lib.bpf_map_lookup_batch(
@@ -109,8 +113,10 @@ class HashMap:
 
 
 class ArrayMap:
-    """One BPF array map, or the stack map, whose ids are its indices. An element of `shape` n is
-    itself an array of n."""
+    """Reads and writes one BPF array map, or the stack map, whose ids are its indices.
+
+    An element of `shape` n is itself an array of n.
+    """
 
     def __init__(self, fd: int, value: np.dtype[Any], shape: int = 1) -> None:
         self._lib = libbpf()

@@ -1,4 +1,4 @@
-"""The objects of the slab that are followed: their maps, and the records whose free was not seen."""
+"""Reads the objects of the slab that are followed, and ends the records whose free was not seen."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ OBJECT_BATCH = 128
 """Records that are inspected by one system call."""
 
 _OWNER_POINTER = 8
-"""An object is charged with the pointer to its owner."""
+"""Bytes of the pointer to its owner that an object is charged with."""
 _LARGEST_SIZE = 1 << 16
-"""What is less is no cache's address but a size."""
+"""Bound of sizes: what is less is no cache's address but a size."""
 _AT_ONCE = 1 << 15
 """Records that are inspected for one snapshot at most: 24 ms."""
 _REST = 100.0
@@ -50,7 +50,7 @@ class Objects:
         self._inspect_at = 0.0
 
     def read(self) -> Mapping[int, tuple[ObjectSite, ...]]:
-        """By cgroup."""
+        """Returns the sites by cgroup."""
         self._known[0] = np.zeros(1, CACHES_KNOWN)
         if kernel_seconds() >= self._inspect_at:
             begin = kernel_seconds()
@@ -70,12 +70,12 @@ class Objects:
         return {cgroup: added_objects(sites) for cgroup, sites in found.items()}
 
     def forget(self, cgroup: int) -> None:
-        """One that is gone and holds nothing."""
+        """Forgets a cgroup that is gone and holds nothing."""
         for key in self._keys.pop(cgroup, []):
             self._sites.delete(key)
 
     def fill(self) -> dict[str, MapFill]:
-        """As last read."""
+        """Returns how full the maps are, as last read."""
         return {
             "objects": MapFill(max(0, self._held), self._objects.capacity),
             "object_sites": MapFill(self._filled, self._sites.capacity),
@@ -91,8 +91,10 @@ class Objects:
             test_run(program)
 
     def _cache(self, address: int) -> tuple[str, int]:
-        """Its name, and what one of its objects is charged with. Of an object that was refused some kernels
-        tell no more than its size."""
+        """Returns a cache's name, and the bytes that one of its objects is charged with.
+
+        Of an object that was refused some kernels tell no more than its size.
+        """
         known = self._caches.get(address)
         if known is not None:
             return known

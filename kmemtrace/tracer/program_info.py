@@ -1,4 +1,4 @@
-"""What the kernel says of a loaded program: how often it ran, how long, how often it was skipped."""
+"""Reads what the kernel says of a loaded program: how often it ran, how long, how often it was skipped."""
 
 import ctypes
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ _RUN_TIME_AT, _RUNS_AT, _MISSES_AT = 192, 200, 208
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
     runs: int
-    """Counted only while kernel.bpf_stats_enabled is 1, as is run_ns."""
+    """How often it ran; counted only while kernel.bpf_stats_enabled is 1, as is run_ns."""
     run_ns: int
     recursion_misses: int | None
-    """Times it was skipped because it was running on that CPU already; None before 5.12, which
-    does not count them."""
+    """How often it was skipped because it was running on that CPU already; None before 5.12, which does not
+    count them."""
 
 
 def program_info(fd: int) -> ProgramInfo:

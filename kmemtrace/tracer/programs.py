@@ -31,13 +31,21 @@ _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
 
 
 class Programs:
-    """The BPF programs of one source text, compiled on creation, attached by attach(). Closing the
-    process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel."""
+    """The BPF programs of one source text, compiled on creation, attached by attach().
+
+    Closing the process's file descriptors, even by SIGKILL, is all it takes to remove them from the kernel.
+    """
 
     def __init__(self, text: str, probes: Mapping[str, Probe], defines: Defines) -> None:
-        """Compiles `text`, as of program_text(), and makes its maps.
+        """Compiles the programs and makes their maps.
 
-        Raises CannotError.
+        Args:
+            text: The source, as program_text() returns it.
+            probes: What each program is attached to, by its name, in the order of attaching.
+            defines: Constants for the compiler.
+
+        Raises:
+            CannotError: BCC is missing, or the text cannot be compiled.
         """
         self._bcc = import_bcc()
         # The tree of small headers that stands in for the kernel's own.
@@ -53,10 +61,14 @@ class Programs:
         self._fds: dict[str, int] = {}
 
     def attach(self) -> float:
-        """Loads each program of the Plan and attaches it to its hook, in the Plan's order. Answers when the
-        last was attached, the one that opens records: counting begins with it (kernel_seconds()).
+        """Loads each program of the Plan and attaches it to its hook, in the Plan's order.
 
-        Raises CannotError where the kernel refuses.
+        Returns:
+            When the last was attached, the one that opens records: counting begins with it
+            (kernel_seconds()).
+
+        Raises:
+            CannotError: The kernel refuses.
         """
         began = 0.0
         for name, probe in self._probes.items():
@@ -97,18 +109,23 @@ class Programs:
                 raise error from None
 
     def skipped(self, name: str) -> int | None:
-        """How often the probe of this attached program was skipped in an interrupt: 0 of one that is no
-        kprobe; None where the kernel does not tell."""
+        """Tells how often the probe of this attached program was skipped in an interrupt.
+
+        Returns:
+            The number, 0 for one that is no kprobe; None where the kernel does not tell.
+        """
         if self._probes[name].attachment not in _KPROBES:
             return 0
         link = self._perf_links.get(name)
         return None if link is None else link.missed()
 
     def fd(self, name: str) -> int:
-        """The descriptor of a program, loaded now if it was not: one of the Plan's, or one that
-        user space runs.
+        """Returns the descriptor of a program, which is loaded now if it was not.
 
-        Raises RefusedError.
+        The program is one of the Plan's, or one that user space runs.
+
+        Raises:
+            RefusedError: The kernel refuses to load it.
         """
         if name not in self._fds:
             with refusing(f"the BPF program {name}"):
@@ -126,7 +143,7 @@ class Programs:
         return int(self._bpf[name.encode()].map_fd)
 
     def has_map(self, name: str) -> bool:
-        """Whether this map was compiled in."""
+        """Returns whether this map was compiled in."""
         try:
             self._bpf[name.encode()]
         except KeyError:
@@ -134,12 +151,12 @@ class Programs:
         return True
 
     def element(self, name: str) -> tuple[type[Any], type[Any]]:
-        """Key and value of a map as they were compiled, as types of ctypes."""
+        """Returns key and value of a map as they were compiled, as types of ctypes."""
         table = self._bpf[name.encode()]
         return table.Key, table.Leaf
 
     def ring(self, name: str) -> Callable[[], list[bytes]]:
-        """A function that takes what a ring buffer of ours holds out of it."""
+        """Returns a function that takes what a ring buffer of ours holds out of it."""
         taken: list[bytes] = []
 
         def take(_context: object, data: int, size: int) -> None:
@@ -155,8 +172,11 @@ class Programs:
         return drain
 
     def map_bytes(self) -> int | None:
-        """Kernel memory that our maps take, which is charged to the cgroup that we run in; None
-        where the kernel does not tell."""
+        """Adds up the kernel memory that our maps take, which is charged to the cgroup that we run in.
+
+        Returns:
+            The bytes; None where the kernel does not tell.
+        """
         lib, module = libbcc(self._bcc), self._bpf.module
         total = 0
         for number in range(lib.bpf_num_tables(module)):

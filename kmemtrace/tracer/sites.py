@@ -1,4 +1,4 @@
-"""What a kernel stack says of who asked for a page: the kind and the function."""
+"""Tells from a kernel stack who asked for a page: the kind and the function."""
 
 import re
 from collections.abc import Sequence
@@ -58,18 +58,21 @@ _ON_BEHALF = re.compile(
 
 
 def function(frame: str) -> str:
-    """The function's name, without offset and the compiler's suffixes."""
+    """Returns the function's name, without offset and the compiler's suffixes."""
     return frame.partition("+")[0].partition(".")[0]
 
 
 def without_tracer(stack: Sequence[str]) -> tuple[str, ...]:
-    """A stack as it would be if nobody looked: it begins inside the allocator."""
+    """Returns a stack as it would be if nobody looked: it begins inside the allocator."""
     return tuple(dropwhile(_TRACER.match, stack))
 
 
 def classify(stack: Sequence[str]) -> tuple[SiteKind, str]:
-    """Kind and symbol of a stack, innermost frame first: of the first frame outside the
-    allocator; its callers decide the kind where that frame alone does not."""
+    """Returns kind and symbol of a stack, which has its innermost frame first.
+
+    They are those of the first frame outside the allocator; its callers decide the kind where that frame
+    alone does not.
+    """
     callers = [f for f in map(function, without_tracer(stack)) if f and not _ALLOCATOR.match(f)]
     symbol = callers[0] if callers else UNKNOWN
     if symbol == "copy_process":  # which dup_task_struct was inlined into

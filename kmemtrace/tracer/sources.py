@@ -1,4 +1,4 @@
-"""The BPF C as one text for BCC, from a checkout or from an installed package."""
+"""Makes the BPF C one text for BCC, from a checkout or from an installed package."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,11 @@ _LOCAL_INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
 
 
 def probes_folder() -> Path:
-    """Where the probes are: beside the package in a checkout, within it once installed."""
+    """Returns where the probes are: beside the package in a checkout, within it once installed.
+
+    Raises:
+        CannotError: They are in neither place.
+    """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "probes", package.parent / "probes"):
         if (folder / "include").is_dir():
@@ -18,10 +22,10 @@ def probes_folder() -> Path:
 
 
 def program_text(name: str) -> str:
-    """The source file `name` of the probes folder with its local headers put in place, each once.
+    """Returns the source file `name` of the probes folder with its local headers put in place, each once.
 
-    BCC rewrites map accesses in the main file only, so headers of ours must be part of it. The
-    #line directives keep compiler messages true.
+    BCC rewrites map accesses in the main file only, so headers of ours must be part of it. The #line
+    directives keep compiler messages true.
     """
     folder = probes_folder()
     seen: set[str] = set()

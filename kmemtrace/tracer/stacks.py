@@ -1,5 +1,7 @@
-"""Recorded kernel stacks by id, as frames, kind and symbol. A stack never changes: each is read
-and resolved once."""
+"""Returns recorded kernel stacks by id, as frames, kind and symbol.
+
+A stack never changes: each is read and resolved once.
+"""
 
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -16,7 +18,8 @@ class Stack:
     kind: SiteKind
     symbol: str
     frames: tuple[str, ...]
-    """`function+0xoffset`, innermost first, from the allocator on; UNKNOWN for one without a name."""
+    """Frames as `function+0xoffset`, innermost first, from the allocator on; UNKNOWN for one without a
+    name."""
 
 
 NOT_RECORDED = Stack(SiteKind.UNKNOWN, UNKNOWN, ())
@@ -34,7 +37,7 @@ class Stacks:
         self._known: dict[int, Stack] = {}
 
     def __getitem__(self, stack_id: int) -> Stack:
-        """Of a negative id, what it stands for; else NOT_RECORDED."""
+        """Returns the stack of an id; of a negative id, what it stands for, else NOT_RECORDED."""
         if stack_id < 0:
             return _WITHOUT.get(StackId(stack_id), NOT_RECORDED)
         stack = self._known.get(stack_id)

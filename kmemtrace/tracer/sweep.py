@@ -15,25 +15,37 @@ from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.structs import INSPECTION
 
 PAGES_PER_SNAPSHOT = 64 * INSPECT_BATCH
-"""Bounds the work of a snapshot: 64 system calls, about 5 ms. More held pages take more snapshots."""
+"""Records that are looked at for a snapshot, which bounds its work: 64 system calls, about 5 ms. More held
+pages take more snapshots."""
 
 
 class Sweeper:
     """Runs the programs `inspect` and `sweep` over the records of the map `pages`."""
 
     def __init__(self, program: Callable[[str], int], inspections: ArrayMap) -> None:
-        """`program` gives the descriptor of a BPF function, loading it when first asked."""
+        """Prepares to sweep.
+
+        Args:
+            program: Gives the descriptor of a BPF function, loading it when first asked.
+            inspections: The map by which `inspect` is asked and answers.
+        """
         self._program, self._inspections = program, inspections
         self._next = 0
         self._suspects: set[tuple[int, int]] = set()
 
     def sweep(self, pages: Records, charges: Records, may_end: Callable[[int], bool]) -> dict[int, int]:
-        """Looks at the next share of these records, and ends those found unmarked in two sweeps, where
-        `may_end` agrees, told when it was charged (ns, CLOCK_MONOTONIC): where every uncharge is seen,
-        and none can have been missed since, the page's free is waited for, which tells more.
+        """Looks at the next share of these records, and ends those found unmarked in two sweeps.
 
-        Answers, by charged cgroup, which other one the kernel counts pages of it to now: that of a
-        removed cgroup are handed to its parent (from 5.13 on).
+        Args:
+            pages: Keys of the records.
+            charges: The records.
+            may_end: Says whether a record may be ended, told when it was charged (ns, CLOCK_MONOTONIC): where
+                every uncharge is seen, and none can have been missed since, the page's free is waited for,
+                which tells more.
+
+        Returns:
+            By charged cgroup, which other one the kernel counts pages of it to now: those of a removed cgroup
+            are handed to its parent (from 5.13 on).
         """
         looks = [self._inspect(look) for look in self._share(pages, charges)]
         found = np.concatenate(looks) if looks else np.zeros(0, INSPECTION)
@@ -47,7 +59,7 @@ class Sweeper:
         return {int(look["cgroup"]): int(look["counted_to"]) for look in moved if look["cgroup"]}
 
     def sweep_unmarked(self, pages: Records, charges: Records) -> None:
-        """Looks at all of these, and ends those that are unmarked at once."""
+        """Looks at all of these records, and ends those that are unmarked at once."""
         for begin in range(0, len(pages), INSPECT_BATCH):
             looks = np.zeros(len(pages[begin : begin + INSPECT_BATCH]), INSPECTION)
             looks["page"], looks["time"] = pages[begin:][: len(looks)], charges["time"][begin:][: len(looks)]
@@ -56,7 +68,7 @@ class Sweeper:
                 test_run(self._program("sweep"), int(look["page"]), int(look["time"]))
 
     def _share(self, pages: Records, charges: Records) -> list[Records]:
-        """Batches of inspections: last sweep's suspects again, then the next of the others."""
+        """Returns batches of inspections: last sweep's suspects again, then the next of the others."""
         if len(pages) <= PAGES_PER_SNAPSHOT:
             chosen = slice(None)
         else:
@@ -72,7 +84,7 @@ class Sweeper:
         return [looks[i : i + INSPECT_BATCH] for i in range(0, len(looks), INSPECT_BATCH)]
 
     def _inspect(self, looks: Records) -> Records:
-        """Up to INSPECT_BATCH inspections with what the program found filled in."""
+        """Inspects up to INSPECT_BATCH records, and returns what the program found of them."""
         batch = np.zeros(INSPECT_BATCH, INSPECTION)
         batch[: len(looks)] = looks
         self._inspections[0] = batch

@@ -1,1 +1,1 @@
-"""Snapshots on a terminal: a live view, and plain frames."""
+"""Shows Snapshots on a terminal: in a live view, and as plain frames."""

@@ -1,4 +1,4 @@
-"""The account of a row, for the drill-down: a line of its parts, and one for each of its largest caches."""
+"""Tells a row's account in the drill-down: a line of its parts, and one for each of its largest caches."""
 
 from kmemtrace import text
 from kmemtrace.model.account import Account, CacheUse, CensusInfo
@@ -15,7 +15,7 @@ _MOST_CACHES = 5
 
 
 def account_lines(account: Account | None, census: CensusInfo | None, width: int) -> list[str]:
-    """Nothing where there is no account; parts that were not read are named."""
+    """Returns the lines of an account, none where there is no account; parts that were not read are named."""
     if account is None or census is None:
         return []
     more = len(account.caches) - _MOST_CACHES

@@ -1,4 +1,4 @@
-"""The live view: `kmemtrace top` in a terminal."""
+"""Runs the live view: `kmemtrace top` in a terminal."""
 
 import asyncio
 from collections.abc import Callable
@@ -49,14 +49,14 @@ class TopApp(KeyedApp):
     ENABLE_COMMAND_PALETTE = False
 
     class Fresh(Message):
-        """A new Snapshot has come."""
+        """Says that a new Snapshot has come."""
 
         def __init__(self, snapshot: Snapshot) -> None:
             super().__init__()
             self.snapshot = snapshot
 
     class Failed(Message):
-        """There will be no further Snapshot."""
+        """Says that there will be no further Snapshot."""
 
     def __init__(
         self,
@@ -66,8 +66,15 @@ class TopApp(KeyedApp):
         duration: float | None = None,
         take_census: Callable[[], None] = lambda: None,
     ) -> None:
-        """With a `duration` it ends after so many seconds. `take_census`: has a census be taken at once, and
-        returns before it is."""
+        """Prepares the view.
+
+        Args:
+            source: Takes a Snapshot.
+            interval: Seconds between Snapshots.
+            view: What is shown first, and how.
+            duration: Seconds after which it ends; None for never.
+            take_census: Has a census taken at once, and returns before it is.
+        """
         super().__init__(ansi_color=True)
         self.take_census = take_census
         self._duration = duration
@@ -79,7 +86,7 @@ class TopApp(KeyedApp):
         )
         self._history = History(view.by)
         self._previous: Snapshot | None = None
-        """The one before `shown`, for rates."""
+        """The Snapshot before `shown`, for rates."""
         self._before_latest: Snapshot | None = None
         self._loop_of_app: asyncio.AbstractEventLoop | None = None
         self._told_to_end = False
@@ -111,10 +118,9 @@ class TopApp(KeyedApp):
         self.feed.stop()
 
     def run_to_end(self) -> None:
-        """Runs the app until its user or a signal ends it; when this returns, nothing reads the
-        source any more. To be called in the main thread.
+        """Runs the app until its user or a signal ends it, and raises the error that ended it, if any.
 
-        Raises the error that ended it.
+        When this returns, nothing reads the source any more. It has to be called in the main thread.
         """
         with ending(self._end):
             try:
@@ -125,7 +131,7 @@ class TopApp(KeyedApp):
             raise self.feed.failure
 
     def _end(self) -> None:
-        """From a signal handler, at any time in the app's life."""
+        """Ends the app; called from a signal handler, at any time in the app's life."""
         self._told_to_end = True
         if self._loop_of_app is not None and not self._loop_of_app.is_closed():
             self._loop_of_app.call_soon_threadsafe(self.exit)
@@ -216,7 +222,7 @@ class TopApp(KeyedApp):
                 screen.follow(self.now)
 
     def _remedy(self) -> str:
-        """What would bring rows into an empty table."""
+        """Says what would bring rows into an empty table."""
         if self.view.filter:
             return "Escape clears the filter."
         return "d shows all cgroups again." if self.view.dead_only else ""
@@ -237,5 +243,5 @@ class TopApp(KeyedApp):
         self._refresh_hints()
 
     def _main(self, selector: str, kind: type[_Widget]) -> _Widget:
-        """A widget of the table's screen, whatever lies over it."""
+        """Returns a widget of the table's screen, whatever lies over it."""
         return self.screen_stack[0].query_one(selector, kind)

@@ -1,4 +1,4 @@
-"""Histograms as bars."""
+"""Draws histograms as bars."""
 
 import math
 from collections.abc import Mapping
@@ -12,8 +12,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bars(latency: Mapping[str, Histogram], width: int) -> str:
-    """Histograms as bars, one bucket a line, from the first to the last that counts something; a
-    dot stands for several that do not."""
+    """Draws histograms, one bucket a line, from the first to the last that counts something.
+
+    A dot stands for several buckets that count nothing.
+    """
     return "\n".join(_bars(name, histogram, width) for name, histogram in latency.items())
 
 
@@ -44,7 +46,10 @@ def _bucket(index: int) -> str:
 
 
 def bar(part: int, whole: int, width: int) -> str:
-    """As long as the part is of the whole, to an eighth of a character; something is never nothing."""
+    """Draws a bar as long as the part is of the whole, to an eighth of a character.
+
+    Something is never drawn as nothing.
+    """
     eighths = min(8 * width, -(-8 * width * part // whole)) if whole > 0 and part > 0 else 0
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)

@@ -1,4 +1,4 @@
-"""One cell of the table: its words, and the colours that say what they mean."""
+"""Makes one cell of the table: its words, and the colours that say what they mean."""
 
 from collections.abc import Callable
 from typing import cast
@@ -19,7 +19,7 @@ _INDENT = 2
 
 
 def cell(row: Row, column: Column, width: int) -> list[Piece]:
-    """Exactly as wide as `width`."""
+    """Makes a row's cell of a column, exactly as wide as `width`."""
     if column.unit is Unit.NAME:
         return _filled(_name(row, width), width)
     if column.unit is Unit.STATE:
@@ -34,7 +34,7 @@ def cell(row: Row, column: Column, width: int) -> list[Piece]:
 
 
 def _filled(pieces: list[Piece], width: int) -> list[Piece]:
-    """With blanks at the end; what is too wide is cut off."""
+    """Fills up with blanks at the end; what is too wide is cut off."""
     filled: list[Piece] = []
     for words, how in pieces:
         filled.append((text.cut(words, width), how))
@@ -86,7 +86,7 @@ def _name(row: Row, width: int) -> list[Piece]:
 
 
 def _path(path: str, width: int) -> str:
-    """Without the first of its folders, as far as that is enough: "…/app.slice/build.scope"."""
+    """Leaves out the first folders of a path, as many as it takes: "…/app.slice/build.scope"."""
     rest = path
     while text.width(path) > width and (at := rest.find("/", 1)) > 0:
         rest = rest[at:]
@@ -96,7 +96,10 @@ def _path(path: str, width: int) -> str:
 
 
 def _short(name: str, width: int) -> str:
-    """The id of a container tells more than who runs it: "pod 8a7f2c31 4f2a9c1b03de"."""
+    """Shortens a label to e.g. "pod 8a7f2c31 4f2a9c1b03de".
+
+    The id of a container tells more than who runs it.
+    """
     words = name.split()
     if text.width(name) > width and len(words) in (2, 4) and words[-2] != "pod":
         del words[-2]
@@ -104,7 +107,7 @@ def _short(name: str, width: int) -> str:
 
 
 def _name_in_tree(row: Row, width: int, own: Style) -> list[Piece]:
-    """Deep down the indentation gives way to the name."""
+    """Indents a name by its depth; deep down the indentation gives way to the name."""
     indent = min(_INDENT * row.depth, width // 2) * " "
     hidden = f" ({row.hidden})" if row.hidden else ""
     room = max(1, width - len(indent) - 2 - len(hidden))
@@ -120,7 +123,10 @@ def _name_in_tree(row: Row, width: int, own: Style) -> list[Piece]:
 
 
 def _in_slice(row: Row, name: str) -> str:
-    """systemd repeats a slice's name in those below it: "kubepods-burstable.slice" in kubepods.slice."""
+    """Leaves out what systemd repeats of a slice's name in those below it.
+
+    An example is "kubepods-burstable.slice" in kubepods.slice.
+    """
     above = row.place.parent
     return (
         name
@@ -130,7 +136,7 @@ def _in_slice(row: Row, name: str) -> str:
 
 
 def _label_in_tree(row: Row) -> str:
-    """Without what is above it in the tree already."""
+    """Returns the label without what is above it in the tree already."""
     above = row.place.parent
     said = "" if above is None else label(above.path) or ""
     return (label(row.name) or "").removeprefix(said).strip()

@@ -1,4 +1,4 @@
-"""Which columns fit on a screen, and how wide each is; model/columns.py has what they are."""
+"""Tells which columns fit on a screen, and how wide each is; model/columns.py has what they are."""
 
 from dataclasses import dataclass
 
@@ -26,10 +26,10 @@ class Fitted:
 def columns(
     width: int, by: GroupBy, latency: str, *, fleet: bool = False, census: bool = True, objects: bool = False
 ) -> list[Fitted]:
-    """Those that fit into `width` columns of the screen, gaps of one between.
+    """Chooses the columns that fit into `width` columns of the screen, with gaps of one between.
 
-    `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the
-    latency of a charge.
+    `latency` is what P50 and P99 show; page lifetimes are headed LIFE so as not to pass for the latency of a
+    charge.
     """
     chosen = columns_of(by, fleet=fleet, census=census, objects=objects)
     while len(chosen) > 2 and sum(_least(c, width) for c in chosen) + _GAP * (len(chosen) - 1) > width:
@@ -39,7 +39,7 @@ def columns(
 
 
 def line(row: Row, chosen: list[Fitted]) -> list[str]:
-    """A row's cells as text, padded to their columns' widths."""
+    """Returns a row's cells as text, padded to their columns' widths."""
     return ["".join(part for part, _ in cell(row, one.column, one.width)) for one in chosen]
 
 
@@ -50,7 +50,7 @@ def headings(chosen: list[Fitted]) -> list[str]:
 
 
 def at(chosen: list[Fitted], x: int) -> Fitted | None:
-    """The column at a place of the screen's line."""
+    """Returns the column at a place of the screen's line."""
     begin = 0
     for one in chosen:
         if begin <= x < begin + one.width:
@@ -66,7 +66,10 @@ def _heading(column: Column, by: GroupBy, latency: str) -> str:
 
 
 def _least(column: Column, width: int) -> int:
-    """A name is worth a quarter of a wide screen before there are further columns."""
+    """Returns a column's least width.
+
+    A name is worth a quarter of a wide screen before there are further columns.
+    """
     if column.unit is Unit.NAME:
         return max(_LEAST_NAME, min(_MOST_LEAST_NAME, width // 4 + 1))
     return max(_LEAST_SITE, width // 8) if column.unit is Unit.SITE else column.width

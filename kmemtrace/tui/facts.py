@@ -1,4 +1,4 @@
-"""What a row's columns have no room for."""
+"""Tells what a row's columns have no room for."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from kmemtrace.printable import printable
 
 
 def facts(cgroups: Sequence[Cgroup]) -> list[str]:
-    """What a row's columns have no room for; what did not happen, or is not seen, is left out."""
+    """Tells what a row's columns have no room for; what did not happen, or is not seen, is left out."""
     errors: Counter[str] = Counter()
     for cgroup in cgroups:
         errors.update(cgroup.failed_by_errno or {})

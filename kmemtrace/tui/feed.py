@@ -1,4 +1,4 @@
-"""The thread that takes a Snapshot each interval."""
+"""Takes a Snapshot each interval, in a thread of its own."""
 
 import threading
 import time
@@ -8,8 +8,10 @@ from kmemtrace.model.snapshot import Snapshot
 
 
 class Feed:
-    """Calls `fresh` with each Snapshot of `source`, and `failed` when there will be no further one; both in
-    its own thread."""
+    """Calls `fresh` with each Snapshot of `source`, and `failed` when there will be no further one.
+
+    Both are called in its own thread.
+    """
 
     def __init__(
         self,
@@ -23,7 +25,7 @@ class Feed:
         self._stopping, self._taken, self._woken = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._read, name="snapshots")
         self.failure: Exception | None = None
-        """What `source` raised, which ended it."""
+        """The error that `source` raised, which ended the feed."""
 
     @property
     def interval(self) -> float:
@@ -31,7 +33,7 @@ class Feed:
 
     @interval.setter
     def interval(self, seconds: float) -> None:
-        """Holds for the Snapshot that is waited for already."""
+        """Sets the interval, also for the Snapshot that is waited for already."""
         self._interval = seconds
         self._woken.set()
 
@@ -39,8 +41,10 @@ class Feed:
         self._thread.start()
 
     def taken(self) -> None:
-        """The last Snapshot was shown. A view that its terminal held up wants the next frame then, not all
-        that are past."""
+        """Says that the last Snapshot was shown.
+
+        A view that its terminal held up wants the next frame then, not all that are past.
+        """
         self._taken.set()
         self._woken.set()
 
@@ -49,7 +53,7 @@ class Feed:
         self._woken.set()
 
     def join(self) -> None:
-        """When this returns, nothing reads the source any more."""
+        """Stops the feed; when this returns, nothing reads the source any more."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""The lines of the drill-down: functions, and below an open one its stacks."""
+"""Makes the lines of the drill-down: functions, and below an open one its stacks."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from kmemtrace.tui.cells import Piece
 _KIND, _NUMBER, _SHARE, _BAR = 13, 8, 6, 12
 _LEAST_FOR_BAR = 100
 _STACK = "\0"
-"""Between the key of a function and the place of one of its stacks."""
+"""Stands between the key of a function and the place of one of its stacks."""
 
 
 class FunctionLines:
@@ -46,17 +46,17 @@ class FunctionLines:
         self.open(key, opened=key not in (self._opened or set()))
 
     def open(self, key: str, *, opened: bool) -> None:
-        """Or close; of a stack the function that it is below."""
+        """Opens or closes a function; by the key of a stack, the function that it is below."""
         of = self.function_of(key)
         self._opened = (self._opened or set()) | {of} if opened else (self._opened or set()) - {of}
         self._list()
 
     def function_of(self, key: str) -> str:
-        """Key of the function that a line belongs to."""
+        """Returns the key of the function that a line belongs to."""
         return key.partition(_STACK)[0]
 
     def stack(self, key: str) -> tuple[Function, Stack] | None:
-        """That a line is of; a function with a single one needs none below it."""
+        """Returns the stack of a line; a function with a single one needs none below it."""
         function = self._functions.get(key)
         if function is not None and len(function.stacks) == 1:
             return function, function.stacks[0]
@@ -117,7 +117,7 @@ class FunctionLines:
         ]
 
     def _tells_cgroups(self, function: Function) -> bool:
-        """Whether its stacks are of different cgroups."""
+        """Returns whether a function's stacks are of different cgroups."""
         return len({stack.cgroups[0][0] for stack in function.stacks if stack.cgroups}) > 1
 
     def _numbers(self, held: int, charged: int) -> list[Piece]:
@@ -135,7 +135,7 @@ class FunctionLines:
 
 
 def callers(symbol: str, stack: tuple[str, ...]) -> str:
-    """What called the function, outwards: "vfs_write < ksys_write < do_syscall_64"."""
+    """Tells what called the function, outwards: "vfs_write < ksys_write < do_syscall_64"."""
     if symbol == FROM_BEFORE:
         return "(nothing tells who asked for it)"
     if not stack:

@@ -1,5 +1,7 @@
-"""The drill-down: the functions behind a row with their shares, the stacks below each, and how long its pages
-were held."""
+"""Shows the drill-down: the functions behind a row with their shares, and the stacks below each.
+
+Below that it shows how long the row's pages were held.
+"""
 
 from typing import ClassVar
 
@@ -31,7 +33,7 @@ _NOTHING_ITSELF = "nothing was charged to it itself: closed in the tree, it show
 
 
 class FunctionsScreen(Following):
-    """Follows the counting. When the row is gone, what it last was stays to be read."""
+    """Follows the counting; when the row is gone, what it last was stays to be read."""
 
     CSS = """
     #title { height: 3; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -47,7 +49,7 @@ class FunctionsScreen(Following):
         super().__init__(shown)
         self._key = key
         self._row: Row | None = None
-        """As last seen."""
+        """The row as last seen."""
         self._seen = shown.snapshot.time
         self._is_gone = False
         self._lines = FunctionLines()
@@ -85,7 +87,7 @@ class FunctionsScreen(Following):
         self.query_one("#bars", Static).update("\n".join([*account, below]))
 
     def _memory(self, row: Row, shown: Shown) -> list[str]:
-        """By the census, and by the objects that were followed."""
+        """Tells the row's memory, by the census, and by the objects that were followed."""
         width = self.size.width
         return [
             *account_lines(row.sums.account(), shown.snapshot.census, width),
@@ -113,7 +115,7 @@ class FunctionsScreen(Following):
         return Text("\n").join([name, Text(text.fitted(parts, width)), self._trend(row, shown)])
 
     def _trend(self, row: Row, shown: Shown) -> Text:
-        """A sparkline of what it held, with the least and the most of it."""
+        """Draws a sparkline of what the row held, with the least and the most of it."""
         frames = shown.history.of(row, narrowed=shown.view.narrowed)
         most = max(8, min(_MOST_SPARKS, self.size.width - 40))
         values = frames[-most:]

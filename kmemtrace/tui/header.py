@@ -1,4 +1,4 @@
-"""The lines above the table, in colours that say what of them is news."""
+"""Makes the lines above the table, in colours that say what of them is news."""
 
 import re
 
@@ -14,7 +14,7 @@ _LOST = re.compile(r"(missed|map full) [1-9]\d*( \([^)]*\))?")
 def header(
     latest: Snapshot, since: Snapshot | None, width: int, marks: str, frozen: str, interval: float
 ) -> Text:
-    """Of `latest`, with rates since `since` (None: since the start)."""
+    """Makes the lines for `latest`, with rates since `since` (None: since the start)."""
     title = Text(summary.title(latest, width, marks, frozen, interval))
     title.highlight_words(["kmemtrace", latest.host], style.STRONG)
     title.highlight_words([marks], style.FAINT)

@@ -1,4 +1,4 @@
-"""The help screen: the keys, and what each column says."""
+"""Shows the help screen: the keys, and what each column says."""
 
 import textwrap
 from typing import ClassVar

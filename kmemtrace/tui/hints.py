@@ -1,4 +1,4 @@
-"""The last line: what the keys do, as far as it fits."""
+"""Makes the last line: what the keys do, as far as it fits."""
 
 from rich.text import Text
 
@@ -7,11 +7,11 @@ from kmemtrace.model.view import View
 from kmemtrace.tui import style
 
 TYPING = "Enter keeps the filter  Escape clears it"
-"""While the filter is typed every other key is a letter of it."""
+"""The line while the filter is typed, when every other key is a letter of it."""
 
 
 def hints(width: int, view: View, *, frozen: bool, counting: bool) -> Text:
-    """What is left out is on the help screen, which is always named."""
+    """Names the keys that matter most; what is left out is on the help screen, which is always named."""
     parts = [
         (90, "Enter sites"),
         (80, "s sort"),
@@ -32,7 +32,7 @@ def hints(width: int, view: View, *, frozen: bool, counting: bool) -> Text:
 
 
 def keys(line: str) -> Text:
-    """With the keys, the first words of the parts, standing out."""
+    """Makes the keys, which are the first words of the parts, stand out."""
     found = Text(line, style.FAINT)
     found.highlight_regex(r"(?:^|(?<=  ))\S+", style.KEY)
     return found

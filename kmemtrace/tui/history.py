@@ -1,4 +1,4 @@
-"""What was held, frame by frame, for the sparklines."""
+"""Keeps what was held, frame by frame, for the sparklines."""
 
 from array import array
 from collections import deque
@@ -14,7 +14,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 class History:
-    """Held pages of everything that a row can be of, for some hundred frames: eight bytes each."""
+    """Keeps the held pages of all that a row can be of, for some hundred frames: eight bytes each."""
 
     def __init__(self, by: GroupBy) -> None:
         self._by = by
@@ -40,8 +40,15 @@ class History:
         self._times.append(snapshot.time)
 
     def of(self, row: Row, *, narrowed: bool) -> list[int]:
-        """Held pages in each frame, the newest last. Of a closed parent also what is gone since: with what is
-        left alone, its past would be too little; but of what a filter found, it is that alone."""
+        """Returns the held pages in each frame, the newest last.
+
+        For a closed parent that includes what is gone since: with what is left alone, its past would be too
+        little. For what a filter found it is that alone.
+
+        Args:
+            row: The row.
+            narrowed: Whether the view is narrowed, as by a filter.
+        """
         if not self._by.has_cgroups:
             keys: Iterable[str] = [row.key]
         elif row.fold is Fold.CLOSED and not narrowed:
@@ -52,7 +59,7 @@ class History:
         return [sum(frame) for frame in zip(*found, strict=True)]
 
     def seconds(self, frames: int) -> float:
-        """From the first to the last of so many."""
+        """Returns the seconds from the first to the last of the newest frames, so many of them."""
         return self._times[-1] - self._times[-frames]
 
     def _held(self, snapshot: Snapshot) -> dict[str, int]:
@@ -74,7 +81,7 @@ def _is_below(place: Place, above: Place) -> bool:
 
 
 def sparkline(values: list[int]) -> str:
-    """From the least of them (low) to the most (high)."""
+    """Draws values from the least of them (low) to the most (high)."""
     least, most = min(values), max(values)
     steps = len(_LEVELS) - 1
     return "".join(_LEVELS[steps * (v - least) // (most - least) if most > least else 0] for v in values)

@@ -1,4 +1,4 @@
-"""What the keys of the table do, and how each is bound. What is shown then is TopApp's."""
+"""Binds the keys of the table, and does what each asks for; what is shown then is TopApp's."""
 
 import dataclasses
 from collections.abc import Callable
@@ -59,22 +59,22 @@ class KeyedApp(App[None]):
     )
 
     latest: reactive[Snapshot | None] = reactive(None, init=False)
-    """Counting, always the newest."""
+    """The newest Snapshot of the counting."""
     shown: reactive[Snapshot | None] = reactive(None, init=False)
-    """What the table shows: `latest`, but for when it is frozen."""
+    """The Snapshot that the table shows: `latest`, but for when it is frozen."""
     frozen: reactive[bool] = reactive(False, init=False)
     view: reactive[View] = reactive(View(), init=False)
     baseline: reactive[Snapshot | None] = reactive(None, init=False)
-    """Where the user wants counts to begin; None: at the start."""
+    """The Snapshot where the user wants counts to begin; None: at the start."""
     interval: reactive[float] = reactive(0.0, init=False)
 
     feed: Feed
     take_census: Callable[[], None]
     now: Shown | None = None
-    """What the table shows."""
+    """The frame that the table shows."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """The table's keys mean nothing where another screen lies over it."""
+        """Returns whether a key means something: the table's do not where another screen lies over it."""
         return len(self.screen_stack) <= 1 or action not in self._OF_TABLE
 
     @property
@@ -95,7 +95,7 @@ class KeyedApp(App[None]):
         self.view = steering.sorted_beside(self.view, self._table.sorts, by)
 
     def action_sort_by(self, sort: str) -> None:
-        """Also by a column that has no room on the screen: the title says by which."""
+        """Sorts also by a column that has no room on the screen: the title says by which."""
         fleet = self.shown is not None and self.shown.hosts is not None
         census = self.shown is not None and self.shown.census is not None
         objects = self.shown is not None and follows_objects(self.shown)
@@ -119,7 +119,10 @@ class KeyedApp(App[None]):
             self.view = steering.all_folded(self.view, self._table.rows)
 
     def action_plus(self) -> None:
-        """In the tree it opens; there ] and [ are for the interval."""
+        """Opens a parent in the tree, and lengthens the interval elsewhere.
+
+        In the tree ] and [ are for the interval.
+        """
         if self.view.tree:
             self._table.action_open()
         else:
@@ -147,7 +150,7 @@ class KeyedApp(App[None]):
         self.take_census()
 
     def action_count(self) -> None:
-        """What is on the screen is the zero that further counts begin at."""
+        """Makes what is on the screen the zero that further counts begin at."""
         self.baseline = self.shown
 
     def action_mismatches(self) -> None:
@@ -163,7 +166,7 @@ class KeyedApp(App[None]):
         line.focus()
 
     def action_clear(self) -> None:
-        """The filter; without one the baseline."""
+        """Clears the filter; without one the baseline."""
         typing = self.query_one("#prompt", Horizontal).display
         if not typing and not self.view.filter:
             self.baseline = None

@@ -1,7 +1,7 @@
-"""A heading that stays in place, and lines to move over; what they say is its owner's.
+"""Shows a heading that stays in place, and lines to move over; what they say is its owner's.
 
-Textual's DataTable measures every cell anew at each update, a quarter of a second for 400 rows.
-This one makes the lines that are on the screen and no others, however many there are.
+Textual's DataTable measures every cell anew at each update, a quarter of a second for 400 rows. This one
+makes the lines that are on the screen and no others, however many there are.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +43,7 @@ class Listing(ScrollView, can_focus=True):
     ]
 
     class Chosen(Message):
-        """The user wants to see what is behind a line."""
+        """Says that the user wants to see what is behind a line."""
 
         def __init__(self, key: str) -> None:
             super().__init__()
@@ -61,11 +61,11 @@ class Listing(ScrollView, can_focus=True):
         self._line: Callable[[int], Line] = lambda _: ()
         self._cursor = 0
         self._moved = False
-        """Until the user moves it, the cursor marks the first line, whichever that is."""
+        """Whether the user has moved the cursor: until then it marks the first line, whichever that is."""
 
     @property
     def selected(self) -> str | None:
-        """Key of the line that the cursor is on."""
+        """The key of the line that the cursor is on."""
         return self._keys[self._cursor] if self._cursor < len(self._keys) else None
 
     @property
@@ -75,12 +75,20 @@ class Listing(ScrollView, can_focus=True):
 
     @property
     def page(self) -> int:
-        """Lines that are on the screen."""
+        """How many lines are on the screen."""
         return max(1, self.size.height - 1)
 
     def show(self, keys: Sequence[str], heading: Line, line: Callable[[int], Line]) -> None:
-        """Replaces what is shown; `line` makes the one of a place in `keys` when it is to be seen. The cursor
-        stays on its line's key; when that is gone, at its place. Where it could be seen, it still can."""
+        """Replaces what is shown.
+
+        The cursor stays on its line's key; when that is gone, at its place. Where it could be seen, it still
+        can.
+
+        Args:
+            keys: The lines' keys, in their order.
+            heading: The heading.
+            line: Makes the line of a place in `keys` when it is to be seen.
+        """
         key, seen = self.selected, self._is_seen(self._cursor)
         self._keys, self._heading, self._line = keys, heading, line
         self.virtual_size = Size(self.row_width, len(keys) + 1)
@@ -95,7 +103,7 @@ class Listing(ScrollView, can_focus=True):
             self._move_to(self._keys.index(key))
 
     def render_line(self, y: int) -> Strip:
-        """Textual asks for line `y` of the widget; the first is the heading."""
+        """Makes line `y` of the widget when Textual asks for it; the first is the heading."""
         at = y - 1 + round(self.scroll_y)
         if y and at >= len(self._keys):
             return Strip.blank(self.row_width)
@@ -138,7 +146,7 @@ class Listing(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self.selected))
 
     def on_click(self, event: events.Click) -> None:
-        """The first click moves the cursor to a line, one on the cursor's line chooses it."""
+        """Moves the cursor to a line by the first click, and chooses the cursor's line by another."""
         if event.y == 0:
             self.post_message(self.HeadingClicked(event.x))
             return

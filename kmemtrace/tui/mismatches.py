@@ -1,4 +1,7 @@
-"""What broke the promise: a line each, then the evidence; what only looks like it, and what is not judged."""
+"""Shows what broke the promise: a line each, then the evidence.
+
+What only looks like it, and what is not judged, is told too.
+"""
 
 from typing import ClassVar
 
@@ -79,7 +82,7 @@ class MismatchScreen(Following):
 
 
 class EvidenceScreen(Screen[None]):
-    """All that is known of one mismatch."""
+    """Shows all that is known of one mismatch."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK]
 

@@ -1,4 +1,4 @@
-"""Slab objects behind a row, for the drill-down: by cache and function, and of a cache by cgroup."""
+"""Tells of slab objects behind a row in the drill-down: by cache and function, and of a cache by cgroup."""
 
 from collections import defaultdict
 
@@ -11,8 +11,10 @@ _MOST_SITES, _MOST_CGROUPS = 8, 8
 
 
 def object_lines(row: Row, width: int) -> list[str]:
-    """What was followed since the start: a line of sums, and one for each of the largest sites. Nothing where
-    objects are not followed."""
+    """Tells what was followed since the start: a line of sums, and one for each of the largest sites.
+
+    There is none where objects are not followed.
+    """
     sites = row.sums.object_sites()
     if sites is None:
         return []
@@ -27,7 +29,7 @@ def object_lines(row: Row, width: int) -> list[str]:
 
 
 def cgroup_lines(row: Row, width: int) -> list[str]:
-    """Of a slab cache, which cgroups have most of it, by the last census."""
+    """Tells for a row of a slab cache which cgroups have most of it, by the last census."""
     objects: dict[str, int] = defaultdict(int)
     sizes: dict[str, int] = defaultdict(int)
     for cgroup, use in row.sums.shares:

@@ -1,4 +1,4 @@
-"""Plain frames, for a pipe, a log, or a terminal that wants no more."""
+"""Makes plain frames, for a pipe, a log, or a terminal that wants no more."""
 
 from functools import partial
 
@@ -17,10 +17,14 @@ _LEAST_TABLE, _ENDLESS = 140, 10_000
 def frame(
     snapshot: Snapshot, previous: Snapshot | None, view: View, width: int | None, height: int | None
 ) -> str:
-    """A header, the table, and what the tier cannot see; no line longer than `width`. None, as of a pipe or
-    a file: nothing is cut.
+    """Makes a header, the table, and what the tier cannot see.
 
-    With a `height`, so many lines at most, the last rows left out and counted.
+    Args:
+        snapshot: What is shown.
+        previous: The Snapshot before, for rates; None: since the start.
+        view: How it is shown.
+        width: No line is longer; None, as for a pipe or a file: nothing is cut.
+        height: Lines at most, the last rows left out and counted; None for all.
     """
     table = rows(snapshot, previous, view)
     fitted = partial(
@@ -57,7 +61,7 @@ def frame(
 
 
 def empty(snapshot: Snapshot, view: View) -> str:
-    """Why a table has no row."""
+    """Says why a table has no row."""
     if view.by is GroupBy.CACHE and snapshot.census is None:
         return f"No slab cache is known: {snapshot.unseen.get(Unseen.ACCOUNT, 'no census was taken')}."
     if not snapshot.cgroups:

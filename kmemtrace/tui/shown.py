@@ -1,4 +1,4 @@
-"""What the screens show: handed to each by the app, so that none needs to know it."""
+"""Defines what the screens show: handed to each by the app, so that none needs to know it."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Following(Screen[None]):
         self.shown = shown
 
     def follow(self, shown: Shown) -> None:
-        """The app calls it with each frame."""
+        """Shows another frame; the app calls it with each."""
         self.shown = shown
         if self.is_mounted:
             self.redraw()

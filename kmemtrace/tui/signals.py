@@ -16,12 +16,13 @@ _STDIN = 0
 
 @contextmanager
 def ending(end: Callable[[], None], grace: float = _GRACE_SECONDS) -> Iterator[None]:
-    """Inside, a signal that asks the process to end calls `end`; afterwards the former handlers
-    are back. To be entered in the main thread.
+    """Has a signal that asks the process to end call `end`; afterwards the former handlers are back.
 
-    A terminal that takes no more output (a stalled connection, a closed window) can block the
-    view for good: when `grace` seconds after the signal the block has not been left, the process
-    ends on the spot, its terminal's settings put back. The kernel then detaches what is attached.
+    It has to be entered in the main thread.
+
+    A terminal that takes no more output (a stalled connection, a closed window) can block the view for good:
+    when `grace` seconds after the signal the block has not been left, the process ends on the spot, its
+    terminal's settings put back. The kernel then detaches what is attached.
     """
     last_resorts: list[threading.Timer] = []
     settings = _settings()
@@ -51,7 +52,7 @@ def ending(end: Callable[[], None], grace: float = _GRACE_SECONDS) -> Iterator[N
 
 
 def _settings() -> list[Any] | None:
-    """Of the terminal; None without one."""
+    """Returns the terminal's settings; None without a terminal."""
     try:
         return termios.tcgetattr(_STDIN)
     except termios.error:

@@ -1,4 +1,4 @@
-"""One allocation stack, and whose pages were asked for by it."""
+"""Shows one allocation stack, and whose pages were asked for by it."""
 
 from typing import ClassVar
 
@@ -20,13 +20,13 @@ _SCROLL: list[BindingType] = [Binding("j", "scroll_down", show=False), Binding("
 
 
 class Page(VerticalScroll):
-    """Text to scroll in, by arrows or as in vi."""
+    """Shows text to scroll in, by arrows or as in vi."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*_SCROLL]
 
 
 class StackScreen(Screen[None]):
-    """Innermost frame first."""
+    """Shows a stack, its innermost frame first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK]
 
@@ -45,7 +45,7 @@ class StackScreen(Screen[None]):
         yield Static(keys("Escape back  q quit"), id="hints", markup=False)
 
     def _cgroups(self) -> list[str]:
-        """Those that hold most of its pages."""
+        """Returns lines of the cgroups that hold most of the stack's pages."""
         cgroups = self._stack.cgroups
         lines = [
             f"  {text.size(pages * self._page_size):>6}  {printable(path)}"

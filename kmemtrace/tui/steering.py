@@ -1,4 +1,4 @@
-"""What keys do to the view: from one View to the next."""
+"""Says what keys do to the view: from one View to the next."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ _INTERVALS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0)
 
 
 def sorted_beside(view: View, shown: Sequence[SortKey], by: int) -> View:
-    """By the column `by` places to the right of the one that it is sorted by, among those on the screen."""
+    """Sorts by the column `by` places to the right of the present one, among those on the screen."""
     if not shown:
         return view
     at = shown.index(view.sort) + by if view.sort in shown else 0
@@ -18,12 +18,12 @@ def sorted_beside(view: View, shown: Sequence[SortKey], by: int) -> View:
 
 
 def sorted_by(view: View, sort: SortKey) -> View:
-    """The same column a second time: the other way round."""
+    """Sorts by a column; the same column a second time: the other way round."""
     return dataclasses.replace(view, sort=sort, reverse=view.sort is sort and not view.reverse)
 
 
 def filtered(view: View, text: str) -> View:
-    """What another filter finds is all to be seen."""
+    """Filters the rows; what another filter finds is all to be seen."""
     return view if text == view.filter else dataclasses.replace(view, filter=text, closed=frozenset())
 
 
@@ -38,7 +38,7 @@ def folded(view: View, place: Place, table: Iterable[Row], *, opened: bool) -> V
 
 
 def all_folded(view: View, table: Iterable[Row]) -> View:
-    """All open, or, where they are, all but the roots closed."""
+    """Opens all, or, where all are open, closes all but the roots."""
     if view.narrowed:
         below = frozenset(r.place for r in table if r.depth and r.fold is not Fold.LEAF)
         return dataclasses.replace(view, closed=frozenset() if view.closed else below)
@@ -47,7 +47,7 @@ def all_folded(view: View, table: Iterable[Row]) -> View:
 
 
 def next_interval(interval: float, by: int) -> float:
-    """The next longer interval, or with a negative `by` the next shorter one."""
+    """Returns the next longer interval, or with a negative `by` the next shorter one, in seconds."""
     if by > 0:
         return min((i for i in _INTERVALS if i > interval), default=interval)
     return max((i for i in _INTERVALS if i < interval), default=interval)

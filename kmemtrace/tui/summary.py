@@ -1,4 +1,4 @@
-"""The lines above the table: totals, and how far they can be trusted. None is wider than `width`."""
+"""Makes the lines above the table: totals, and how far they can be trusted; none is wider than `width`."""
 
 from collections import Counter
 
@@ -12,8 +12,10 @@ from kmemtrace.model.view import View
 def title(
     snapshot: Snapshot, width: int, marks: str = "", frozen: str = "", interval: float | None = None
 ) -> str:
-    """What is watched and how; `frozen` comes first and `marks` last, and both before the rest
-    where there is no room."""
+    """Tells what is watched and how.
+
+    `frozen` comes first and `marks` last, and both before the rest where there is no room.
+    """
     parts = [
         (100, frozen),
         (50, "kmemtrace"),
@@ -27,8 +29,10 @@ def title(
 
 
 def marks(view: View, counted_seconds: float | None = None) -> str:
-    """What of the view is not to be seen from the table itself; with the time since a baseline, if there is
-    one."""
+    """Tells what of the view is not to be seen from the table itself.
+
+    The time since a baseline is told with it, if there is one.
+    """
     words = [f"sort {view.sort.value}{' reversed' if view.reverse else ''}"]
     words += [word for word, on in (("tree", view.tree), ("dead only", view.dead_only)) if on]
     words += [f"filter {text.cut(view.filter, 32)!r}"] if view.filter else []
@@ -37,7 +41,7 @@ def marks(view: View, counted_seconds: float | None = None) -> str:
 
 
 def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
-    """Held and rates of the whole machine, since `previous` (None: since the start)."""
+    """Tells held pages and rates of the whole machine, since `previous` (None: since the start)."""
     charged = snapshot.charged_pages - (previous.charged_pages if previous else 0)
     uncharged = snapshot.uncharged_pages - (previous.uncharged_pages if previous else 0)
     seconds = snapshot.seconds_since(previous)
@@ -56,7 +60,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
 
 
 def _kernel(snapshot: Snapshot) -> str:
-    """All kernel memory that was charged, by the kernel's own count, as of the last census."""
+    """Tells all kernel memory that was charged, by the kernel's own count, as of the last census."""
     accounts = (c.account for c in snapshot.cgroups if c.account is not None)
     charged = [a.kernel_bytes for a in accounts if a.kernel_bytes is not None]
     return f"kernel {text.size(sum(charged))}" if charged else ""
@@ -76,7 +80,7 @@ def _rate(pages: int, seconds: float) -> str:
 
 
 def mismatch_words(snapshot: Snapshot) -> str:
-    """Empty while there are none."""
+    """Counts the mismatches in words; empty while there are none."""
     counts = Counter[Confidence]()
     for mismatch in snapshot.mismatches:
         counts[mismatch.confidence] += mismatch.count
@@ -85,8 +89,10 @@ def mismatch_words(snapshot: Snapshot) -> str:
 
 
 def losses(snapshot: Snapshot, width: int) -> str:
-    """What was missed, always said and always whole; the tables' fill, or the fullest's, as far
-    as there is room."""
+    """Tells what was missed, always and whole, and how full the tables are.
+
+    The fill is told of all, or of the fullest, as far as there is room.
+    """
     lost = lost_words(snapshot.losses)
     for fill in _fills(snapshot):
         line = f"{lost}  |  {fill}"
@@ -109,7 +115,7 @@ def unseen(snapshot: Snapshot) -> str:
 
 
 def _fills(snapshot: Snapshot) -> list[str]:
-    """From the longest form to the shortest."""
+    """Returns ways to tell how full the maps are, from the longest form to the shortest."""
     fills = {name: _fill(fill) for name, fill in snapshot.maps.items() if fill.capacity}
     if not fills:
         return []

@@ -1,4 +1,4 @@
-"""The table of rows: columns, colours, the tree's folds, and the heading to sort by."""
+"""Shows the table of rows: columns, colours, the tree's folds, and the heading to sort by."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -24,14 +24,14 @@ class RowTable(Listing):
     ]
 
     class Folded(Message):
-        """The user opens or closes a parent in the tree."""
+        """Says that the user opens or closes a parent in the tree."""
 
         def __init__(self, place: Place, *, opened: bool) -> None:
             super().__init__()
             self.place, self.opened = place, opened
 
     class SortChosen(Message):
-        """The user clicked on a heading."""
+        """Says that the user clicked on a heading."""
 
         def __init__(self, sort: SortKey) -> None:
             super().__init__()
@@ -40,7 +40,7 @@ class RowTable(Listing):
     def __init__(self, id: str) -> None:  # noqa: A002 Textual's word
         super().__init__(id)
         self.rows: list[Row] = []
-        """What it shows."""
+        """The rows that the table shows."""
         self._columns: list[Fitted] = []
 
     @property
@@ -50,7 +50,7 @@ class RowTable(Listing):
 
     @property
     def row(self) -> Row | None:
-        """That the cursor is on."""
+        """The row that the cursor is on."""
         return self.rows[self._cursor] if self._cursor < len(self.rows) else None
 
     def show_rows(self, found: list[Row], chosen: list[Fitted], sort: SortKey) -> None:
@@ -70,7 +70,7 @@ class RowTable(Listing):
             self.post_message(self.SortChosen(clicked.column.sort))
 
     def action_open(self) -> None:
-        """Opens a parent; in an open one goes to its first child."""
+        """Opens a parent; in an open one it goes to its first child."""
         if self.row is None or self.row.fold is Fold.LEAF:
             return
         if self.row.fold is Fold.OPEN:
@@ -79,7 +79,7 @@ class RowTable(Listing):
             self._fold(self.row, opened=True)
 
     def action_close(self) -> None:
-        """Closes a parent; elsewhere goes to the parent."""
+        """Closes a parent; elsewhere it goes to the parent."""
         if self.row is None:
             return
         if self.row.fold is Fold.OPEN:

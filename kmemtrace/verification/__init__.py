@@ -1,1 +1,1 @@
-"""A verification, from the command's cgroup to the verdict: no arguments, no printing."""
+"""Makes a verification, from the command's cgroup to the verdict: no arguments, no printing."""

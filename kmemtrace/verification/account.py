@@ -1,5 +1,8 @@
-"""What was missed, settled by the account of the verified cgroup: a charge that was not taken back as it was
-made leaves the kernel's count of the cgroup off what is there, for good, whether or not it was seen."""
+"""Settles what was missed, by the account of the verified cgroup.
+
+A charge that was not taken back as it was made leaves the kernel's count of the cgroup off what is there, for
+good, whether or not it was seen.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,17 +20,27 @@ OpenCensor = Callable[[], AbstractContextManager[Censor]]
 
 _CENSUSES = 3
 _PAUSE_SECONDS = 2.5
-"""Between them: longer than the kernel's statistics lag (2 s)."""
+"""Time between censuses: longer than the kernel's statistics lag behind, which is 2 s."""
 _DRAINS = ("memory.force_empty", "memory.high")
-"""Of v1 and of v2. To write 0 makes each CPU give back what it had charged ahead for the cgroup."""
+"""Files of v1 and of v2. To write 0 makes each CPU give back what it had charged ahead for the cgroup."""
 
 
 def take_account(
     open_censor: OpenCensor, cgroup: WorkloadCgroup, held_pages: Callable[[], int]
 ) -> AccountReading:
-    """Of a cgroup without processes and of those below it. What the kernel charged may lag: it is read up to
-    three times until it agrees with what is there to the byte. `held_pages`: how many the tracer knows to be
-    held, now."""
+    """Takes the account of a cgroup without processes and of those below it.
+
+    What the kernel charged may lag: it is read up to three times until it agrees with what is there to the
+    byte.
+
+    Args:
+        open_censor: Makes a Censor.
+        cgroup: The cgroup.
+        held_pages: Returns how many pages the tracer knows to be held, now.
+
+    Returns:
+        The account; where it cannot be taken, with the reason.
+    """
     try:
         with open_censor() as censor:
             return _read(censor, cgroup, held_pages)
@@ -54,11 +67,17 @@ def _drain(cgroup: WorkloadCgroup) -> None:
 
 
 def account_of(counted: Iterable[Counted], number: int, held_pages: int) -> AccountReading:
-    """Of the cgroup with this id and of those below it, each held against its own count: what one of them
-    has too much another may have too little.
+    """Adds up the account of the cgroup with this id and of those below it.
+
+    Each is held against its own count: what one of them has too much another may have too little.
 
     A block that is not compound does not tell how large it is, but the tracer saw each charged: where it
     knows of as many pages as were found, none is larger.
+
+    Args:
+        counted: The cgroups of a census.
+        number: The cgroup's id.
+        held_pages: How many pages the tracer knows to be held.
     """
     counted = list(counted)
     path = next((one.path for one in counted if one.key.id == number), None)

@@ -1,4 +1,4 @@
-"""The verified cgroup's counter, held against what it consists of."""
+"""Holds the verified cgroup's counter against what it consists of."""
 
 import time
 
@@ -16,10 +16,17 @@ from kmemtrace.verification.scope import Own
 def reconcile(
     hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, scope: Own, lag_seconds: float
 ) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
-    """What the counter says once all has drained, and the drift if there is one twice, `lag_seconds`
-    apart; (None, ()) where this kernel does not tell what its counter counts.
+    """Reads the counter once all has drained, and the drift if there is one twice.
 
-    :param lag_seconds: longer than the kernel's statistics lag behind.
+    Args:
+        hierarchy: The hierarchy of the memory controller.
+        cgroup: The command's cgroup.
+        scope: Tells what the tracer knows of it.
+        lag_seconds: Time between the readings: longer than the kernel's statistics lag behind.
+
+    Returns:
+        What the counter says, and the drift; (None, ()) where this kernel does not tell what its counter
+        counts.
     """
     first = _read(hierarchy, cgroup, scope.own())
     if first is None:
@@ -42,8 +49,11 @@ def _read(hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, own: Snapshot) -> 
 
 
 def _kernel(counter: Counter, own: Snapshot) -> KernelReading | None:
-    """Where slab objects are not told apart, what is not explained says something only if pages may have
-    been lost without being seen."""
+    """Returns what is known of the kernel memory in the counter; None where that would say nothing.
+
+    Where slab objects are not told apart, what is not explained says something only if pages may have been
+    lost without being seen.
+    """
     kernel = counter.kernel
     sees_losses = own.unseen.keys().isdisjoint((Unseen.LOST_UNCHARGE, Unseen.SIZE_MISMATCH))
     if kernel is None or (sees_losses and not kernel.told_apart):

@@ -1,4 +1,4 @@
-"""What of a tracer's Snapshots a command's verification is of."""
+"""Picks from a tracer's Snapshots what a command's verification is about."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from kmemtrace.tracer.tracer import Tracer
 
 
 class Own:
-    """All of it: the command's cgroup, and those below it, are all that is traced."""
+    """Takes all of it: the command's cgroup, and those below it, are all that is traced."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -16,19 +16,20 @@ class Own:
         return self._tracer.snapshot()
 
     def own(self) -> Snapshot:
-        """Of the command's cgroup and those below it alone."""
+        """Returns a Snapshot of the command's cgroup and those below it alone."""
         return self.snapshot()
 
 
 class Followed(Own):
-    """The cgroups that the command's processes were in, of Snapshots of the whole machine."""
+    """Picks the cgroups that the command's processes were in, from Snapshots of the whole machine."""
 
     def __init__(self, tracer: Tracer, path: str) -> None:
-        """:param path: of the command's cgroup, all that is below which belongs to it."""
+        """Picks by the path of the command's cgroup; all that is below it belongs to it."""
         super().__init__(tracer)
         self._path = path
         self._rows: dict[CgroupKey, Cgroup] = {}
-        """As of the last Snapshot that had them: one that is removed is in the sums of the machine later."""
+        """Rows as of the last Snapshot that had them: one that is removed is in the sums of the machine
+        later."""
 
     def snapshot(self) -> Snapshot:
         snapshot = self._tracer.snapshot()

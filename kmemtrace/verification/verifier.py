@@ -20,25 +20,29 @@ from kmemtrace.verification.counter import reconcile
 from kmemtrace.verification.scope import Followed, Own
 
 _QUIET_SECONDS = 2.5
-"""How long nothing must change before all is taken for drained; longer than statistics lag."""
+"""How long nothing must change before all is taken for drained: longer than statistics lag."""
 _JUDGED_SECONDS = 1.1
-"""An uncharged allocation is judged so much later, when it is known whether its process was on a move."""
+"""How much later an uncharged allocation is judged: when it is known whether its process was on a move."""
 
 
 class OpenTracer(Protocol):
-    """Makes an attached Tracer."""
+    """Makes an attached Tracer when it is called."""
 
     def __call__(self, *, subtree: str | None, departures: bool) -> AbstractContextManager[Tracer]:
-        """Of the subtree of the cgroup with this path, or of the machine; with `departures` it tells where
-        the processes go that we start."""
+        """Traces one cgroup or the whole machine.
+
+        Args:
+            subtree: Path of the cgroup that is traced with those below it; None for the machine.
+            departures: Whether it tells where the processes go that we start.
+        """
 
 
 Progress = Callable[[str], AbstractContextManager[None]]
-"""Says what is waited for as long as it is entered."""
+"""Says what is waited for, as long as it is entered."""
 
 
 class Verifier:
-    """One verification; each method makes one."""
+    """Makes verifications: of_command() and of_machine() make one each."""
 
     def __init__(
         self,
@@ -47,19 +51,31 @@ class Verifier:
         drain_seconds: float,
         progress: Progress = lambda _: nullcontext(),
     ) -> None:
-        """:param drain_seconds: how long to wait, at most, for what is freed late."""
+        """Prepares for verifications.
+
+        Args:
+            open_tracer: Makes an attached Tracer.
+            open_censor: Makes a Censor.
+            drain_seconds: How long to wait, at most, for what is freed late.
+            progress: Says what is waited for.
+        """
         self._open_tracer, self._open_censor = open_tracer, open_censor
         self._drain_seconds, self._progress = drain_seconds, progress
 
     def of_command(
         self, command: Sequence[str], stdout: IO[str] | None = None, *, follow: bool = False
     ) -> Verification:
-        """Runs it to its end in a cgroup of its own, and judges what was charged there.
+        """Runs a command to its end in a cgroup of its own, and judges what was charged there.
 
-        :param stdout: where its output goes; to ours if None.
-        :param follow: judge also what was charged in the cgroups that its processes went to meanwhile.
+        Args:
+            command: The program and its arguments.
+            stdout: Where its output goes; to ours if None.
+            follow: Whether to judge also what was charged in the cgroups that its processes went to
+                meanwhile.
 
-        Raises CannotError where no cgroup can be made, UsageError where it cannot be started.
+        Raises:
+            CannotError: No cgroup can be made.
+            UsageError: The command cannot be started.
         """
         hierarchy = memory_hierarchy()
         with (
@@ -110,8 +126,10 @@ class Verifier:
     def _run(
         self, cgroup: WorkloadCgroup, command: Sequence[str], stdout: IO[str] | None, *, follow: bool
     ) -> "_End":
-        """To its end, and that of the processes that it left, or of our patience. Who interrupts it ends it,
-        and what was charged by then is told all the same."""
+        """Waits for the command's end, and that of the processes that it left, or of our patience.
+
+        Who interrupts it ends it, and what was charged by then is told all the same.
+        """
         try:
             status = cgroup.run(command, stdout)
             with self._progress("waiting for processes that the command left"):
@@ -130,7 +148,7 @@ class Verifier:
         return reconcile(hierarchy, cgroup, scope, _QUIET_SECONDS)
 
     def _account(self, tracer: Tracer) -> "_Account":
-        """Once all is judged that can be: what was done before would be judged by less."""
+        """Begins to count once all is judged that can be: what was done before would be judged by less."""
         begin = time.monotonic()
         with self._progress("looking for the pages charged before the start"):
             tracer.wait_until_judging()
@@ -139,8 +157,10 @@ class Verifier:
     def _settle(
         self, account: "_Account", tracer: Tracer, cgroup: WorkloadCgroup, counter: CounterReading | None
     ) -> None:
-        """What was missed, and what the counter has beyond the pages, by what is there of the cgroup; while
-        it has its own count."""
+        """Settles what was missed, and what the counter has beyond the pages, by what is there of the cgroup.
+
+        It has to be done while the cgroup has its own count.
+        """
         losses = tracer.snapshot().losses
         kernel = counter.kernel if counter is not None else None
         if account.missed(losses) or (kernel is not None and kernel.in_doubt):
@@ -149,7 +169,7 @@ class Verifier:
             account.settle(losses, reading)
 
     def _drain(self, scope: Own) -> Snapshot:
-        """The first Snapshot after what is held has not changed for a while, or that time is up."""
+        """Returns the first Snapshot after what is held has not changed for a while, or that time is up."""
         snapshot = scope.snapshot()
         quiet_since, deadline = time.monotonic(), time.monotonic() + self._drain_seconds
         while (now := time.monotonic()) < deadline and now < quiet_since + _QUIET_SECONDS:
@@ -166,12 +186,12 @@ class _End:
 
     status: int | None
     killed: int = 0
-    """Processes that it left behind."""
+    """Processes that the command left behind."""
     interrupted: bool = False
 
 
 class _Account:
-    """What counts from its making on."""
+    """Keeps account of what happens from its making on."""
 
     def __init__(self, tracer: Tracer, waited_seconds: float) -> None:
         before = tracer.snapshot()
@@ -185,12 +205,15 @@ class _Account:
         return losses.verdicts_missed - self._before.verdicts_missed
 
     def settle(self, losses: Losses, reading: AccountReading) -> None:
-        """`losses`: as read before the account was taken."""
+        """Keeps the account that was taken, and the losses as they were read before that."""
         self._read_at, self._reading = losses, reading
 
     def _settled(self, snapshot: Snapshot) -> int:
-        """What is missed after the account was taken can be of pages that it still found, and is then not
-        settled."""
+        """Returns how many of the missed events the account settles.
+
+        What is missed after the account was taken can be of pages that it still found, and is then not
+        settled.
+        """
         reading = self._reading
         if reading is None or not reading.exact or self._read_at is None:
             return 0
@@ -223,7 +246,7 @@ def _unsearched(snapshot: Snapshot) -> int:
 
 
 def _unjudged(snapshot: Snapshot) -> dict[MismatchClass, str]:
-    """Why not, by class."""
+    """Returns by class why it is not judged."""
     unseen = snapshot.unseen
     return {one: unseen[Unseen(one)] for one in MismatchClass if Unseen(one) in unseen}
 
@@ -231,7 +254,7 @@ def _unjudged(snapshot: Snapshot) -> dict[MismatchClass, str]:
 def _unjudged_of_command(
     snapshot: Snapshot, counter: CounterReading | None, *, interrupted: bool
 ) -> dict[MismatchClass, str]:
-    """The same, where a counter was to be reconciled."""
+    """Returns by class why it is not judged, where a counter was to be reconciled."""
     unjudged = _unjudged(snapshot)
     unjudged.pop(MismatchClass.COUNTER_DRIFT, None)
     if counter is None:

@@ -1,10 +1,10 @@
-"""Asks for an offset or a value, and says what this kernel lacks."""
+"""Asks for an offset or a value, and raises an error that says what this kernel lacks."""
 
 from kmemtrace.kernel.facts import Facts
 
 
 class UnknownLayoutError(Exception):
-    """What this kernel lacks, in words."""
+    """Says in words what this kernel lacks."""
 
 
 def at(facts: Facts, struct: str, field: str) -> int:
@@ -12,7 +12,11 @@ def at(facts: Facts, struct: str, field: str) -> int:
 
 
 def first(facts: Facts, struct: str, *fields: str) -> int:
-    """Offset of the first of these fields that there is."""
+    """Returns the offset in bytes of the first of these fields that the struct has.
+
+    Raises:
+        UnknownLayoutError: The struct has none of them.
+    """
     for field in fields:
         offset = facts.offset(struct, field)
         if offset is not None:

@@ -1,4 +1,4 @@
-"""From owners to their memcgs, and the tree of these."""
+"""Layouts of the way from owners to their memcgs, and of the tree of these."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,20 @@ _POINTER = 8
 
 @dataclass(frozen=True, slots=True)
 class OwnerLayout:
-    """From an object's or page's owner to its cgroup."""
+    """Offsets that lead from an object's or page's owner to its cgroup."""
 
     objcg_memcg: int
     objcg_bytes: int
-    """Of the bytes that are charged ahead, besides those in the stocks of CPUs."""
+    """Offset of the number of bytes that are charged ahead, besides those in the stocks of CPUs."""
     objcg_link: int
-    """In the list of those that a memcg inherited from the removed ones below it."""
+    """Offset of an objcg's link in the list of those that a memcg inherited from the removed ones below
+    it."""
     memcg_objcg: int
     memcg_objcgs: int
-    """Of the head of that list."""
+    """Offset of the head of that list."""
     memcg_nodes: int | None
-    """Of the pointers, one for each NUMA node, to what the two lie in; None before 7.1, where they lie in the
-    memcg itself."""
+    """Offset of the pointers, one for each NUMA node, to what the two above lie in; None before 7.1, where
+    they lie in the memcg itself."""
     memcg_cgroup: int
     cgroup_kn: int
     kn_id: int
@@ -31,47 +32,53 @@ class OwnerLayout:
 
 @dataclass(frozen=True, slots=True)
 class StatisticLayout:
-    """One number of a memcg's statistics: of it and those below it, as of the last flush."""
+    """Where one number of a memcg's statistics is: of it and those below it, as of the last flush."""
 
     statistics: int
     """In struct mem_cgroup, of the pointer to them, or of themselves."""
     state: int
-    """There, of the array."""
+    """Offset of the array within the statistics."""
     item: int
     index: int | None
-    """Address of the byte that says where in the array it stands; None where that is `item` itself."""
+    """Address of the byte that says where in the array the number stands; None where that is `item`
+    itself."""
     embedded: bool
     """Up to 6.0 (410f8e82689e) they lie in the struct mem_cgroup itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeLayout:
-    """From a task to the tree of all memcgs, the removed ones included, and to their names."""
+    """Offsets that lead from a task to the tree of all memcgs, removed ones too, and to their names."""
 
     task_cgroups: int
     css_set_memory: int
-    """Of the css of the memory controller, which a struct mem_cgroup begins with."""
+    """Offset of the pointer to the memory controller's css, which a struct mem_cgroup begins with."""
     css_parent: int
     css_children: int
     css_sibling: int
     css_flags: int
     css_serial: int
     online_flag: int
-    """Set until what it was charged is handed to its parent, a moment after its removal."""
+    """Flag that is set until what the memcg was charged is handed to its parent, a moment after its
+    removal."""
     dying_flag: int
-    """Set from its removal on."""
+    """Flag that is set from the memcg's removal on."""
     kn_name: int
     kn_parent: int
     kmem_usage: int | None
-    """Of cgroup v1's counter of kernel memory, in pages."""
+    """Offset of cgroup v1's counter of kernel memory, in pages."""
     kernel_item: StatisticLayout | None
-    """Of the memcg's statistics, that of kernel memory; None before 5.18, and where its place is not told."""
+    """The statistic of kernel memory; None before 5.18, and where its place is not told."""
     zswap_item: StatisticLayout | None
-    """The same of compressed swap, in bytes (5.19+)."""
+    """The statistic of compressed swap, in bytes (5.19+)."""
 
 
 def owner_layout(facts: Facts) -> OwnerLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the OwnerLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     by_node = facts.offset("mem_cgroup_per_node", "objcg_list") is not None
     holder = "mem_cgroup_per_node" if by_node else "mem_cgroup"
     return OwnerLayout(
@@ -88,7 +95,11 @@ def owner_layout(facts: Facts) -> OwnerLayout:
 
 
 def tree_layout(facts: Facts) -> TreeLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the TreeLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     css, memory = at(facts, "mem_cgroup", "css"), value(facts, "memory_cgrp_id", "cgroup_subsys_id")
     kmem = facts.offset("mem_cgroup", "kmem")
     return TreeLayout(

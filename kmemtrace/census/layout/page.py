@@ -1,4 +1,4 @@
-"""struct page."""
+"""Layout of struct page."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from kmemtrace.kernel.layout import order_offset, page_mark
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """struct page. Offsets in bytes."""
+    """Where struct page has what the census reads of it; offsets are in bytes."""
 
     size: int
     flags: int
     head_bit: int
-    """Of `flags`: the first page of a compound one."""
+    """Bit of `flags` that is set in the first page of a compound one."""
     order: int
-    """Of the byte that holds a compound page's order, from its head."""
+    """Offset of the byte that holds a compound page's order, from its head."""
     mark: int
     mark_size: int
     mark_mask: int
@@ -27,24 +27,29 @@ class PageLayout:
     owner: int
     owner_is_objcg: bool
     vector: int
-    """Of the word that names a slab's vector of owners, with flags in its low bits."""
+    """Offset of the word that names a slab's vector of owners, with flags in its low bits."""
     type: int
     slab_type: int | None
-    """Value of the page type's upper byte (6.11+: 4ffca5a96678); None where `slab_bit` tells."""
+    """Value of the page type's upper byte in a slab (6.11+: 4ffca5a96678); None where `slab_bit` tells."""
     slab_bit: int | None
-    """Of `flags`, before 6.10 (46df8e73a4a3)."""
+    """Bit of `flags` that is set in a slab, before 6.10 (46df8e73a4a3)."""
     table_type: int | None
-    """Value of the type's upper byte of page tables; None where it is not so told."""
+    """Value of the type's upper byte in page tables; None where page tables are not told that way."""
     references: int
-    """Of the 32 bits that count them: 0 of a block's further pages, and of free ones."""
+    """Offset of the 32 bits that count references: 0 in a block's further pages, and in free ones."""
     head: int
-    """Of the word by which a further page of a block finds the first one: its lowest bit is 1 there."""
+    """Offset of the word by which a further page of a block finds the first one: its lowest bit is 1
+    there."""
 
     def head_of(self, pages: Words, words: Words) -> Words:
-        """Addresses of the first struct pages of the blocks of `pages`; `words`: what these have at `head`.
+        """Returns the addresses of the first struct pages of the blocks that pages are part of.
 
-        It is the first one's address and 1; or, where all upper bits are set, what the own address has to be
-        masked with.
+        The word at `head` is the first page's address and 1; or, where all upper bits are set, what the
+        page's own address has to be masked with.
+
+        Args:
+            pages: Addresses of struct pages.
+            words: What each of them has at `head`.
         """
         masks = words >> np.uint64(32) == np.uint64(0xFFFFFFFF)
         firsts = np.where(masks, pages & words, words - np.uint64(1))
@@ -52,7 +57,11 @@ class PageLayout:
 
 
 def page_layout(facts: Facts) -> PageLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the PageLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields, or does not tell slabs or orders.
+    """
     mark = page_mark(facts)
     size = facts.size("page") or 0
     vector = "memcg_data" if mark.owner_field == "memcg_data" else "obj_cgroups"

@@ -1,4 +1,4 @@
-"""Chunks of per-CPU memory, and the stocks of the CPUs."""
+"""Layouts of the chunks of per-CPU memory, and of the stocks of the CPUs."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from kmemtrace.kernel.facts import Facts
 
 @dataclass(frozen=True, slots=True)
 class PercpuLayout:
-    """struct pcpu_chunk."""
+    """Where struct pcpu_chunk has what the census reads of it; offsets and sizes are in bytes."""
 
     size: int
     list: int
@@ -21,33 +21,37 @@ class PercpuLayout:
     entry_objcg: int
     page_bytes: int
     page_chunk: tuple[int, ...]
-    """Of the words of struct page that may name the chunk that it is part of."""
+    """Offsets of the words of struct page that may name the chunk that it is part of."""
     lists_by_type: bool
-    """5.9 to 5.13 (faf65dde844a): charged chunks are on lists of their own."""
+    """Whether charged chunks are on lists of their own, as they are from 5.9 to 5.13 (faf65dde844a)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StockLayout:
-    """What a CPU keeps of bytes that are charged and given to no object yet."""
+    """Where a CPU keeps its stock: bytes that are charged and given to no object yet."""
 
     variable: str
-    """The per-CPU variable."""
+    """Name of the per-CPU variable."""
     objcgs: int
     bytes: int
     entries: int
-    """Of both: one, or several from 7.0 on."""
+    """Number of entries in both arrays, `objcgs` and `bytes`: one, or several from 7.0 on."""
     bytes_size: int
-    """Of one number of bytes."""
+    """Size of one number of `bytes`."""
     task_queue: int
-    """From a struct task_struct to the pointer to the queue that it is on."""
+    """Offset in struct task_struct of the pointer to the queue that the task is on."""
     queue_run: int
-    """There, of the pointer to its CPU's run queue, which is a per-CPU variable."""
+    """Offset in that queue of the pointer to its CPU's run queue, which is a per-CPU variable."""
     run_cpu: int
-    """There, of the number of the CPU."""
+    """Offset in that run queue of the number of the CPU."""
 
 
 def percpu_layout(facts: Facts, page_bytes: int) -> PercpuLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the PercpuLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     chunk = "pcpu_chunk"
     entries = facts.size("pcpuobj_ext")  # 6.10: 24e44cc22aa3
     return PercpuLayout(
@@ -69,7 +73,11 @@ def percpu_layout(facts: Facts, page_bytes: int) -> PercpuLayout:
 
 
 def stock_layout(facts: Facts) -> StockLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the StockLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     own = facts.size("obj_stock_pcp") is not None  # 6.16: c80509ef65a3
     struct = "obj_stock_pcp" if own else "memcg_stock_pcp"
     field = "cached" if facts.offset("obj_stock_pcp", "cached") is not None else "cached_objcg"

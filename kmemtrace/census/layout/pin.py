@@ -1,4 +1,4 @@
-"""From what keeps a removed cgroup to its name."""
+"""Layout of what leads from the pages that keep a removed cgroup to the names of their files."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from kmemtrace.kernel.facts import Facts
 
 @dataclass(frozen=True, slots=True)
 class PinLayout:
-    """From a page of user space's memory to the file that it is of, and a removed cgroup's references."""
+    """Offsets that lead from a page of user space to its file, and to a removed cgroup's references."""
 
     page_bytes: int
     page_mapping: int
@@ -22,13 +22,17 @@ class PinLayout:
     dentry_parent: int
     dentry_name: int
     css_references: int
-    """Of the pointer to what counts them."""
+    """Offset of the pointer to what counts the references."""
     count: int
-    """There."""
+    """Offset of the number within that."""
 
 
 def pin_layout(facts: Facts, page_bytes: int) -> PinLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the PinLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     css = at(facts, "mem_cgroup", "css")
     return PinLayout(
         page_bytes=page_bytes,

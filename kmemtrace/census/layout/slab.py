@@ -1,4 +1,4 @@
-"""struct slab, its vectors of owners, and struct kmem_cache."""
+"""Layouts of struct slab, of its vectors of owners, and of struct kmem_cache."""
 
 from dataclasses import dataclass
 
@@ -6,33 +6,38 @@ from kmemtrace.census.layout.find import at, first
 from kmemtrace.kernel.facts import Facts
 
 _RECLAIM_BEFORE_ENUM, _ACCOUNT_BEFORE_ENUM = 0x00020000, 0x04000000
-"""SLAB_RECLAIM_ACCOUNT, SLAB_ACCOUNT, before 6.9 (cc61eb851461) made its flags an enum, which BTF tells."""
+"""Values of SLAB_RECLAIM_ACCOUNT and SLAB_ACCOUNT before 6.9 (cc61eb851461), which made the flags an enum
+that BTF tells."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlabLayout:
-    """struct slab, which is a struct page, its vectors, and struct kmem_cache."""
+    """Offsets in struct slab, which is a struct page, in its vectors, and in struct kmem_cache."""
 
     cache: int
     counters: int
-    """Of the 32 bits that hold how many objects are in it, in bits 16 to 30."""
+    """Offset of the 32 bits that hold how many objects are in the slab, in bits 16 to 30."""
     vector_flags: int
     """Low bits of the vector's address that are flags."""
     entry_size: int
     entry_objcg: int
     in_objects_bit: int | None
-    """Of the counters: entries do not lie side by side but in the objects themselves, a cache's object size
-    apart; None where they never do."""
+    """Bit of the counters that says that entries do not lie side by side but in the objects themselves, a
+    cache's object size apart; None where they never do."""
     cache_name: int
     cache_size: int
     cache_flags: int
     reclaim_flag: int
     account_flag: int
-    """Of caches whose objects are all accounted, whatever their allocation asks for."""
+    """Flag of caches whose objects are all accounted, whatever their allocation asks for."""
 
 
 def slab_layout(facts: Facts) -> SlabLayout:
-    """Raises UnknownLayoutError."""
+    """Works out the SlabLayout of this kernel.
+
+    Raises:
+        UnknownLayoutError: This kernel lacks one of the fields.
+    """
     of = "slab" if facts.size("slab") is not None else "page"  # 5.17: d122019bf061
     entry, entry_objcg = 8, 0
     if facts.size("slabobj_ext") is not None:  # 6.10: 21c690a349ba
