@@ -72,7 +72,7 @@ def test_what_was_missed_is_settled_by_an_exact_account(skip: Callable[[str, int
 def test_allocations_that_only_interrupts_make_meanwhile_are_charged_to_nobody(
     skip: Callable[[str, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kmemtrace.kernel.plan.raw_programs_are_preempted", lambda _: False)
+    monkeypatch.setattr("kmemtrace.kernel.planning.raw_programs_are_preempted", lambda _: False)
     skip("page_alloc", 13)
     found = verify()
     assert found.missed_events >= 13
@@ -84,7 +84,7 @@ def test_allocations_of_tasks_that_were_missed_are_not_settled(
     skip: Callable[[str, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that nobody was charged for leaves nothing behind."""
-    monkeypatch.setattr("kmemtrace.kernel.plan.raw_programs_are_preempted", lambda _: True)
+    monkeypatch.setattr("kmemtrace.kernel.planning.raw_programs_are_preempted", lambda _: True)
     skip("page_alloc", 13)
     found = verify()
     assert found.account is not None
