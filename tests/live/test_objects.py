@@ -125,7 +125,7 @@ def test_what_nobody_is_charged_for_is_not_followed(follower: Tracer, folder: Pa
     def look_up() -> None:
         os.close(os.eventfd(0))
         for _ in range(10_007):
-            os.stat("/")
+            Path("/").stat()
 
     cgroup = folder.stat().st_ino
     workloads.run_in(folder, look_up)
