@@ -11,24 +11,25 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from kmemtrace.kernel.facts import Facts, version
+from kmemtrace.model.unseen import Unseen
 
 
 class Event(StrEnum):
     """What can happen to a charge, whatever the kernel calls it."""
 
-    ALLOC = "alloc"
-    FREE = "free"
-    CHARGE = "charge"
-    UNCHARGE = "uncharge"
-    PUT_UNCHARGE = "put-path uncharge"
-    PUT_UNCHARGE_BATCH = "put-path batch"
-    SPLIT = "split"
-    KERNEL_TOTAL = "kernel total"
-    RECLAIM_BEGIN = "reclaim stall begin"
-    RECLAIM_END = "reclaim stall end"
-    CGROUP_RMDIR = "cgroup rmdir"
-    CGROUP_ATTACH = "cgroup attach"
-    TASK_BORN = "task born"
+    ALLOC = Unseen.ALLOC.value
+    FREE = Unseen.FREE.value
+    CHARGE = Unseen.CHARGE.value
+    UNCHARGE = Unseen.UNCHARGE.value
+    PUT_UNCHARGE = Unseen.PUT_UNCHARGE.value
+    PUT_UNCHARGE_BATCH = Unseen.PUT_UNCHARGE_BATCH.value
+    SPLIT = Unseen.SPLIT.value
+    KERNEL_TOTAL = Unseen.KERNEL_TOTAL.value
+    RECLAIM_BEGIN = Unseen.RECLAIM_BEGIN.value
+    RECLAIM_END = Unseen.RECLAIM_END.value
+    CGROUP_RMDIR = Unseen.CGROUP_RMDIR.value
+    CGROUP_ATTACH = Unseen.CGROUP_ATTACH.value
+    TASK_BORN = Unseen.TASK_BORN.value
 
 
 class Mechanism(StrEnum):

@@ -60,8 +60,8 @@ class Losses:
     def page_events_missed(self) -> int:
         """Events of pages that no program saw whole, so that records are open, or missing, that should not
         be: what can explain a finding away."""
-        skipped = sum(n for name, n in (self.recursion_misses or {}).items() if name in PAGE_PROGRAMS)
-        return skipped + self.map_full.get("batches", 0) + self.unpaired + self.pages_busy
+        full = self.map_full.get("batches", 0)
+        return self._page_programs_skipped + full + self.unpaired + self.pages_busy
 
     @property
     def allocations_missed(self) -> int:
@@ -78,8 +78,11 @@ class Losses:
     @property
     def doubtful_pages(self) -> int:
         """By how many pages a count may be off: what was missed, and what was mended of it."""
-        skipped = sum(n for name, n in (self.recursion_misses or {}).items() if name in PAGE_PROGRAMS)
-        return skipped + self.refused_entries + self.healed + self.swept
+        return self._page_programs_skipped + self.refused_entries + self.healed + self.swept
+
+    @property
+    def _page_programs_skipped(self) -> int:
+        return sum(n for name, n in (self.recursion_misses or {}).items() if name in PAGE_PROGRAMS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from enum import StrEnum
 
+from kmemtrace.model.enums import MismatchClass
+
 
 class Unseen(StrEnum):
     """What can be unseen; the value stands in JSON, in the metrics and on the screen."""
 
-    # Events, as kernel/hooks.py has them.
+    # Events: kernel/hooks.py takes them from here.
     ALLOC = "alloc"
     FREE = "free"
     CHARGE = "charge"
@@ -21,13 +23,13 @@ class Unseen(StrEnum):
     CGROUP_ATTACH = "cgroup attach"
     TASK_BORN = "task born"
 
-    # Mismatch classes that are not judged, as model/enums.py has them.
-    UNCHARGED_ALLOC = "uncharged_alloc"
-    LOST_UNCHARGE = "lost_uncharge"
-    STRAY_UNCHARGE = "stray_uncharge"
-    SIZE_MISMATCH = "size_mismatch"
-    WRONG_CGROUP = "wrong_cgroup"
-    COUNTER_DRIFT = "counter_drift"
+    # Mismatch classes that are not judged.
+    UNCHARGED_ALLOC = MismatchClass.UNCHARGED_ALLOC.value
+    LOST_UNCHARGE = MismatchClass.LOST_UNCHARGE.value
+    STRAY_UNCHARGE = MismatchClass.STRAY_UNCHARGE.value
+    SIZE_MISMATCH = MismatchClass.SIZE_MISMATCH.value
+    WRONG_CGROUP = MismatchClass.WRONG_CGROUP.value
+    COUNTER_DRIFT = MismatchClass.COUNTER_DRIFT.value
 
     FUNCTIONS = "function probes"
     """No function is probed, whatever could be."""

@@ -57,7 +57,7 @@ _SiteRead = tuple[int, int, int, int]
 """Stack, pages charged, uncharged and lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Counts:
     """The records of one cgroup, and what follows from them alone. Most cgroups do nothing between two
     snapshots: making these anew for 10,000 took half of the time of reading them."""
@@ -66,7 +66,8 @@ class _Counts:
     sites: list[_SiteRead]
     errors: dict[int, int]
     told: Cgroup
-    """Without what can change while these do not: name, state and age."""
+    """As it was told last. What can change while the records do not is its name, state, age, heir, mismatches
+    and objects."""
 
 
 class Ledger:
@@ -110,8 +111,9 @@ class Ledger:
                 counts = self._counts[key] = _Counts(totals, mine, errors, told)
             age = reading.clock - oldest[key] / 1e9 if key in oldest else None
             followed = None if objects is None else objects.get(key, ())
-            told = replace(counts.told, objects=followed, mismatches=dict(mismatches.get(key, {})))
-            cgroup = self._named(told, age, removed=key in removed)
+            found = mismatches.get(key, {})
+            cgroup = self._as_of_now(counts.told, age, found, followed, removed=key in removed)
+            counts.told = cgroup
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.GONE:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
@@ -165,22 +167,47 @@ class Ledger:
         self._forgotten += idle
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
 
-    def _named(self, told: Cgroup, age: float | None, *, removed: bool) -> Cgroup:
-        """With its name and what became of it; `age`: of its oldest record, in seconds."""
+    def _as_of_now(
+        self,
+        told: Cgroup,
+        age: float | None,
+        mismatches: Mapping[MismatchClass, int],
+        objects: tuple[ObjectSite, ...] | None,
+        *,
+        removed: bool,
+    ) -> Cgroup:
+        """With its name, what became of it, and what else its records do not tell; `age`: of the oldest of
+        them, in seconds."""
         number, held = told.key.id, told.held_pages
         found = self._paths.resolve(number)
         path = found.path or f"(id {number})"
         dead = removed or not found.alive
         heir = self._heirs.get(number) if dead else None
-        holds_objects = any(one.held_objects > 0 for one in told.objects or ())
+        holds_objects = any(one.held_objects > 0 for one in objects or ())
         after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
+        state = after if dead else CgroupState.ONLINE
+        oldest = None if age is None or held <= 0 else max(0.0, age)
+        reparented_to = self._paths.resolve(heir).path if heir else None
+        now = (path, state, oldest, reparented_to, mismatches, objects)
+        known = (
+            told.path,
+            told.state,
+            told.oldest_seconds,
+            told.reparented_to,
+            told.mismatches,
+            told.objects,
+        )
+        if now == known:
+            return told
         return replace(
             told,
             path=path,
             label=label(path),
-            state=after if dead else CgroupState.ONLINE,
-            oldest_seconds=None if age is None or held <= 0 else max(0.0, age),
-            reparented_to=self._paths.resolve(heir).path if heir else None,
+            state=state,
+            oldest_seconds=oldest,
+            reparented_to=reparented_to,
+            mismatches=dict(mismatches),
+            objects=objects,
         )
 
     def _counted(

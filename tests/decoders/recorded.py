@@ -56,8 +56,6 @@ Question = tuple[str, tuple[object, ...]]
 class RecordedFacts:
     """Answers what was asked while recording; see kmemtrace.kernel.facts.Facts."""
 
-    has_btf = True
-
     def __init__(self, release: str, machine: str, answers: dict[Question, Any]) -> None:
         self.release, self.machine, self.answers = release, machine, answers
 

@@ -130,6 +130,15 @@ def test_most_held_come_first(ledger: Ledger) -> None:
     assert [c.path for c in view.cgroups] == ["/b", "/a"]
 
 
+def test_what_did_not_change_is_the_same_cgroup(ledger: Ledger) -> None:
+    """But for its age, if it holds a page whose charge was seen."""
+    idle = reading({A: {"charged": 7, "uncharged": 4}, B: {"charged": 5}}, charges={B: 3})
+    before, after = ({c.path: c for c in ledger.update(idle, {}, {}).cgroups} for _ in range(2))
+    assert after["/a"] is before["/a"]
+    found = ledger.update(idle, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups
+    assert {c.path: c.mismatches for c in found}["/a"] == {"lost_uncharge": 1}
+
+
 def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
     idle, busy = {"charged": 7, "uncharged": 4}, {"charged": 5}
     before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), {}, {}).cgroups}

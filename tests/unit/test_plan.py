@@ -202,3 +202,8 @@ def test_a_missing_field_is_named(missing: tuple[str, str]) -> None:
 def test_a_struct_page_of_odd_size_is_refused() -> None:
     with pytest.raises(CannotError, match="power of two"):
         defines(dataclasses.replace(KERNELS["6.18"], page_size=56))
+
+
+def test_a_class_that_is_not_judged_has_a_name() -> None:
+    """An event without one could not be defined."""
+    assert {Unseen(one) for one in MismatchClass} <= {*Unseen}
