@@ -110,8 +110,8 @@ def test_files_are_counted_exactly_held_and_then_freed(follower: Tracer, folder:
 
 
 def test_what_is_freed_in_bulk_is_mended(follower: Tracer, censor: Censor, folder: Path) -> None:
-    """Watches of epoll are freed by kfree_rcu(), which does so in bulk, and seconds later. From 7.0 on each CPU
-    gathers them in a sheaf, and those of one that is not full yet stay charged."""
+    """Watches of epoll are freed by kfree_rcu(), which does so in bulk, and seconds later. From 7.0 on each
+    CPU gathers them in a sheaf, and those of one that is not full yet stay charged."""
     before, cgroup = follower.snapshot(), folder.stat().st_ino
     with workloads.held_in(folder, watch_descriptors):
         held = follower.snapshot()
