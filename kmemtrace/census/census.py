@@ -35,6 +35,8 @@ from kmemtrace.model.unseen import Unseen
 
 @dataclass(frozen=True, slots=True)
 class _Layouts:
+    """Where this kernel keeps what a census reads."""
+
     page: PageLayout
     slab: SlabLayout
     owner: OwnerLayout
@@ -95,6 +97,9 @@ class Censor:
 
         What changes while it is taken may be found twice, or not at all.
 
+        Returns:
+            The census, with those cgroups first that most was found of.
+
         Raises:
             OSError: BPF programs cannot be run any more, or memory.stat cannot be read.
             InterruptedReadingError: interrupt() was called.
@@ -102,6 +107,7 @@ class Censor:
         return self._take()[0]
 
     def _take(self) -> tuple[Census, Memcgs, Pinned]:
+        """Takes a census; returns beside it the memcgs of the machine, and what pins the removed ones."""
         begin, cpu = time.monotonic(), time.thread_time()
         memory, lay, memcgs = self._memory, self._layouts, self._memcgs()
         sockets = self._sockets.read(memcgs)
@@ -164,6 +170,7 @@ class Censor:
         return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
 
     def _unseen(self) -> dict[Unseen, str]:
+        """Returns by part of the account why a census does not tell it; parts that it tells are absent."""
         reasons = {
             Unseen.PERCPU: self._chunks.unseen,
             Unseen.STOCK: self._stocks.unseen,
@@ -183,6 +190,7 @@ class Censor:
         return kernel_pages(self._memory, self._layouts.tree, memcgs.addresses, v1=self._v1)
 
     def _flush(self) -> None:
+        """Has the kernel bring its counts up to date."""
         if not self._v1:  # to read the root's has the kernel add up what each CPU counted
             (self._hierarchy.mount / "memory.stat").read_bytes()
 
@@ -221,8 +229,14 @@ def _pin_layout(facts: Facts) -> tuple[PinLayout | None, str | None]:
 
 
 def _kernel_counts(memcgs: Memcgs, pages_after: Words | None, sockets: list[int | None]) -> list[KernelCount]:
-    """Of each memcg; `pages_after`: as its kernel_pages, when all else had been read; `sockets`: pages of
-    their buffers."""
+    """Returns what the kernel itself counts of each memcg.
+
+    Args:
+        memcgs: The memcgs, with the counts as they were when the census began.
+        pages_after: Their kernel_pages once more, read when all else had been read; by how much they differ
+            is how far the counts changed meanwhile. None where the kernel has no such counts.
+        sockets: Pages of each memcg's socket buffers; None where that is not told.
+    """
     before, after, zswap = (_own(memcgs, n) for n in (memcgs.kernel_pages, pages_after, memcgs.zswap_bytes))
     return [
         KernelCount(

@@ -19,11 +19,15 @@ READERS: Mapping[Metric, Reader] = {
     **itself.READERS,
     Metric.SLAB_BYTES: caches,
 }
-"""Of the metrics that their rows do not read themselves; with HISTOGRAMS these are all."""
+"""The readers of the metrics that their rows do not read themselves; with HISTOGRAMS these are all."""
 
 
 def families(told: Told) -> Iterator[Family]:
-    """In the table's order, without those that cannot be seen."""
+    """Yields the metrics in the table's order, without those that cannot be seen.
+
+    Args:
+        told: The Snapshot that the exporter tells, and what it knows beside it.
+    """
     for metric in Metric:
         if metric.kind is Kind.HISTOGRAM:
             histograms = HISTOGRAMS[metric](told)

@@ -1,4 +1,4 @@
-"""What broke the promise, by the cgroup that was charged, as many of these as may have series."""
+"""Reads what broke the promise, by the cgroup that was charged, as many of these as may have series."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,8 +16,12 @@ _Kind = tuple[str, MismatchClass, Confidence]
 
 
 def _found(told: Told) -> dict[_Kind, list[Mismatch]]:
-    """A class that can be judged is there, without any, before it is ever found, so that its first finding
-    is an increase. Those of a cgroup keep their series: an alert needs them longer than the cgroup lives."""
+    """Returns the mismatches by the labels of the series that tells of them.
+
+    A class that can be judged is there, without any mismatch, before it is ever found, so that its first
+    finding is an increase. The mismatches of a cgroup keep their series: an alert needs them longer than the
+    cgroup lives.
+    """
     found: dict[_Kind, list[Mismatch]] = {
         (OTHER, one, confidence): []
         for one in MismatchClass
@@ -39,6 +43,8 @@ def _found(told: Told) -> dict[_Kind, list[Mismatch]]:
 
 
 def _sum(of: Callable[[Mismatch], int]) -> Reader:
+    """Makes a reader that adds up a number of each mismatch."""
+
     def read(told: Told) -> Reading:
         return [(kind, sum(map(of, those))) for kind, those in _found(told).items()]
 

@@ -21,16 +21,19 @@ MOST_BYTES = 16 << 20
 _FURTHER = 5
 """A metric has one series of each cgroup, but for one more state and four more parts."""
 _LINES, _LINE_BYTES = sum("cgroup" in metric.labels for metric in Metric) + _FURTHER, 100
-"""What one cgroup's series take at most, beside the value of the label: as many metrics as have it, with
-their names, states and figures."""
+"""How many lines one cgroup's series take at most, as many as metrics have its label, and how many bytes a
+line takes beside the value of the label: its name, state and figure."""
 _STAYS = 2
 """How many times more another cgroup has to be worth showing until one that has series loses them: series
 that come and go at each scrape would cost the server more than they tell."""
 
 
 class Sums(NamedTuple):
-    """What is counted of one series; each only grows, and is the metric of its name. What the tier cannot
-    see stays 0 here and has no metric."""
+    """What is counted of one series.
+
+    Each field only grows, and is the metric of its name. What the tier cannot see stays 0 here and has no
+    metric.
+    """
 
     charged_pages: float = 0
     uncharged_pages: float = 0
@@ -40,6 +43,7 @@ class Sums(NamedTuple):
     charges: float = 0
     """Charges whose time was taken."""
     charge_seconds: float = 0.0
+    """The time that those took, in seconds."""
 
     def plus(self, other: "Sums") -> "Sums":
         if other is NOTHING:  # as most are: little moves between two scrapes
@@ -63,6 +67,7 @@ class Series:
     """Path of one of the cgroups that have this label; "" for those of all the others."""
     sums: Sums
     held_pages: Mapping[CgroupState, int]
+    """Pages held by the state of the cgroup that holds them; a state that nobody is in is left out."""
     memory: Mapping[str, int]
     """Bytes by the parts of the cgroup's account, with "kernel" and "unexplained"; what was not read is left
     out."""
@@ -112,6 +117,9 @@ class Selection:
         """Counts what has come with a Snapshot, and chooses the series.
 
         A removed cgroup and one made anew under its name share series, but for the state of what they hold.
+
+        Args:
+            snapshot: The tracer's next Snapshot.
         """
         self._labels = {c.path: self._labels.get(c.path) or label_of(c.path) for c in snapshot.cgroups}
         by_label: dict[str, list[Cgroup]] = defaultdict(list)
@@ -177,12 +185,18 @@ class Selection:
 
 @functools.lru_cache(maxsize=1 << 14)
 def bytes_of(label: str, path: str) -> int:
-    """Returns the bytes that the series of one cgroup take at most in the text formats."""
+    """Returns the bytes that the series of one cgroup take at most in the text formats.
+
+    Args:
+        label: The value of the label `cgroup`.
+        path: The cgroup's path, which tells its pod, container and unit.
+    """
     who = names(path)
     return _LINES * (_LINE_BYTES + size(label)) + sum(map(size, (who.pod, who.container, who.unit)))
 
 
 def sums_of(cgroup: Cgroup) -> Sums:
+    """Returns what a Snapshot counts of a cgroup, since the tracer started."""
     charge = cgroup.latency.get("charge")
     return Sums(
         charged_pages=cgroup.charged_pages,
@@ -211,6 +225,7 @@ def _holds(cgroup: Cgroup, page_size: int) -> int:
 
 
 def _memory(cgroups: Iterable[Cgroup]) -> dict[str, int]:
+    """Adds up the cgroups' accounts, in bytes by part; a cgroup without an account adds nothing."""
     found: dict[str, int] = defaultdict(int)
     for account in (cgroup.account for cgroup in cgroups):
         if account is None:

@@ -1,4 +1,4 @@
-"""The hook table: for each logical event, a row per kernel generation, newest first.
+"""Has the table of hooks: for each logical event, a row per kernel generation, newest first.
 
 A row is taken when the kernel has that tracepoint or function with exactly that prototype. Where two
 rows agree in both, the version decides. A name that is there with another prototype is never hooked:
@@ -54,15 +54,19 @@ GFP, INT, UINT, LONG, TEXT = "gfp_t", "int", "unsigned int", "long int", "char *
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One row of the table; `arguments` maps what we need to its position in `prototype`."""
+    """One row of the table."""
 
     event: StrEnum
     """The event that it shows: an Event, or one of another table's."""
     name: str
+    """Name of the tracepoint or function in the kernel."""
     mechanism: Mechanism
     prototype: tuple[str, ...]
+    """Types of all arguments, as BTF has them; a kernel whose types are others does not get this row."""
     arguments: Mapping[str, int]
+    """By name of an argument that we need, its position in the prototype."""
     since: Version
+    """First version that has the hook."""
     until: Version
     """First version that no longer has the hook; _EVER where none is known."""
     why: str
@@ -79,7 +83,7 @@ def _row(
     why: str,
     mechanism: Mechanism = Mechanism.FUNCTION,
 ) -> Hook:
-    """Makes a row; `arguments` names the positions, with "-" for those that are not needed."""
+    """Makes a row; `arguments` names the positions of the prototype, with "-" for those not needed."""
     positions = {a: i for i, a in enumerate(arguments.split()) if a != "-"}
     assert len(arguments.split()) == len(prototype), name
     places = MappingProxyType(positions)
@@ -95,6 +99,17 @@ def tracepoint_row(
     since: Version = (4, 8),
     until: Version = _EVER,
 ) -> Hook:
+    """Makes a row of a raw tracepoint.
+
+    Args:
+        event: The event that it shows.
+        name: Name of the tracepoint.
+        prototype: Types of its arguments, without the first that the kernel gives each of its probes.
+        arguments: Names for the positions of the prototype, "-" for those that are not needed.
+        why: The kernel change that made the row necessary.
+        since: First version that has the tracepoint so.
+        until: First version that no longer has it so.
+    """
     return _row(event, name, prototype, arguments, since, until, why, Mechanism.RAW_TRACEPOINT)
 
 
@@ -105,13 +120,8 @@ _UNTIL_5_12, _UNTIL_5_4 = (5, 13), (5, 5)
 # fmt: off
 HOOKS: tuple[Hook, ...] = (
     # alloc: the tracepoint stands behind the charge, so the page's mark is readable there.
-    tracepoint_row(
-        Event.ALLOC,
-        "mm_page_alloc",
-        (PAGE, UINT, GFP, INT),
-        "page order gfp -",
-        "unchanged since 4.8",
-    ),
+    tracepoint_row(Event.ALLOC, "mm_page_alloc", (PAGE, UINT, GFP, INT), "page order gfp -",
+                   "unchanged since 4.8"),
     _row(Event.ALLOC, "__alloc_frozen_pages_noprof", (GFP, UINT, INT, _NODEMASK, UINT), _ALLOC_ARGS + " -",
          (7, 3), _EVER, "7.3: takes alloc_flags from its caller"),
     _row(Event.ALLOC, "__alloc_frozen_pages_noprof", (GFP, UINT, INT, _NODEMASK), _ALLOC_ARGS,
@@ -125,14 +135,9 @@ HOOKS: tuple[Hook, ...] = (
     _row(Event.ALLOC, "__alloc_pages_nodemask", (GFP, UINT, _ZONELIST, _NODEMASK), _ALLOC_ARGS,
          (4, 8), (4, 12), "4.8: charging moved into the allocator"),
     # free: free_pages_prepare is inlined; this tracepoint stands at the top of its body.
-    tracepoint_row(
-        Event.FREE,
-        "mm_page_free",
-        (PAGE, UINT),
-        "page order",
-        "stands at the top of free_pages_prepare, which is inlined up to 6.1; the function of that "
-        "name in later kernels serves compaction only",
-    ),
+    tracepoint_row(Event.FREE, "mm_page_free", (PAGE, UINT), "page order",
+                   "stands at the top of free_pages_prepare, which is inlined up to 6.1; the function of that "
+                   "name in later kernels serves compaction only"),
     _row(Event.CHARGE, "__memcg_kmem_charge_page", (PAGE, GFP, INT), "page gfp order",
          (5, 10), _EVER, "5.10: renamed, so that the old name could count pages of a memcg"),
     _row(Event.CHARGE, "__memcg_kmem_charge", (PAGE, GFP, INT), "page gfp order",
@@ -167,80 +172,24 @@ HOOKS: tuple[Hook, ...] = (
          (5, 10), (6, 10), "5.12, and 5.10's stable series: called by split_page too (e1baddf8475b); counts pages"),
     _row(Event.SPLIT, "mem_cgroup_split_huge_fixup", (PAGE,), "head",
          (4, 8), (5, 12), "4.8; not called by split_page before e1baddf8475b"),
-    tracepoint_row(
-        Event.KERNEL_TOTAL,
-        "mod_memcg_state",
-        (MEMCG, INT, LONG),
-        "memcg item val",
-        "7.2: val is a long",
-        since=(7, 0),
-    ),
-    tracepoint_row(
-        Event.KERNEL_TOTAL,
-        "mod_memcg_state",
-        (MEMCG, INT, INT),
-        "memcg item val",
-        "6.14: new tracepoint; val arrives zero-extended",
-        since=(6, 14),
-        until=(7, 0),
-    ),
-    tracepoint_row(
-        Event.RECLAIM_BEGIN,
-        "mm_vmscan_memcg_reclaim_begin",
-        (GFP, INT, MEMCG),
-        "gfp order memcg",
-        "7.2: arguments swapped, memcg added",
-        since=(7, 0),
-    ),
-    tracepoint_row(
-        Event.RECLAIM_BEGIN,
-        "mm_vmscan_memcg_reclaim_begin",
-        (INT, GFP),
-        "order gfp",
-        "5.4: may_writepage and classzone dropped",
-        since=(5, 2),
-        until=(7, 0),
-    ),
-    tracepoint_row(
-        Event.RECLAIM_BEGIN,
-        "mm_vmscan_memcg_reclaim_begin",
-        (INT, INT, GFP, INT),
-        "order - gfp -",
-        "4.8",
-        until=(5, 2),
-    ),
-    tracepoint_row(
-        Event.RECLAIM_END,
-        "mm_vmscan_memcg_reclaim_end",
-        ("long unsigned int", MEMCG),
-        "nr memcg",
-        "7.2: memcg added",
-        since=(7, 0),
-    ),
-    tracepoint_row(
-        Event.RECLAIM_END,
-        "mm_vmscan_memcg_reclaim_end",
-        ("long unsigned int",),
-        "nr",
-        "4.8",
-        until=(7, 0),
-    ),
-    tracepoint_row(
-        Event.CGROUP_RMDIR,
-        "cgroup_rmdir",
-        (CGROUP, TEXT),
-        "cgroup path",
-        "4.19: gives the path; before, it has to be looked up",
-        since=(4, 18),
-    ),
-    tracepoint_row(
-        Event.CGROUP_ATTACH,
-        "cgroup_attach_task",
-        (CGROUP, TEXT, TASK, "bool"),
-        "cgroup path task -",
-        "4.19: gives the path",
-        since=(4, 18),
-    ),
+    tracepoint_row(Event.KERNEL_TOTAL, "mod_memcg_state", (MEMCG, INT, LONG), "memcg item val",
+                   "7.2: val is a long", since=(7, 0)),
+    tracepoint_row(Event.KERNEL_TOTAL, "mod_memcg_state", (MEMCG, INT, INT), "memcg item val",
+                   "6.14: new tracepoint; val arrives zero-extended", since=(6, 14), until=(7, 0)),
+    tracepoint_row(Event.RECLAIM_BEGIN, "mm_vmscan_memcg_reclaim_begin", (GFP, INT, MEMCG), "gfp order memcg",
+                   "7.2: arguments swapped, memcg added", since=(7, 0)),
+    tracepoint_row(Event.RECLAIM_BEGIN, "mm_vmscan_memcg_reclaim_begin", (INT, GFP), "order gfp",
+                   "5.4: may_writepage and classzone dropped", since=(5, 2), until=(7, 0)),
+    tracepoint_row(Event.RECLAIM_BEGIN, "mm_vmscan_memcg_reclaim_begin", (INT, INT, GFP, INT), "order - gfp -",
+                   "4.8", until=(5, 2)),
+    tracepoint_row(Event.RECLAIM_END, "mm_vmscan_memcg_reclaim_end", ("long unsigned int", MEMCG), "nr memcg",
+                   "7.2: memcg added", since=(7, 0)),
+    tracepoint_row(Event.RECLAIM_END, "mm_vmscan_memcg_reclaim_end", ("long unsigned int",), "nr",
+                   "4.8", until=(7, 0)),
+    tracepoint_row(Event.CGROUP_RMDIR, "cgroup_rmdir", (CGROUP, TEXT), "cgroup path",
+                   "4.19: gives the path; before, it has to be looked up", since=(4, 18)),
+    tracepoint_row(Event.CGROUP_ATTACH, "cgroup_attach_task", (CGROUP, TEXT, TASK, "bool"), "cgroup path task -",
+                   "4.19: gives the path", since=(4, 18)),
     tracepoint_row(Event.TASK_BORN, "sched_process_fork", (TASK, TASK), "parent child", "4.8"),
 )
 # fmt: on
@@ -251,12 +200,20 @@ class NoHook:
     """Says why an event has no hook."""
 
     reason: str
+    """Reason in words, as `kmemtrace check` shows it; no sentence of its own."""
 
 
 def choose(
     event: StrEnum, mechanism: Mechanism, facts: Facts, table: tuple[Hook, ...] = HOOKS
 ) -> Hook | NoHook:
-    """Returns the first row of the table that fits this kernel, or why none does."""
+    """Returns the row of the table that fits this kernel, or why none does.
+
+    Args:
+        event: The event that is to be seen.
+        mechanism: Whether a tracepoint or a function is looked for.
+        facts: What is known of the kernel.
+        table: The table to look in.
+    """
     rows = [h for h in table if h.event is event and h.mechanism is mechanism]
     if not rows:
         return NoHook(f"no {mechanism} shows it on any kernel")
@@ -272,8 +229,11 @@ def choose(
 
 
 def _of_several(rows: list[Hook], release: str) -> Hook | NoHook:
-    """Of rows that all fit that of the version. Distributions' kernels may carry newer code under an older
-    number; then the newest, unless one prototype means different things in different versions."""
+    """Returns, of rows that all fit by name and prototype, that of the kernel's version.
+
+    Distributions' kernels may carry newer code under an older number. Then no row is of that version, and the
+    newest is taken, unless one prototype means different things in different versions.
+    """
     number, newest = version(release), rows[0]
     found = next((hook for hook in rows if hook.since <= number < hook.until), None)
     if found is not None:
@@ -284,6 +244,7 @@ def _of_several(rows: list[Hook], release: str) -> Hook | NoHook:
 
 
 def _prototype(hook: Hook, facts: Facts) -> tuple[str, ...] | None:
+    """Returns the prototype that this kernel has under the hook's name; None where it has no such name."""
     if hook.mechanism is Mechanism.RAW_TRACEPOINT:
         return facts.tracepoint(hook.name)
     return facts.function(hook.name)

@@ -9,8 +9,8 @@ from kmemtrace.kernel.layout import Defines, preempt_count
 from kmemtrace.model.enums import MismatchClass, Tier
 
 _IN_TASK_SINCE = (6, 7)
-"""1aacbd354313: whether code runs in an interrupt is asked by in_task(), which leaves out those that
-only hold softirqs off."""
+"""Since 1aacbd354313 the kernel asks by in_task() whether code runs in an interrupt; that leaves out code
+that only holds softirqs off."""
 MAPS_ALIGNED = 1 << 30
 """What x86 aligns the places of its struct pages and of its map of all memory to, also when it puts them at
 random (CONFIG_RANDOMIZE_MEMORY)."""
@@ -26,7 +26,14 @@ _NO_UNCHARGE = (
 def unjudged(
     facts: Facts, tier: Tier, hooks: Mapping[Event, Hook | NoHook], page_frames: int
 ) -> dict[MismatchClass, str]:
-    """Returns for each class that is not judged the reason; classes that are judged are absent."""
+    """Returns for each class that is not judged the reason; classes that are judged are absent.
+
+    Args:
+        facts: What is known of the kernel.
+        tier: How its events are hooked.
+        hooks: By event the hook that was found, or why there is none.
+        page_frames: One more than the number of the machine's highest page frame.
+    """
     why = {MismatchClass.COUNTER_DRIFT: "counters are reconciled by `kmemtrace verify -- COMMAND` only"}
     if version(facts.release) < _IN_TASK_SINCE and not preempt_count(facts):
         why[MismatchClass.UNCHARGED_ALLOC] = (
@@ -56,13 +63,24 @@ class PageMap:
     """Where a kernel keeps the array of its struct pages."""
 
     defines: Defines
+    """Constants by which find_page_map() finds it."""
     by_symbol: bool
     """Whether find_page_map() answers the array's start, or the address of any struct page in it."""
 
 
 def page_map(facts: Facts, page_frames: int) -> PageMap | None:
-    """How to find the array: by its symbol, or, where it fills no more than what its start is aligned to,
-    from any page in it. None where neither will do."""
+    """Returns how to find the array of struct pages.
+
+    It is found by its symbol, or, where it fills no more than what its start is aligned to, from any page in
+    it.
+
+    Args:
+        facts: What is known of the kernel.
+        page_frames: One more than the number of the machine's highest page frame.
+
+    Returns:
+        The way to find it; None where neither will do.
+    """
     base = facts.symbol("vmemmap_base")  # x86, since 4.17
     if base is not None:
         return PageMap({"PAGE_MAP_AT": f"{base:#x}ULL"}, by_symbol=True)

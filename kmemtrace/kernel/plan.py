@@ -1,5 +1,7 @@
-"""The Plan: for each logical event, the hook to use or why there is none. Made before anything
-is loaded, and shown by `kmemtrace check`."""
+"""Has the Plan: for each logical event, the hook to use or why there is none.
+
+It is made before anything is loaded (kernel/planning.py), and shown by `kmemtrace check`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +49,8 @@ class Probe:
     hook: Hook
     attachment: Attachment
     number: int = 0
-    """What it is attached to: the function's BTF id, for fentry and fexit; a classic tracepoint's number."""
+    """Number of what it is attached to: the function's BTF id, for fentry and fexit; a classic tracepoint's
+    number; 0 for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,9 @@ class Plan:
 
     release: str
     tier: Tier | None
-    """None when no tier works; `refusal` says why."""
+    """How events are hooked; None when no tier works, and then `refusal` says why."""
     hooks: Mapping[Event, Hook | NoHook]
+    """By event, the hook to use, or why there is none."""
     alloc_function: Hook | NoHook
     """The allocator's own function, whose time is the alloc latency."""
     unprobed: str | None
@@ -73,14 +77,16 @@ class Plan:
     unjudged: Mapping[MismatchClass, str]
     """Mismatch classes that cannot be judged here, and why."""
     programs: Mapping[str, Probe]
-    """By name of the BPF function, in the order of attaching."""
+    """Programs by name of the BPF function, in the order of attaching."""
     defines: Defines
+    """Constants that the BPF side is compiled with."""
     refusal: str | None
+    """Why nothing can be traced here, as a sentence; None where it can."""
     page_map: PageMap | None
     """Where struct pages can be gone through, as the search for pages charged before the start does; None
     where that is not known."""
     page_struct_bytes: int
-    """Size of struct page."""
+    """Size of struct page in bytes; 0 where it is not known."""
     misses_tasks: bool
     """Whether tasks' allocations can be missed too, not interrupts' alone, which are charged to nobody."""
     misses_are_counted: bool
@@ -90,7 +96,7 @@ class Plan:
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)
-    """What was asked for beyond the events, and cannot be seen, and why."""
+    """What was asked for beyond the events and cannot be seen, each with the reason."""
 
     @property
     def follows_objects(self) -> bool:
@@ -99,7 +105,7 @@ class Plan:
 
     @property
     def unseen(self) -> dict[Unseen, str]:
-        """Why what is not seen is not, and what that costs."""
+        """Everything that is not seen, each with the reason, and an event with what that costs as well."""
         unseen = {
             Unseen(event): f"{hook.reason}: {COSTS[event]}"
             for event, hook in self.hooks.items()
@@ -112,5 +118,5 @@ class Plan:
         return unseen | {Unseen(c): reason for c, reason in self.unjudged.items()} | {**self.more_unseen}
 
     def attachments(self, event: Event) -> list[str]:
-        """How the event's hook is attached, e.g. ["fexit", "fentry"]; empty where it has none."""
+        """Returns how the event's hook is attached, e.g. ["fexit", "fentry"]; empty where it has none."""
         return [str(p.attachment) for p in self.programs.values() if p.hook is self.hooks[event]]

@@ -20,7 +20,7 @@ NOT_ASKED = "measured on request only (--alloc-latency), because it costs every 
 
 
 _KPROBE_MISSES_SINCE = (6, 7)
-"""dd8657894c11: before, the count of a skipped kprobe program stays 0, which must not be shown."""
+"""Before dd8657894c11 the count of a skipped kprobe program stays 0, which must not be shown."""
 
 
 _WITHOUT = NoHook("seen by function probes only")
@@ -55,11 +55,21 @@ def make_plan(
     steady: bool = False,
     page_frames: int = 1,
 ) -> Plan:
-    """The best tier that this kernel allows, or the `forced` one. `page_frames`: one more than the
-    highest of the machine. With `departures` it is also seen where the processes go that we started; with
-    `steady` as few allocations are missed as can be, at whatever cost.
+    """Makes the Plan for the best tier that this kernel allows, or for the forced one.
 
-    Raises CannotError when the forced tier is not to be had.
+    Args:
+        facts: What is known of the kernel.
+        forced: The tier that is asked for; None for the best.
+        alloc_latency: Whether the allocator's own function is timed, at a cost to every allocation.
+        departures: Whether it is also seen where the processes go that we started.
+        steady: Whether as few allocations are missed as can be, at whatever cost.
+        page_frames: One more than the number of the machine's highest page frame.
+
+    Returns:
+        The Plan; where nothing can be traced, one without a tier that says why.
+
+    Raises:
+        CannotError: The forced tier is not to be had.
     """
     tier, unprobed = _tier(facts, forced)
     hooks = {event: _hook(event, facts, tier) for event in Event}
@@ -98,7 +108,7 @@ def make_plan(
 
 
 def _tier(facts: Facts, forced: Tier | None) -> tuple[Tier, str | None]:
-    """The best one, or the `forced` one, and why no function is probed in it; None where functions are."""
+    """Returns the best tier, or the forced one, and why no function is probed in it; None where some are."""
     refusals = {tier: _tier_refusal(tier, facts) for tier in _ENTRY}
     if forced is not None and refusals.get(forced) is not None:
         raise CannotError(
@@ -112,7 +122,7 @@ def _tier(facts: Facts, forced: Tier | None) -> tuple[Tier, str | None]:
 
 
 def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
-    """The allocator's own function, whose time is the alloc latency."""
+    """Returns the hook of the allocator's own function, whose time is the alloc latency, or why not."""
     if tier is Tier.TRACEPOINT:
         return _WITHOUT
     hook = choose(Event.ALLOC, Mechanism.FUNCTION, facts)
@@ -120,13 +130,13 @@ def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
 
 
 def _parts(pages: PageMap | None, *, departures: bool) -> Defines:
-    """Constants of what is compiled in where it can be done."""
+    """Returns the constants of what is compiled in where it can be done."""
     found: Defines = {} if pages is None else {**pages.defines}
     return found | {"WITH_DEPARTURES": 1} if departures else found
 
 
 def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
-    """Why functions cannot be probed as this tier does."""
+    """Says why functions cannot be probed as this tier does; None where they can."""
     for event in _ESSENTIAL_FUNCTIONS:
         hook = choose(event, Mechanism.FUNCTION, facts)
         if isinstance(hook, NoHook):
@@ -135,10 +145,12 @@ def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
 
 
 def _both(refusals: Mapping[Tier, str | None]) -> str:
+    """Says why neither tier with function probes is to be had; a reason that they share is told once."""
     return " and ".join(dict.fromkeys(reason for reason in refusals.values() if reason))
 
 
 def _hook(event: Event, facts: Facts, tier: Tier) -> Hook | NoHook:
+    """Returns the hook that the tier sees an event by, or why it has none."""
     if event in _FUNCTIONS or event is Event.CHARGE:
         if tier is Tier.TRACEPOINT:
             return _WITHOUT
@@ -147,6 +159,7 @@ def _hook(event: Event, facts: Facts, tier: Tier) -> Hook | NoHook:
 
 
 def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
+    """Says why nothing can be traced with these hooks; None where something can."""
     for event in _ESSENTIAL:
         hook = hooks[event]
         if isinstance(hook, NoHook):
@@ -157,6 +170,7 @@ def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
 def _programs(
     hooks: Mapping[Event, Hook | NoHook], alloc: Hook | NoHook, tier: Tier, facts: Facts
 ) -> dict[str, Probe]:
+    """Returns the programs by name, in the order of attaching."""
     programs: dict[str, Probe] = {}
 
     def add(name: str, hook: Hook | NoHook, attachment: Attachment) -> None:
@@ -176,7 +190,11 @@ def _programs(
 
 
 def _steady(programs: dict[str, Probe], facts: Facts, page_frames: int) -> Defines:
-    """Has allocations be seen by a program that is not preempted, where another would be."""
+    """Has allocations be seen by a program that is not preempted, where the usual one would be.
+
+    Returns:
+        Constants that the other program is compiled with; none where the programs were left as they are.
+    """
     classic = classic_alloc(facts, page_frames)
     if classic is None:
         return {}
@@ -187,7 +205,7 @@ def _steady(programs: dict[str, Probe], facts: Facts, page_frames: int) -> Defin
 
 
 def _tier_defines(tier: Tier, programs: Mapping[str, Probe]) -> Defines:
-    """Which parts of the BPF side are compiled."""
+    """Returns the constants that say which parts of the BPF side are compiled."""
     if tier is Tier.TRACEPOINT:
         return {}
     found: Defines = {f"TIER_{tier.name}": 1, "WITH_CHARGE": 1, "WITH_UNCHARGE": 1}
@@ -197,7 +215,7 @@ def _tier_defines(tier: Tier, programs: Mapping[str, Probe]) -> Defines:
 
 
 def _arguments(programs: Mapping[str, Probe]) -> Defines:
-    """Where the BPF side finds each argument, and what differs in type between kernels."""
+    """Returns the constants that say where each argument is, and of which type where kernels differ."""
     found: Defines = {}
     for name, probe in programs.items():
         hook, event = probe.hook, _event_name(name)
@@ -211,5 +229,5 @@ def _arguments(programs: Mapping[str, Probe]) -> Defines:
 
 
 def _event_name(program: str) -> str:
-    """CHARGE for charge_entry and charge_exit, PUT_UNCHARGE for put_uncharge."""
+    """Returns a program's event as C names it: CHARGE for charge_entry and charge_exit alike."""
     return program.removesuffix("_entry").removesuffix("_exit").upper()

@@ -21,19 +21,23 @@ PAGE_PROGRAMS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What the tracer missed, and what it could mend. None: this kernel does not tell."""
+    """What the tracer missed, and what it could mend of it, counted since the start.
+
+    Each sum of several counts is defined here, once for all outputs. A count that is None is one that this
+    kernel does not tell.
+    """
 
     recursion_misses: Mapping[str, int] | None
-    """By program: skipped because the program was already running on that CPU (5.12+)."""
+    """By program, how often it was skipped because it was already running on that CPU (5.12+)."""
     map_full: Mapping[str, int]
-    """By map: entries refused."""
+    """By map, how many entries were refused because it was full."""
     ring_drops: int
     """Findings that were counted, and that there was no room for."""
     healed: int
     """Base pages whose free was missed, proved by their being handed out again."""
     swept: int
-    """Base pages whose charge was found ended with no free event: taken out of kmem accounting
-    in place (a pipe page stolen by splice), or a missed free."""
+    """Base pages whose charge was found ended with no free event: they were taken out of kmem accounting in
+    place (a pipe page stolen by splice), or their free was missed."""
     unmatched_frees: int
     """Frees of a page marked as tracked for which no record was found."""
     unknown_stacks: int
@@ -47,7 +51,7 @@ class Losses:
 
     @property
     def refused_entries(self) -> int:
-        """Of all maps, for want of room."""
+        """Entries that all maps together refused for want of room."""
         return sum(self.map_full.values())
 
     @property
@@ -58,20 +62,27 @@ class Losses:
 
     @property
     def page_events_missed(self) -> int:
-        """Events of pages that no program saw whole, so that records are open, or missing, that should not
-        be: what can explain a finding away."""
+        """Events of pages that no program saw whole: what can explain a finding away.
+
+        For each of them a record may be open, or missing, that should not be.
+        """
         full = self.map_full.get("batches", 0)
         return self._page_programs_skipped + full + self.unpaired + self.pages_busy
 
     @property
     def allocations_missed(self) -> int:
-        """Of those, allocations. One that nobody was charged for leaves nothing behind."""
+        """Allocations among the events of pages that were missed.
+
+        One that nobody was charged for leaves nothing behind, by which it could be found later.
+        """
         return (self.recursion_misses or {}).get(ALLOC_PROGRAM, 0)
 
     @property
     def verdicts_missed(self) -> int:
-        """What can have kept a mismatch from being found or shown: events of pages that were not seen, and
-        pages and findings that there was no room for."""
+        """What can have kept a mismatch from being found or shown.
+
+        These are the events of pages that were missed, and the pages and findings that there was no room for.
+        """
         full = sum(self.map_full.get(name, 0) for name in ("pages", "cgroups", "departures"))
         return self.page_events_missed + full + self.ring_drops
 

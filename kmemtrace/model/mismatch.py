@@ -1,4 +1,4 @@
-"""A charge or uncharge that broke the promise, with its evidence."""
+"""Defines what is told of a charge or uncharge that broke the promise, with its evidence."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +8,10 @@ from kmemtrace.model.enums import Confidence, MismatchClass
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Charges or uncharges that broke the promise in the same way, at the same places; the evidence is
-    that of the last one."""
+    """Charges or uncharges that broke the promise in the same way, at the same places.
+
+    The evidence is that of the last one.
+    """
 
     mismatch_class: MismatchClass
     confidence: Confidence
@@ -17,42 +19,47 @@ class Mismatch:
     """Address of the first struct page charged, or of that which should have been, or was uncharged without
     a charge; 0 where it is no page's (counter_drift)."""
     order: int
-    """As charged."""
+    """Order of the block as it was charged: two to its power base pages."""
     charged_to: str | None
-    """Path of the cgroup; None where none was charged, or its name is not known."""
+    """Path of the cgroup that was charged; None where none was, or its name is not known."""
     uncharged_from: str | None
-    """None where nothing was uncharged."""
+    """Path of the cgroup that was uncharged; None where none was, or its name is not known."""
     alloc_stack: tuple[str, ...]
+    """Frames of the allocation, innermost first; empty where they are not known."""
     free_stack: tuple[str, ...]
-    """Of the free or uncharge that showed it; empty where it was found otherwise."""
+    """Frames of the free or uncharge that showed it; empty where it was found otherwise."""
     comm: str
-    """The process that was running then."""
+    """Name of the process that was running then, whose id is `pid`."""
     pid: int
     time: float
-    """Seconds since the epoch, of the last one."""
+    """When the last one was found, in seconds since the epoch."""
     first_time: float = 0.0
+    """When the first one was found, in seconds since the epoch."""
     count: int = 1
+    """How many there were."""
     missed_events: int = 0
-    """Events missed at the time, which could explain it: 0 when it is certain."""
+    """How many events were missed at the time that could explain the last one; 0 when it is certain."""
     events: tuple[str, ...] = ()
-    """What was seen of the page, in its order."""
+    """What was seen of the page, in words, in the order that it happened."""
     charged_pages: int = 0
-    """From `page` on, that were charged; 0 where no charge was seen."""
+    """Base pages that were charged, from `page` on; 0 where no charge was seen."""
     ended_page: int | None = None
     """Address of the first struct page of what was uncharged, freed or charged anew; None where there was no
     such event."""
     ended_pages: int | None = None
-    """From there on, by that event."""
+    """Base pages that were uncharged, freed or charged anew, from `ended_page` on; None where there was no
+    such event."""
     lost_pages: int = 0
-    """What all of them cost: pages that stay on the counter of `charged_to` for good."""
+    """Base pages that all of them left on the counter of `charged_to` for good."""
     taken_pages: int = 0
-    """And pages that went off the counter of `uncharged_from` without having been charged to it."""
+    """Base pages that all of them took off the counter of `uncharged_from` without having been charged to
+    it."""
     host: str | None = None
-    """As a cgroup's."""
+    """Host that it was found on, if the Snapshot is of several (Snapshot.hosts)."""
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """Equal of those that are counted as one: broken in the same way, at the same places."""
+        """Key that is equal of those that are counted as one: broken in the same way, at the same places."""
         return (
             self.mismatch_class,
             self.confidence,
@@ -71,7 +78,15 @@ class Mismatch:
         time: float,
         **more: Any,
     ) -> "Mismatch":
-        """One that is known by its sums alone: without a page, stacks and a process."""
+        """Makes one that is known by its sums alone, without a page, stacks and a process.
+
+        Args:
+            mismatch_class: How the promise was broken.
+            confidence: How sure that is.
+            charged_to: Path of the cgroup.
+            time: When it was found, in seconds since the epoch.
+            **more: Other fields of a Mismatch, by name.
+        """
         nothing: dict[str, Any] = {"page": 0, "order": 0, "uncharged_from": None, "comm": "", "pid": 0}
         nothing |= {"alloc_stack": (), "free_stack": ()}
         return cls(mismatch_class, confidence, charged_to=charged_to, time=time, **(nothing | more))

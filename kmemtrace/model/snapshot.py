@@ -1,4 +1,4 @@
-"""Snapshot: everything known at one moment. Every output takes Snapshots and nothing else.
+"""Defines the Snapshot: everything known at one moment. Every output takes Snapshots and nothing else.
 
 Pages are base pages throughout: an order-3 charge counts 8.
 """
@@ -22,7 +22,7 @@ FROM_BEFORE = "(from before)"
 
 
 class CgroupKey(NamedTuple):
-    """Identity of a cgroup. The id alone is not enough: each v1 hierarchy numbers its own."""
+    """Identity of a cgroup; the id alone is not enough, as each v1 hierarchy numbers its own."""
 
     hierarchy: int
     id: int
@@ -34,25 +34,29 @@ class Site:
 
     kind: SiteKind
     symbol: str
-    """First function outside the allocator; FROM_BEFORE of pages charged before the start; "(unknown)" when
-    the stack was not recorded, or the kernel hides the names of functions."""
+    """First function outside the allocator. It is FROM_BEFORE of pages charged before the start, and
+    "(unknown)" when the stack was not recorded, or the kernel hides the names of functions."""
     stack: tuple[str, ...]
     """Frames as `function+0xoffset`, innermost first; empty when not recorded."""
     charged_pages: int
     uncharged_pages: int
     lost_pages: int | None = None
-    """As a cgroup's; so are those of before the start."""
+    """Pages given back without having been uncharged, as Cgroup.lost_pages has it."""
     preexisting_pages: int = 0
+    """Pages charged before the start, as Cgroup.preexisting_pages has it."""
 
     @property
     def held_pages(self) -> int:
+        """Pages charged here that are not given back yet, those from before the start included."""
         return _held(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """What is known of one cgroup, counted since the tracer started but for its account and for what it held
-    before."""
+    """What is known of one cgroup.
+
+    It is counted since the tracer started, but for the account, and for what the cgroup held before.
+    """
 
     key: CgroupKey
     path: str
@@ -63,38 +67,39 @@ class Cgroup:
     charged_pages: int
     uncharged_pages: int
     failed_charges: int
+    """How many charges of pages were refused."""
     oldest_seconds: float | None
     """Age of the page held longest; None when none is held."""
     sites: tuple[Site, ...]
-    """Most held first."""
+    """Call sites that pages were asked for at, most held first."""
     latency: Mapping[str, Histogram]
-    """By "alloc", "charge" and "lifetime"; a key is absent where the tier cannot measure it."""
+    """Histograms by "alloc", "charge" and "lifetime"; a key is absent where the tier cannot measure it."""
     failed_by_errno: Mapping[str, int] | None = None
     """Failed charges by the error's name; None where the tier does not see results."""
     explicit_pages: int | None = None
-    """Of those charged, outside the page allocator (thread stacks); None where not seen."""
+    """Pages among those charged that were charged outside the page allocator (thread stacks); None where the
+    tier does not see it."""
     reclaim_stalls: int | None = None
-    """Times that a task of this cgroup had to free memory of a cgroup at its limit, for a charge of
-    any kind; None where the kernel has no hook for it."""
+    """Times that a task of this cgroup had to free memory of a cgroup at its limit, for a charge of any kind;
+    None where the kernel has no hook for it."""
     reclaim_stall_seconds: float | None = None
+    """Seconds that this took; None where the kernel has no hook for it."""
     reparented_to: str | None = None
-    """Path of the cgroup that the kernel counts a removed one's pages to since; None where it was
-    not seen."""
+    """Path of the cgroup that a removed one's pages are counted to since; None where it was not seen."""
     kernel_pages_change: int | None = None
-    """Change of the kernel's own MEMCG_KMEM total (whole pages, slab, per-CPU, stacks) since
-    the start, in pages, this cgroup's own without its children's; None where the kernel has no
-    hook for it."""
+    """Change of the kernel's own MEMCG_KMEM total (whole pages, slab, per-CPU, stacks) since the start, in
+    pages, this cgroup's own without its children's; None where the kernel has no hook for it."""
     lost_pages: int | None = None
-    """Given back without having been uncharged, for certain: the kernel counts them for good. They are
+    """Pages given back without having been uncharged, for certain: the kernel counts them for good. They are
     neither held nor uncharged. None where lost uncharges or size mismatches are not judged, and none was
     found otherwise."""
     preexisting_pages: int = 0
-    """Charged before the start, and found then: held, or among those uncharged and lost since. Of a block
-    that is not compound the first page alone is found."""
+    """Pages charged before the start, and found then: they are held, or among those uncharged and lost since.
+    Of a block that is not compound the first page alone is found."""
     mismatches: Mapping[MismatchClass, int] = field(default_factory=dict)
-    """Charges to it that broke the promise, of the kinds that Snapshot.mismatches tells."""
+    """By class, charges to it that broke the promise, of the kinds that Snapshot.mismatches tells."""
     host: str | None = None
-    """Where it is, if there are several (Snapshot.hosts)."""
+    """Host that it is on, if the Snapshot is of several (Snapshot.hosts)."""
     account: Account | None = None
     """What its kernel memory is made of, that from before the start included, as of Snapshot.census; None
     where there was none yet, or none can be taken."""
@@ -103,6 +108,7 @@ class Cgroup:
 
     @property
     def held_pages(self) -> int:
+        """Pages charged to it that are not given back yet, those from before the start included."""
         return _held(self)
 
 
@@ -134,77 +140,91 @@ class Gone:
     """Sums of the cgroups that were removed, hold nothing any more and have no row."""
 
     cgroups: int = 0
+    """How many cgroups these are."""
     charged_pages: int = 0
     uncharged_pages: int = 0
     failed_charges: int = 0
     lost_pages: int | None = None
-    """As a cgroup's; so are those of before the start."""
+    """Pages given back without having been uncharged, as Cgroup.lost_pages has it."""
     preexisting_pages: int = 0
+    """Pages charged before the start, as Cgroup.preexisting_pages has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """Everything known at one moment, of a tracer, or of all hosts of a Prometheus server."""
+
     time: float
-    """Seconds since the epoch."""
+    """When it was taken, in seconds since the epoch."""
     host: str
     kernel: str
+    """Release of the kernel, as uname has it."""
     tier: Tier
     watched_seconds: float
-    """How long it had been counted, by a clock that nobody sets; of a Prometheus server, since it was first
-    asked."""
+    """Seconds that it had been counted for, by a clock that nobody sets; of a Prometheus server, since it was
+    first asked."""
     page_size: int
+    """Size of a base page in bytes."""
     cgroups: tuple[Cgroup, ...]
     losses: Losses
     maps: Mapping[str, MapFill]
+    """By name of a BPF map, how full it is."""
     gone: Gone = Gone()
     mismatches: tuple[Mismatch, ...] = ()
-    """Since the start, certain ones first."""
+    """All mismatches since the start, certain ones first, alike ones folded into one."""
     exempt: Mapping[Exemption, int] = field(default_factory=dict)
-    """What looked like a mismatch and is legal, by the reason; base pages or blocks."""
+    """How often something looked like a mismatch and is legal, by the reason; in base pages or blocks."""
     old: tuple[OldPages, ...] | None = None
-    """Those of removed cgroups first, then most pages first; None where it was not asked for."""
+    """Pages held for longer than was asked about, those of removed cgroups first, then most pages first; None
+    where it was not asked for."""
     allocations: tuple[Allocations, ...] | None = None
-    """Of the whole machine; None where alloc latency is not measured."""
+    """Allocations of the whole machine; None where alloc latency is not measured."""
     charge_share: float | None = None
-    """Part of the accounted allocations' time that their charges took, 0 to 1; None where it is not
-    measured or nothing was charged."""
+    """Part of the accounted allocations' time that their charges took, 0 to 1; None where it is not measured
+    or nothing was charged."""
     preexisting_pages: int | None = None
-    """Charged before the start: those that the cgroups held then, gone ones included. None until all have
-    been looked for, or where they cannot be."""
+    """Pages charged before the start: those that the cgroups held then, gone ones included. None until all
+    have been looked for, or where they cannot be."""
     own_bytes: int | None = None
-    """Kernel memory of the tracer's own maps, charged (from 5.11 on) to the cgroup that it runs in;
+    """Bytes of kernel memory of the tracer's own maps, charged (from 5.11 on) to the cgroup that it runs in;
     None where the kernel does not tell."""
     unseen: Mapping[Unseen, str] = field(default_factory=dict)
-    """What this tier cannot see, and why."""
+    """What cannot be seen here, each with the reason."""
     unjudged_seconds: Mapping[MismatchClass, float] = field(default_factory=dict)
-    """By mismatch class, of those that can be judged here: for how long from the start it could not be yet.
-    Grows as long as the class is in `unseen`."""
+    """By mismatch class, of those that can be judged here: for how many seconds from the start it could not
+    be judged yet. It grows as long as the class is in `unseen`."""
     hosts: int | None = None
-    """How many it is of, from a Prometheus server; None where it is of this host, from a tracer. The tier
-    is then the least of all hosts'."""
+    """How many hosts it is of, from a Prometheus server, and the tier is then the least of theirs; None where
+    it is of this host, from a tracer."""
     census: CensusInfo | None = None
-    """What the cgroups' accounts are from; None where they have none."""
+    """The census that the cgroups' accounts are from; None where they have none."""
 
     def seconds_since(self, previous: "Snapshot | None") -> float:
-        """The time in which what was counted between the two was counted; None: since the start."""
+        """Returns the seconds in which was counted what this one has more than a previous one.
+
+        Args:
+            previous: The other Snapshot, of the same source; None for the start, when nothing was counted.
+        """
         return self.watched_seconds - (0.0 if previous is None else previous.watched_seconds)
 
     @property
     def charged_pages(self) -> int:
-        """Of all cgroups, those that are gone included: never goes backwards."""
+        """Pages charged to all cgroups, those that are gone included, so that it never goes backwards."""
         return self.gone.charged_pages + sum(c.charged_pages for c in self.cgroups)
 
     @property
     def uncharged_pages(self) -> int:
+        """Pages uncharged from all cgroups, those that are gone included."""
         return self.gone.uncharged_pages + sum(c.uncharged_pages for c in self.cgroups)
 
     @property
     def lost_pages(self) -> int:
-        """Those that are known of."""
+        """Pages known to be lost, of all cgroups, those that are gone included."""
         return (self.gone.lost_pages or 0) + sum(c.lost_pages or 0 for c in self.cgroups)
 
     @property
     def held_pages(self) -> int:
+        """Pages charged to any cgroup that are not given back yet, those from before the start included."""
         return _held(self.gone) + sum(map(_held, self.cgroups))
 
 

@@ -1,4 +1,4 @@
-"""What is known of the pages that were charged before the start, and what is not yet."""
+"""Knows the pages that were charged before the start, and tells what of them is not known yet."""
 
 from collections.abc import Mapping
 from threading import Event
@@ -21,7 +21,8 @@ ADOPTION_PROGRAMS = ("find_page_map", "find_charged", "adopt")
 """Programs that no event runs, but the search does."""
 
 _UNDER_WAY_SECONDS = 10.0
-"""From an uncharge's begin to when its page's mark is gone: a microsecond, or longer for who is preempted."""
+"""How long it takes at most from an uncharge's begin until its page's mark is gone: a microsecond, or longer
+for a task that is preempted."""
 _NO_ROOM = (
     "{pages:,} pages charged before the start have no room in the map of pages (half of it is for those): "
     "--max-pages gives more"
@@ -29,7 +30,7 @@ _NO_ROOM = (
 
 
 class PagesBefore:
-    """Has them looked for, and looks at them once more when what was under way is over."""
+    """Has the pages looked for, and looks at them once more when what was under way is over."""
 
     def __init__(self, programs: Programs, plan: Plan, capacity: Capacity) -> None:
         self._plan, self._frames = plan, capacity.page_frames
@@ -45,11 +46,11 @@ class PagesBefore:
                 by_symbol=plan.page_map.by_symbol,
             )
         self.confirmed_at: float | None = None
-        """When those that were found were looked at once more (kernel_seconds())."""
+        """When the pages that were found were looked at once more (kernel_seconds()); None before."""
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """Those that the search runs."""
+        """Programs that the search runs; none where it cannot be made."""
         return () if self._adoption is None else ADOPTION_PROGRAMS
 
     @property
@@ -58,19 +59,31 @@ class PagesBefore:
         return None if self._adoption is None else self._adoption.began
 
     def search(self, stop: Event) -> None:
-        """Looks for them, where this kernel tells where its struct pages are; once, from a thread of its
-        own."""
+        """Looks for the pages, where this kernel tells where its struct pages are.
+
+        It is to be called once, from a thread of its own.
+
+        Args:
+            stop: Ends the search early when it is set.
+        """
         if self._adoption is not None:
             self._adoption.run(self._frames, self._plan.page_struct_bytes, stop)
 
     def wait(self, seconds: float | None) -> None:
-        """Until the search is over, or so many seconds."""
+        """Waits until the search is over, or for so many seconds; None: however long it takes."""
         if self._adoption is not None:
             self._adoption.wait(seconds)
 
     def confirm(self, sweeper: Sweeper, reading: Reading) -> None:
-        """Looks once more at the pages that the search found, when what was under way is over. One that was
-        being uncharged, whose program had run by then, bears no mark now, and no end of it will be seen."""
+        """Looks once more at the pages that the search found, when what was under way is over.
+
+        A page that was being uncharged when it was found, whose program had run by then, bears no mark now,
+        and no end of it will be seen. Its record is ended here.
+
+        Args:
+            sweeper: Ends the records of pages without their mark.
+            reading: The maps as they were read last.
+        """
         over = None if self._adoption is None else self._adoption.ended
         if self.confirmed_at is not None or over is None or kernel_seconds() < over + _UNDER_WAY_SECONDS:
             return
@@ -79,13 +92,13 @@ class PagesBefore:
         self.confirmed_at = kernel_seconds()
 
     def pages(self, view: View) -> int | None:
-        """How many of them there were; None until all have been looked for, or where they cannot be."""
+        """Returns how many pages there were; None until all have been looked for, or where they cannot be."""
         if self._adoption is None or self._adoption.ended is None:
             return None
         return view.gone.preexisting_pages + sum(cgroup.preexisting_pages for cgroup in view.cgroups)
 
     def unseen(self) -> dict[Unseen, str]:
-        """What is not known of them, and what cannot be judged for it."""
+        """Returns what is not known of the pages, and what cannot be judged for it, with the reasons."""
         adoption = self._adoption
         if adoption is None:
             return {}
@@ -98,7 +111,14 @@ class PagesBefore:
         return found
 
     def unjudged_seconds(self, began: float) -> Mapping[MismatchClass, float]:
-        """For how long since `began` (kernel_seconds()) no stray uncharge could be told."""
+        """Returns for how many seconds no stray uncharge could be told from one of a page from before.
+
+        Args:
+            began: When tracing began (kernel_seconds()).
+
+        Returns:
+            The seconds under the class of stray uncharges; nothing where those are not judged at all.
+        """
         if self._adoption is None or not self._judges_stray:
             return {}
         until = kernel_seconds() if self._adoption.ended is None else self._adoption.ended
@@ -109,5 +129,5 @@ class PagesBefore:
         return MismatchClass.STRAY_UNCHARGE not in self._plan.unjudged
 
     def _through(self) -> None:
-        """Tells the programs that all of them are known."""
+        """Tells the programs that all pages from before the start are known."""
         self._scanned[0] = np.ones(1, "u8")

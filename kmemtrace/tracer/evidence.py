@@ -1,4 +1,4 @@
-"""What was seen of a page that a finding is about, in words."""
+"""Says in words what was seen of a page that a finding is about."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from kmemtrace.tracer.maps import Records
 
 
 def events(finding: Records) -> Iterable[str]:
-    """What was seen of the page, in its order, in words."""
+    """Yields what was seen of the page of a struct finding, in words, in the order that it happened."""
     what, flags = MismatchClass.numbered(int(finding["what"])), ChargeFlag(int(finding["flags"]))
     order, end_order = int(finding["order"]), int(finding["end_order"])
     if what is MismatchClass.UNCHARGED_ALLOC:
@@ -32,6 +32,7 @@ def events(finding: Records) -> Iterable[str]:
 
 
 def _end(what: MismatchClass, end: End, order: int) -> str:
+    """Says what the event was that the finding was made at."""
     mark = {
         MismatchClass.WRONG_CGROUP: ", its mark naming another owner",
         MismatchClass.STRAY_UNCHARGE: ", though marked as charged",

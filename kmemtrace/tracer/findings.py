@@ -1,4 +1,4 @@
-"""The one ledger of what broke the promise: mismatches, folded where they are alike, and by cgroup."""
+"""Keeps the one ledger of what broke the promise: mismatches, folded where they are alike, and by cgroup."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _Alike:
 
 
 class Findings:
-    """What the list of mismatches shows, and the counts of cgroups, follow from the same entries."""
+    """Keeps mismatches; what their list shows, and the counts of cgroups, follow from the same entries."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[object, ...], _Alike] = {}
@@ -30,7 +30,12 @@ class Findings:
         """Mismatches of more kinds than are kept: they are in no list and no count but this one."""
 
     def add(self, found: Mismatch, cgroup: int) -> None:
-        """Enters a mismatch of the cgroup with this id."""
+        """Enters a mismatch, beside those that it is like.
+
+        Args:
+            found: The mismatch.
+            cgroup: Id of the cgroup that it is counted for.
+        """
         alike = self._kinds.get(found.kind)
         if alike is None and len(self._kinds) >= MOST_KINDS:
             self.unkept += 1
@@ -43,12 +48,12 @@ class Findings:
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
-        """Certain ones first, the last found first."""
+        """The mismatches, certain ones first, and of these the last found first."""
         told = (alike.told for alike in self._kinds.values())
         return tuple(sorted(told, key=lambda m: (_ORDER[m.confidence], -m.time)))
 
     def by_cgroup(self) -> Mapping[int, Mapping[MismatchClass, int]]:
-        """How many of each class, by the id of the cgroup."""
+        """Returns how many mismatches of each class there are, by the id of the cgroup."""
         found: dict[int, dict[MismatchClass, int]] = defaultdict(lambda: defaultdict(int))
         for alike in self._kinds.values():
             for cgroup, count in alike.by_cgroup.items():
@@ -56,13 +61,13 @@ class Findings:
         return found
 
     def forget(self, cgroup: int) -> None:
-        """That cgroup has no row any more; its mismatches stay in the list."""
+        """Counts nothing more for the cgroup with this id, which has no row; its mismatches stay listed."""
         for alike in self._kinds.values():
             alike.by_cgroup.pop(cgroup, None)
 
 
 def _folded(known: Mismatch, found: Mismatch) -> Mismatch:
-    """With the evidence of the last one."""
+    """Adds a mismatch to those that it is like, whose evidence is then that of the last one."""
     return replace(
         found,
         count=known.count + 1,

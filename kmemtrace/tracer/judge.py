@@ -24,15 +24,15 @@ class Judged:
     losses: Losses
     mismatches: tuple[Mismatch, ...]
     by_cgroup: Mapping[int, Mapping[MismatchClass, int]]
-    """Of the mismatches, by the id of the cgroup that was charged."""
+    """How many mismatches of each class there are, by the id of the cgroup that was charged."""
     doubtful: Mapping[Place, int]
-    """Pages that the programs count as lost and that suspects alone speak for."""
+    """By place, base pages that the programs count as lost and that suspects alone speak for."""
     exempted: Mapping[Exemption, int]
-    """What turned out to be legal here, and not in the programs already."""
+    """How many findings turned out to be legal here, and not in the programs already, by the reason."""
 
 
 class Judge:
-    """Of one Tracer."""
+    """Takes the findings of one Tracer, and judges each by what was missed until then."""
 
     def __init__(self, programs: Programs, plan: Plan, verdicts: Verdicts) -> None:
         self._verdicts, self._plan = verdicts, plan
@@ -51,8 +51,12 @@ class Judge:
         explains one of the findings, is among the losses.
 
         Args:
-            losses: reads them; told how many findings there was no room for.
-            moves: reads by process when it last changed cgroups (ns, CLOCK_MONOTONIC).
+            losses: Reads the losses; it is given how many findings there was no room for.
+            moves: Reads by process id when it last changed cgroups (ns, CLOCK_MONOTONIC).
+            sight: How far the programs' events can be relied upon.
+
+        Returns:
+            All that was found since the start.
         """
         found = self._take()
         verdicts = self._verdicts
@@ -66,16 +70,21 @@ class Judge:
         return Judged(lost, ledger.mismatches, ledger.by_cgroup(), verdicts.doubtful, verdicts.exempted())
 
     def may_have_missed(self, since_ns: int) -> bool:
-        """Whether the uncharge of a page that was charged then (CLOCK_MONOTONIC) can have been missed."""
+        """Returns whether the uncharge of a page can have been missed.
+
+        Args:
+            since_ns: When the page was charged (ns, CLOCK_MONOTONIC).
+        """
         if self._plan.tier is Tier.TRACEPOINT or not self._plan.misses_are_counted:
             return True
         return self._missed.between(since_ns / 1e9, kernel_seconds()) > 0
 
     def forget(self, cgroup: int) -> None:
-        """That cgroup is gone and holds nothing."""
+        """Forgets the cgroup with this id, which is gone and holds nothing."""
         self._verdicts.forget(cgroup)
 
     def _take(self) -> list[Records]:
+        """Takes the findings out of the ring, and counts those that it had no room for."""
         # The count before the ring: what is found in between is in the ring, and not yet dropped.
         seen = sum(int(self._seen[one.number][0]) for one in MismatchClass)
         found = [np.frombuffer(data, FINDING, 1)[0] for data in self._ring()]

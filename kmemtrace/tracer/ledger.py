@@ -1,4 +1,4 @@
-"""From what was read of the maps to the cgroups of a Snapshot."""
+"""Makes the cgroups of a Snapshot of what was read of the maps."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,17 +21,22 @@ from kmemtrace.tracer.stacks import BEFORE_START, Stacks
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The maps as read for one snapshot: (keys, values) of each."""
+    """The maps as read for one Snapshot; a pair is a map's keys and values."""
 
     clock: float
     """When the sums were read (kernel_seconds())."""
     time: float
-    """The same, in seconds since the epoch."""
+    """When the sums were read, in seconds since the epoch."""
     lives: tuple[Records, Records]
+    """Paths of the removed cgroups, by id."""
     pages: Records
+    """Addresses of the struct pages that have a record: the keys of the map `pages`."""
     charges: Records
+    """Records of those pages: the values of the map `pages`, in the same order."""
     sites: tuple[Records, Records]
+    """Sums by cgroup and stack."""
     cgroups: tuple[Records, Records]
+    """Sums by cgroup id."""
     failures: tuple[Records, Records] | None
     """Failed charges by cgroup and errno; None where results are not seen."""
 
@@ -47,10 +52,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class View:
+    """The cgroups as of one reading."""
+
     cgroups: tuple[Cgroup, ...]
+    """Cgroups that have a row, those that hold most first."""
     gone: Gone
+    """Sums of those that have none any more, as they were gone in the View before."""
     ended: list[Ended]
-    """Removed, and holding nothing."""
+    """Cgroups that were removed and hold nothing: they are to be taken out of the maps."""
 
 
 _SiteRead = tuple[int, int, int, int]
@@ -59,15 +68,18 @@ _SiteRead = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class _Counts:
-    """The records of one cgroup, and what follows from them alone. Most cgroups do nothing between two
-    snapshots: making these anew for 10,000 took half of the time of reading them."""
+    """The records of one cgroup, and what follows from them alone.
+
+    It is kept from one reading to the next, as most cgroups do nothing between two: to make these anew for
+    10,000 cgroups took half of the time of reading them.
+    """
 
     totals: bytes
     sites: list[_SiteRead]
     errors: dict[int, int]
     told: Cgroup
-    """As it was told last. What can change while the records do not is its name, state, age, heir, mismatches
-    and objects."""
+    """The cgroup as it was told last. What can change while the records do not is its name, state, age, heir,
+    mismatches and objects."""
 
 
 class Ledger:
@@ -87,10 +99,14 @@ class Ledger:
         mismatches: Mapping[int, Mapping[MismatchClass, int]],
         objects: Mapping[int, tuple[ObjectSite, ...]] | None = None,
     ) -> View:
-        """The cgroups as of the reading. A cgroup that was removed and holds nothing is gone: it is in
-        one View, the next counts it in `gone`. `heirs`: which cgroup the pages of
-        others count to, as found since the last time. `mismatches`: by cgroup and class. `objects`: by
-        cgroup; None where they are not followed."""
+        """Returns the cgroups as of a reading; one that was removed and holds nothing is in one last View.
+
+        Args:
+            reading: The maps as they were read.
+            heirs: By cgroup id, which cgroup its pages count to now, as found since the last time.
+            mismatches: By cgroup id and class, how many charges broke the promise.
+            objects: Slab objects by cgroup id; None where they are not followed.
+        """
         # One update late: a finding of the same moment still has to be named.
         for cgroup_id in self._forgotten:
             self._paths.forget(cgroup_id)
@@ -126,7 +142,16 @@ class Ledger:
         return View(tuple(cgroups), gone, ended)
 
     def old(self, reading: Reading, cgroups: Iterable[Cgroup], older_than: float) -> list[OldPages]:
-        """The pages charged longer ago than so many seconds, but since the start, by cgroup and stack."""
+        """Returns the pages charged longer ago than so many seconds, but since the start.
+
+        Args:
+            reading: The maps as they were read.
+            cgroups: The cgroups made of that reading.
+            older_than: Least age in seconds.
+
+        Returns:
+            Sums by cgroup and stack, those of removed cgroups first, then most pages first.
+        """
         known = {cgroup.key.id: cgroup for cgroup in cgroups}
         sums: dict[tuple[int, int], list[int]] = {}
         charges = reading.charges
@@ -152,7 +177,7 @@ class Ledger:
         )
 
     def _remember(self, lives: tuple[Records, Records]) -> set[int]:
-        """Keeps the paths that the kernel gave of the removed cgroups, and answers which those are."""
+        """Keeps the paths that the kernel gave of the removed cgroups, and returns the ids of those."""
         ids, records = lives
         for cgroup_id, life in zip(ids.tolist(), records, strict=True):
             # What lies behind the NUL is a longer path's: the buffer is used again and again.
@@ -162,7 +187,10 @@ class Ledger:
         return set(ids.tolist())
 
     def _never_charged(self, reading: Reading, removed: set[int]) -> list[Ended]:
-        """Removed cgroups of which there is nothing but a name: their sums went while they were removed."""
+        """Returns the removed cgroups of which there is a name but no sums.
+
+        They were never charged, or their sums were taken out of the map while they were being removed.
+        """
         idle = removed - {int(i) for i in reading.cgroups[0]}
         self._forgotten += idle
         return [Ended(cgroup_id, [], []) for cgroup_id in idle]
@@ -176,8 +204,10 @@ class Ledger:
         *,
         removed: bool,
     ) -> Cgroup:
-        """With its name, what became of it, and what else its records do not tell; `age`: of the oldest of
-        them, in seconds."""
+        """Returns the cgroup with its name, what became of it, and what else its records do not tell.
+
+        `age`: its oldest record's, in seconds.
+        """
         number, held = told.key.id, told.held_pages
         found = self._paths.resolve(number)
         path = found.path or f"(id {number})"
@@ -213,7 +243,7 @@ class Ledger:
     def _counted(
         self, number: int, totals: Records, sites: list[_SiteRead], errors: Mapping[int, int]
     ) -> Cgroup:
-        """What the records tell. What only some kernels and tiers can fill is None on the others."""
+        """Returns what the records tell; what only some kernels and tiers can fill is None on the others."""
         sees = self._sees
         return Cgroup(
             key=CgroupKey(self._hierarchy.hierarchy_id, number),
@@ -236,6 +266,7 @@ class Ledger:
         )
 
     def _site(self, read: _SiteRead) -> Site:
+        """Makes a call site of its sums; of a stack from before the start, what it has is preexisting."""
         stack_id, charged, uncharged, lost = read
         stack = self._stacks[stack_id]
         return Site(
@@ -249,11 +280,12 @@ class Ledger:
         )
 
     def _lost(self, pages: int) -> int | None:
+        """Returns the count of lost pages; None where there are none and they could not have been seen."""
         return pages if pages or self._sees.losses else None
 
 
 def histogram(latency: Records) -> Histogram:
-    """Of a struct latency."""
+    """Makes a histogram of a struct latency."""
     return Histogram(tuple(latency["counts"].tolist()), int(latency["ns"]))
 
 
@@ -267,7 +299,7 @@ def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[_SiteRead]]:
 
 
 def _failures(failures: tuple[Records, Records] | None) -> dict[int, dict[int, int]]:
-    """By cgroup and errno."""
+    """Returns how many charges failed, by cgroup id and errno."""
     found: dict[int, dict[int, int]] = defaultdict(dict)
     if failures is not None:
         for key, count in zip(*failures, strict=True):
@@ -276,7 +308,7 @@ def _failures(failures: tuple[Records, Records] | None) -> dict[int, dict[int, i
 
 
 def _oldest(charges: Records) -> dict[int, int]:
-    """By cgroup, when the oldest of its held pages was charged (ns, kernel_seconds())."""
+    """Returns by cgroup id when the oldest of its held pages was charged (ns, CLOCK_MONOTONIC)."""
     if len(charges) == 0:
         return {}
     ids, place = np.unique(charges["cgroup"], return_inverse=True)

@@ -23,7 +23,7 @@ _OF_OBJECTS = {"objects": Loss.OBJECTS_FULL, "object_sites": Loss.OBJECT_SITES_F
 
 
 class LossCount:
-    """Of attached programs, from begin() on."""
+    """Counts what attached programs missed, from begin() on."""
 
     def __init__(self, programs: Programs, plan: Plan, tables: Tables) -> None:
         self._programs, self._plan, self._tables = programs, plan, tables
@@ -33,12 +33,19 @@ class LossCount:
         """Whether a probe may be skipped in an interrupt without the kernel's telling."""
 
     def begin(self) -> None:
-        """All is attached. Of an end of a charge that began before, its begin was not missed."""
+        """Begins to count, once all is attached.
+
+        The begin of a charge that was under way by then was not missed, so the ends of those do not count.
+        """
         self._unpaired_at_start = self._tables.losses()[Loss.UNPAIRED]
         self.skips_uncounted = any(self._programs.skipped(name) is None for name in self._plan.programs)
 
     def read(self, ring_drops: int) -> Losses:
-        """As of now; `ring_drops`: findings that there was no room for."""
+        """Reads what was missed until now.
+
+        Args:
+            ring_drops: How many findings were counted that there was no room for, which the judge knows.
+        """
         lost = self._tables.losses()
         return Losses(
             recursion_misses=self._misses(),
@@ -54,11 +61,11 @@ class LossCount:
         )
 
     def infos(self) -> Mapping[str, ProgramInfo]:
-        """By program, for those that events run."""
+        """Returns what the kernel tells of each program that events run, by name."""
         return {name: program_info(self._programs.fd(name)) for name in self._plan.programs}
 
     def _misses(self) -> dict[str, int] | None:
-        """By program, how often it was skipped, itself or its kprobe; None where the kernel does not tell."""
+        """Returns by program how often it or its kprobe was skipped; None where the kernel does not tell."""
         if not self._plan.misses_are_counted:
             return None
         misses = {n: i.recursion_misses for n, i in self.infos().items()}

@@ -1,4 +1,4 @@
-"""What the hooks of a Plan tell of a charge."""
+"""Says what the hooks of a Plan let be known of a charge."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ class Sees:
     """What this kernel and tier let be known; what is not is absent from a Cgroup."""
 
     kernel_total: bool
-    """The kernel's own total of a cgroup."""
+    """Whether the kernel's own total of a cgroup is seen."""
     reclaim: bool
-    """Reclaim that a task had to do for a charge."""
+    """Whether reclaim is seen that a task had to do for a charge."""
     charge: bool
-    """The charge itself, and so its result and how long it took."""
+    """Whether the charge itself is seen, and so its result and how long it took."""
     losses: bool
-    """Pages that stay charged after their end."""
+    """Whether it is seen that pages stay charged after their end."""
     latencies: tuple[str, ...]
     """The histograms of struct totals, in its order."""
 
 
 def sees(plan: Plan) -> Sees:
-    """What the programs of this Plan can count."""
+    """Returns what the programs of a Plan can count."""
 
     def has(event: Event) -> bool:
         return isinstance(plan.hooks[event], Hook)

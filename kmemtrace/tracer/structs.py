@@ -1,4 +1,4 @@
-"""The structs of probes/ as numpy reads them, all in this one place.
+"""Has the structs of probes/ as numpy reads them, all in this one place.
 
 They are written twice, there and here; layouts.py holds the two against each other once they are compiled.
 """
@@ -31,7 +31,11 @@ SITE = np.dtype([(name, "u8") for name in ("charged", "uncharged", "lost")])
 
 
 def totals_dtype(latencies: Sequence[str]) -> np.dtype[Any]:
-    """struct totals: which latencies it ends with depends on what is compiled."""
+    """Returns the layout of struct totals.
+
+    Args:
+        latencies: Names of the latencies that it ends with, which depend on what is compiled.
+    """
     counts = ("charged", "uncharged", "lost", "before", "failed", "explicit")
     fields: list[tuple[str, Any]] = [(name, "u8") for name in counts]
     fields += [("kernel", "i8"), ("stalls", "u8"), ("stall_ns", "u8")]

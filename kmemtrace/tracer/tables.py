@@ -1,4 +1,4 @@
-"""The maps that the programs count in: read whole for a Snapshot, and cleared of what is gone."""
+"""Reads the maps that the programs count in whole, for a Snapshot, and clears them of what is gone."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from kmemtrace.tracer.sees import Sees
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the programs of one Tracer count in. A map that was not compiled in is None."""
+    """Maps that the programs of one Tracer count in; one that was not compiled in is None."""
 
     capacity: Capacity
     pages: maps.HashMap
@@ -32,7 +32,13 @@ class Tables:
 
     @classmethod
     def of(cls, programs: Programs, room: Capacity, sees: Sees) -> "Tables":
-        """Those of programs that were compiled for what `sees` tells."""
+        """Opens the maps of compiled programs.
+
+        Args:
+            programs: The programs, compiled.
+            room: How many entries each map was compiled with.
+            sees: What the programs were compiled to see.
+        """
         fd = programs.map_fd
         failures = allocations = None
         if sees.charge:
@@ -54,7 +60,7 @@ class Tables:
         )
 
     def read(self) -> Reading:
-        """All that is needed for the cgroups of a Snapshot; valid until the next reading."""
+        """Reads all that is needed for the cgroups of a Snapshot; it is valid until the next reading."""
         lives = self.lives.read()
         pages, charges = self.pages.read()
         failures = None if self.failures is None else self.failures.read()
@@ -64,20 +70,25 @@ class Tables:
         return Reading(clock, now, lives, pages, charges, sites, cgroups, failures)
 
     def losses(self) -> dict[Loss, int]:
-        """How often each kind of loss was counted since the programs were loaded."""
+        """Returns how often each kind of loss was counted since the programs were loaded."""
         return {loss: int(self.lost[loss.value][0]) for loss in Loss}
 
     def exemptions(self) -> dict[Exemption, int]:
-        """How often the programs found each of these."""
+        """Returns how often the programs found something legal that looks like a mismatch, by the reason."""
         return {one: int(self.exempted[one.number].sum()) for one in Exemption}
 
     def moved(self) -> Mapping[int, int]:
-        """By process id, when it last changed cgroups (ns, CLOCK_MONOTONIC)."""
+        """Returns by process id when it last changed cgroups (ns, CLOCK_MONOTONIC)."""
         return {int(process): int(at) for process, at in zip(*self.moves.read(), strict=True)}
 
     def read_allocations(self) -> tuple[tuple[Allocations, ...] | None, float | None]:
-        """Alloc latencies by kind and order, and the part that charges have in the accounted ones; None
-        where they are not measured."""
+        """Reads the time inside the page allocator.
+
+        Returns:
+            Latencies of allocations, accounted or not, by order, those left out that there were none of; and
+            the part, 0 to 1, that charges have in the time of the accounted ones. None for both where they
+            are not measured, and for the part where nothing was charged.
+        """
         slots = self.allocations
         if slots is None:
             return None, None
@@ -89,7 +100,7 @@ class Tables:
         return tuple(f for f in found if f.latency.count), share
 
     def fill(self, reading: Reading) -> dict[str, MapFill]:
-        """How full the maps were at that reading."""
+        """Returns how full the maps were at that reading, by name."""
         return {
             "pages": MapFill(len(reading.pages), self.capacity.pages),
             "cgroups": MapFill(len(reading.cgroups[0]), self.capacity.cgroups),
@@ -98,7 +109,7 @@ class Tables:
         }
 
     def forget(self, ended: Ended) -> None:
-        """Takes a cgroup out that is gone and holds nothing."""
+        """Takes a cgroup out of the maps that is gone and holds nothing."""
         for stack in ended.stacks:
             self.sites.delete((ended.cgroup, stack, 0))
         for error in ended.errors:

@@ -1,4 +1,4 @@
-"""The live tracer: attaches, and makes a Snapshot of the BPF maps whenever asked."""
+"""Has the live tracer, which attaches, and makes a Snapshot of the BPF maps whenever it is asked."""
 
 import os
 import platform
@@ -51,7 +51,7 @@ _SKIPPED_PROBES = (
 
 
 class Tracer:
-    """Attached from start() to close(); a context manager does both."""
+    """Traces the kernel: it is attached from start() to close(), and as a context manager does both."""
 
     def __init__(
         self,
@@ -62,10 +62,18 @@ class Tracer:
         subtree: Defines | None = None,
         sites: bool = True,
     ) -> None:
-        """Compiles; nothing is attached yet. Without `sites` no stack is recorded.
+        """Compiles the programs; nothing is attached yet.
+
+        Args:
+            plan: What this kernel lets us do.
+            hierarchy: The cgroup hierarchy that memory is accounted by.
+            paths: Names cgroups.
+            capacity: How many entries each map has.
+            subtree: Constants of the cgroup that alone is traced, with those below it; None for the machine.
+            sites: Whether call sites are recorded; without, no stack is.
 
         Raises:
-            CannotError: no tier works here, or what was compiled is refused.
+            CannotError: No tier works here, or what was compiled is refused.
         """
         if plan.tier is None:
             raise CannotError(plan.refusal or "No tier works on this kernel.")
@@ -97,7 +105,7 @@ class Tracer:
         """Loads all programs and attaches those that events run.
 
         Raises:
-            RefusedError: the kernel does not take one.
+            RefusedError: The kernel does not take one.
         """
         # First, for whoever gives up the privilege to load anything once all is attached, and because it
         # takes tenths of a second, in which what is attached already would count.
@@ -111,7 +119,7 @@ class Tracer:
             self._unseen[Unseen.SKIPPED_PROBES] = _SKIPPED_PROBES
 
     def _on_request(self) -> list[str]:
-        """Programs that no event runs, but we do."""
+        """Returns the names of programs that no event runs, but we do."""
         names = [*SWEEP_PROGRAMS, *self._before.programs]
         if self._departures is not None:
             names += departures.PROGRAMS
@@ -131,33 +139,48 @@ class Tracer:
         self.close()
 
     def wait_until_judging(self, seconds: float | None = None) -> None:
-        """Returns when each class that can be judged is judged: before, an uncharge of a page not seen
-        charged may be of one from before the start. Or when it is known that it never will be, which `unseen`
-        of a Snapshot tells then; or after so many seconds."""
+        """Returns when each class that can be judged is judged.
+
+        Before that, an uncharge of a page that was not seen charged may be of one from before the start. It
+        returns as well when it is known that it never will be judged, which `unseen` of a Snapshot tells
+        then, or after so many seconds.
+
+        Args:
+            seconds: Longest time to wait; None: however long it takes.
+        """
         self._before.wait(seconds)
 
     def departures(self) -> tuple[Departure, ...]:
-        """The cgroups that processes which this one started, or those started, went to: out of the subtree
-        that is traced; without one, all. Nothing where that was not asked for."""
+        """Returns the cgroups that our processes went to: those that this one started, or that those started.
+
+        They are the cgroups out of the subtree that is traced; without a subtree, all. There are none where
+        that was not asked for.
+        """
         return () if self._departures is None else self._departures.read()
 
     def adopt(self, stop: Event) -> None:
-        """Looks for the pages that were charged before the start; from a thread of its own."""
+        """Looks for the pages that were charged before the start; it is called from a thread of its own.
+
+        Args:
+            stop: Ends the search early when it is set.
+        """
         self._before.search(stop)
 
     def infos(self) -> Mapping[str, ProgramInfo]:
-        """By program, for those that events run."""
+        """Returns what the kernel tells of each program that events run, by name."""
         return self._losses.infos()
 
     def snapshot(self, older_than: float | None = None) -> Snapshot:
-        """Everything known now; with `older_than` also which pages are held for longer than so many
-        seconds. Not to be called from two threads at once.
+        """Returns everything known now; it must not be called from two threads at once.
 
         Each step takes what the one before it gave: the maps are read, then mended and judged by what is
         read after them, then become cgroups, and what is gone is taken out last.
 
+        Args:
+            older_than: Tells also which pages are held for longer than so many seconds; None: not.
+
         Raises:
-            CannotError: memory was added that the tracer has no room for.
+            CannotError: Memory was added that the tracer has no room for.
         """
         self._check_memory()
         followed = None if self._objects is None else self._objects.read()
@@ -174,6 +197,7 @@ class Tracer:
         return self._told(reading, judged, view, older_than)
 
     def _told(self, reading: Reading, judged: Judged, view: View, older_than: float | None) -> Snapshot:
+        """Makes the Snapshot of what was read, what was judged, and the cgroups made of that."""
         old = None if older_than is None else tuple(self._ledger.old(reading, view.cgroups, older_than))
         allocations, charge_share = self._tables.read_allocations()
         maps = self._tables.fill(reading) | ({} if self._objects is None else self._objects.fill())
@@ -200,8 +224,11 @@ class Tracer:
         )
 
     def _check_memory(self) -> None:
-        """The filters have a bit for each page of the machine as it was: of memory that is added beyond
-        them, pages would share bits with others, and be judged by what became of those."""
+        """Refuses to go on once memory was added beyond what the filters are made for.
+
+        They have a bit for each page of the machine as it was: of memory that is added beyond them, pages
+        would share bits with others, and be judged by what became of those.
+        """
         memory = os.sysconf("SC_PHYS_PAGES")
         if memory == self._memory:
             return
@@ -210,20 +237,23 @@ class Tracer:
         self._memory = memory
 
     def _mend(self, reading: Reading) -> Mapping[int, int]:
-        """Ends records whose page was not seen to end; answers as Sweeper.sweep() does."""
+        """Ends records whose page was not seen to end; returns what Sweeper.sweep() does."""
         heirs = self._sweeper.sweep(reading.pages, reading.charges, self._judge.may_have_missed)
         self._before.confirm(self._sweeper, reading)
         return heirs
 
     def _sight(self) -> Sight:
+        """Returns how far the programs' events can be relied upon by now."""
         return Sight(self._losses.skips_uncounted, self._before.searched_from, self._before.confirmed_at)
 
     def _exempt(self, judged: Judged) -> dict[Exemption, int]:
+        """Adds up what was found legal by the programs and by the judge; reasons without any are left out."""
         counts = {one: n + judged.exempted.get(one, 0) for one, n in self._tables.exemptions().items()}
         return {one: n for one, n in counts.items() if n}
 
 
 def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool) -> Defines:
+    """Returns the constants that the programs are compiled with."""
     constants: Defines = {
         **kernel_version(platform.release()),
         "MEMORY_HIERARCHY": hierarchy.hierarchy_id,
@@ -236,6 +266,7 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:
+    """Returns what cannot be seen as long as this tracer runs, each with the reason."""
     unseen = dict(plan.unseen)
     if not sites:
         unseen[Unseen.SITES] = "call sites are not recorded (--no-sites)"

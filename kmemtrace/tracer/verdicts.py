@@ -1,4 +1,4 @@
-"""From the findings of the BPF side to mismatches: names, stacks, and how sure it is."""
+"""Makes mismatches of the findings of the BPF side, with names, stacks, and how sure each is."""
 
 import re
 import time
@@ -19,10 +19,10 @@ _INTERRUPT = re.compile(
     r"(asm_)?(sysvec|common_interrupt|exc_nmi|default_do_nmi)|handle_softirqs|__do_softirq|irq_exit"
     r"|__irq_svc|gic_handle_irq|el[01]t?_(64_)?irq"
 )
-"""Frames of an interrupt: one that comes from user mode runs on the task's own stack."""
+"""Matches the frames of an interrupt: one that comes from user mode runs on the task's own stack."""
 
 _MOVE_SECONDS = 1.0
-"""How close to a change of cgroups an uncharged allocation is taken for one of before or after it."""
+"""How close to a change of cgroups an allocation that was not charged is taken for one before or after it."""
 
 
 Place = tuple[int, int]
@@ -34,18 +34,27 @@ class Sight:
     """How far the programs' events can be relied upon."""
 
     uncounted_in_interrupts: bool
-    """A kprobe that an interrupt hits while the program of another one runs is skipped. No program's misses
-    count that; the probe's own do (nmissed), which the kernel tells since 6.7."""
+    """Whether a probe may be skipped in an interrupt and nobody counts it. A kprobe that an interrupt hits
+    while the program of another one runs is skipped. No program's misses count that; the probe's own do
+    (nmissed), which the kernel tells since 6.7."""
     searched_from: float | None
-    """When the search for pages charged before the start began (kernel_seconds()): from then on the charge of
-    a page that it had passed may have been missed."""
+    """When the search for pages charged before the start began (kernel_seconds()); None where there is none
+    yet. From then on the charge of a page that it had passed may have been missed."""
     confirmed_at: float | None
-    """When those that it found were looked at once more: see PagesBefore."""
+    """When the pages that it found were looked at once more (kernel_seconds()), as PagesBefore does; None
+    before."""
 
 
 def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
-    """How many missed events could explain a finding: 0 makes it certain. Only what was missed while
-    the page was charged counts, or, of a page without a record, since all charged ones were looked for.
+    """Returns how many missed events could explain a finding; 0 makes it certain.
+
+    Only what was missed while the page was charged counts, or, of a page without a record, since all charged
+    ones were looked for.
+
+    Args:
+        finding: A struct finding.
+        missed: When events were missed, the last reading made after the finding was taken.
+        sight: How far the programs' events can be relied upon.
     """
     if class_of(finding) is MismatchClass.UNCHARGED_ALLOC:
         return 0  # a fact of this moment: no other event is needed for it
@@ -64,23 +73,31 @@ def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
 
 
 def was_just_found(finding: Records, sight: Sight) -> bool:
-    """Whether it is of a page from before the start that has not been confirmed yet: it may have been in the
-    middle of its uncharge when it was found, whose program ran before there was a record."""
+    """Returns whether a finding is of a page from before the start that was not confirmed yet.
+
+    Such a page may have been in the middle of its uncharge when the search found it, and the uncharge's
+    program ran before there was a record.
+    """
     if not int(finding["flags"]) & ChargeFlag.BEFORE:
         return False
     return sight.confirmed_at is None or int(finding["time"]) / 1e9 < sight.confirmed_at
 
 
 def class_of(finding: Records) -> MismatchClass:
-    """Of struct finding."""
+    """Returns the class that the programs put a struct finding into."""
     return MismatchClass.numbered(int(finding["what"]))
 
 
 class Verdicts:
-    """Takes findings in, and enters what they are into one ledger."""
+    """Takes findings in, and enters the mismatches that they are into one ledger."""
 
     def __init__(self, stacks: Stacks, name: Callable[[int], str | None]) -> None:
-        """`name` gives a cgroup's path by its id, as of now."""
+        """Has judged nothing yet.
+
+        Args:
+            stacks: Gives the frames of a stack by its id.
+            name: Gives a cgroup's path by its id, as of now; None where it is not known.
+        """
         self._stacks, self._name = stacks, name
         self._waiting: list[Records] = []
         self._doubtful: dict[Place, int] = defaultdict(int)
@@ -92,10 +109,15 @@ class Verdicts:
     def take(
         self, findings: Iterable[Records], moves: Mapping[int, int], missed: Missed, sight: Sight
     ) -> None:
-        """Judges them. What needs to know of a move that may be under way yet waits for the next time.
+        """Judges findings.
+
+        One that needs to know of a change of cgroups that may be under way yet waits for the next time.
 
         Args:
-            moves: by process, when it last changed cgroups (ns, CLOCK_MONOTONIC).
+            findings: Each a struct finding.
+            moves: By process id, when it last changed cgroups (ns, CLOCK_MONOTONIC).
+            missed: When events were missed, the last reading made after these findings were taken.
+            sight: How far the programs' events can be relied upon.
         """
         new = list(findings)
         self.received += len(new)
@@ -109,21 +131,24 @@ class Verdicts:
 
     @property
     def doubtful(self) -> Mapping[Place, int]:
-        """Pages that suspects cost: the programs count them as lost, but their uncharge may have been
-        missed."""
+        """Base pages that suspects cost, by place.
+
+        The programs count them as lost, but their uncharge may have been missed.
+        """
         return self._doubtful
 
     def forget(self, cgroup: int) -> None:
-        """Of a cgroup that is out of the maps there is nothing left to count or to doubt."""
+        """Forgets the cgroup with this id: it is out of the maps, so nothing is left to count or to doubt."""
         self.ledger.forget(cgroup)
         for place in [place for place in self._doubtful if place[0] == cgroup]:
             del self._doubtful[place]
 
     def exempted(self) -> Mapping[Exemption, int]:
-        """What was found to be legal only here, by the reason."""
+        """Returns how many findings were found to be legal only here, by the reason."""
         return self._exempted
 
     def _judge(self, finding: Records, moves: Mapping[int, int], missed: Missed, sight: Sight) -> None:
+        """Counts a finding as legal, or enters it into the ledger as certain or suspect."""
         alloc = self._stacks[int(finding["alloc_stack"])].frames
         legal = _exemption(finding, moves, alloc)
         if legal is not None:
@@ -141,6 +166,7 @@ class Verdicts:
         self.ledger.add(self._mismatch(finding, alloc, missing), cgroup)
 
     def _mismatch(self, finding: Records, alloc: tuple[str, ...], missed: int) -> Mismatch:
+        """Makes a mismatch of a finding, of the frames of its allocation, and of what was missed."""
         at = time.time() - kernel_seconds() + int(finding["time"]) / 1e9
         charged, uncharged = int(finding["charged_to"]), int(finding["uncharged_from"])
         was_charged, ended = bool(finding["charge_time"]), finding["end"] != End.NONE
@@ -168,7 +194,7 @@ class Verdicts:
 
 
 def _exemption(finding: Records, moves: Mapping[int, int], alloc: tuple[str, ...]) -> Exemption | None:
-    """Why an uncharged allocation is legal after all, as only what is known here tells."""
+    """Says why an uncharged allocation is legal after all, as only what is known here tells; else None."""
     if class_of(finding) is not MismatchClass.UNCHARGED_ALLOC:
         return None
     move = moves.get(int(finding["tgid"]))

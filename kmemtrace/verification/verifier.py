@@ -67,6 +67,8 @@ class Verifier:
     ) -> Verification:
         """Runs a command to its end in a cgroup of its own, and judges what was charged there.
 
+        Who interrupts it gets a Verification all the same, of what had been charged by then.
+
         Args:
             command: The program and its arguments.
             stdout: Where its output goes; to ours if None.
@@ -107,7 +109,11 @@ class Verifier:
             )
 
     def of_machine(self, ticks: Iterable[object]) -> Verification:
-        """Watches the whole machine, reading at each of these ticks, until they end."""
+        """Watches the whole machine until the ticks end, and judges what was charged meanwhile.
+
+        Args:
+            ticks: Come at each moment at which the tracer is to be read.
+        """
         with self._open_tracer(subtree=None, departures=False) as tracer:
             account = self._account(tracer)
             for _ in ticks:
@@ -144,6 +150,7 @@ class Verifier:
     def _reconciled(
         self, hierarchy: MemoryHierarchy, cgroup: WorkloadCgroup, scope: Own
     ) -> tuple[CounterReading | None, tuple[Mismatch, ...]]:
+        """Holds the cgroup's counter against what is known of it, once all that can has been given back."""
         self._drain(scope)
         return reconcile(hierarchy, cgroup, scope, _QUIET_SECONDS)
 
@@ -185,6 +192,7 @@ class _End:
     """How a command ended."""
 
     status: int | None
+    """Exit status, negative for a signal; None where the command was interrupted."""
     killed: int = 0
     """Processes that the command left behind."""
     interrupted: bool = False
@@ -202,6 +210,7 @@ class _Account:
         self._read_at: Losses | None = None
 
     def missed(self, losses: Losses) -> int:
+        """Returns how many events were missed since, that could have shown or explained a mismatch."""
         return losses.verdicts_missed - self._before.verdicts_missed
 
     def settle(self, losses: Losses, reading: AccountReading) -> None:
@@ -222,6 +231,7 @@ class _Account:
         return _settleable(until, judged) - _settleable(self._before, judged)
 
     def close(self, snapshot: Snapshot, **found: Any) -> Verification:
+        """Makes the Verification, of the last Snapshot and of whatever else was found."""
         return Verification(
             seconds=time.monotonic() - self._begin,
             snapshot=snapshot,
@@ -235,13 +245,17 @@ class _Account:
 
 
 def _settleable(losses: Losses, judges_allocations: bool) -> int:
-    """Of the events missed, what an account tells of. Not allocations that would have been judged: one that
-    nobody was charged for leaves nothing behind. Nor what there was no room for: with --max-pages there is,
-    and it is judged page by page."""
+    """Returns how many of the missed events an account tells of.
+
+    It does not tell of allocations that would have been judged: one that nobody was charged for leaves
+    nothing behind. Nor is counted what there was no room for: with --max-pages there is, and it is judged
+    page by page.
+    """
     return losses.page_events_missed - (losses.allocations_missed if judges_allocations else 0)
 
 
 def _unsearched(snapshot: Snapshot) -> int:
+    """Returns how many uncharges came before it was known which pages were charged before the start."""
     return snapshot.exempt.get(Exemption.UNSEARCHED, 0)
 
 
