@@ -1,6 +1,7 @@
 """Makes the Plan of what a kernel offers."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts, version
@@ -46,6 +47,15 @@ _ENTRY = {Tier.FENTRY: Attachment.FENTRY, Tier.KPROBE: Attachment.KPROBE}
 _EXIT = {Tier.FENTRY: Attachment.FEXIT, Tier.KPROBE: Attachment.KRETPROBE}
 
 
+class _Offered(NamedTuple):
+    """What the kernel tells of itself that programs are compiled with."""
+
+    defines: Defines
+    page_map: PageMap | None = None
+    refusal: str | None = None
+    """Why nothing can be traced; None where something can."""
+
+
 def make_plan(
     facts: Facts,
     forced: Tier | None = None,
@@ -57,6 +67,8 @@ def make_plan(
 ) -> Plan:
     """Makes the Plan for the best tier that this kernel allows, or for the forced one.
 
+    Where nothing can be traced, it has no tier and says why.
+
     Args:
         facts: What is known of the kernel.
         forced: The tier that is asked for; None for the best.
@@ -65,46 +77,52 @@ def make_plan(
         steady: Whether as few allocations are missed as can be, at whatever cost.
         page_frames: One more than the number of the machine's highest page frame.
 
-    Returns:
-        The Plan; where nothing can be traced, one without a tier that says why.
-
     Raises:
         CannotError: The forced tier is not to be had.
     """
     tier, unprobed = _tier(facts, forced)
     hooks = {event: _hook(event, facts, tier) for event in Event}
     alloc = _alloc_function(facts, tier, wanted=alloc_latency)
-    programs = _programs(hooks, alloc, tier, facts)
-    if not departures:
-        programs.pop(_TRACEPOINTS[Event.TASK_BORN], None)
-    constants: Defines = {}
-    if steady and "page_alloc" in programs:
-        constants = _steady(programs, facts, page_frames)
-    refusal, why, pages = _refusal(hooks), unjudged(facts, tier, hooks, page_frames), None
-    if refusal is None:
-        try:
-            constants |= defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
-            constants |= judged_defines(why)
-            pages = page_map(facts, page_frames)
-        except CannotError as error:
-            refusal = str(error)
-    sees_departures = departures and all(name in constants for name in _FOR_DEPARTURES)
+    programs = _programs(hooks, alloc, tier, facts, departures=departures)
+    steadied = _steady(programs, facts, page_frames) if steady else {}
+    why = unjudged(facts, tier, hooks, page_frames)
+    offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
+    sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
     return Plan(
         facts.release,
-        tier if refusal is None else None,
+        tier if offered.refusal is None else None,
         hooks,
         alloc,
         unprobed,
         why,
         programs,
-        constants | _parts(pages, departures=sees_departures),
-        refusal,
-        page_map=pages,
+        steadied | offered.defines | _parts(offered.page_map, departures=sees_departures),
+        offered.refusal,
+        page_map=offered.page_map,
         page_struct_bytes=facts.size("page") or 0,
         misses_tasks=raw_programs_are_preempted(facts),
         misses_are_counted=tier is not Tier.KPROBE or version(facts.release) >= _KPROBE_MISSES_SINCE,
         sees_departures=sees_departures,
     )
+
+
+def _offered(
+    facts: Facts,
+    tier: Tier,
+    hooks: Mapping[Event, Hook | NoHook],
+    programs: Mapping[str, Probe],
+    judged: Defines,
+    page_frames: int,
+) -> _Offered:
+    """Returns what the kernel offers these programs; nothing but the reason where it is not enough."""
+    refusal = _refusal(hooks)
+    if refusal is not None:
+        return _Offered({}, refusal=refusal)
+    try:
+        found = defines(facts) | _tier_defines(tier, programs) | _arguments(programs)
+        return _Offered(found | judged, page_map(facts, page_frames))
+    except CannotError as error:
+        return _Offered({}, refusal=str(error))
 
 
 def _tier(facts: Facts, forced: Tier | None) -> tuple[Tier, str | None]:
@@ -168,7 +186,12 @@ def _refusal(hooks: Mapping[Event, Hook | NoHook]) -> str | None:
 
 
 def _programs(
-    hooks: Mapping[Event, Hook | NoHook], alloc: Hook | NoHook, tier: Tier, facts: Facts
+    hooks: Mapping[Event, Hook | NoHook],
+    alloc: Hook | NoHook,
+    tier: Tier,
+    facts: Facts,
+    *,
+    departures: bool,
 ) -> dict[str, Probe]:
     """Returns the programs by name, in the order of attaching."""
     programs: dict[str, Probe] = {}
@@ -178,7 +201,8 @@ def _programs(
             programs[name] = Probe(hook, attachment, facts.function_id(hook.name) or 0)
 
     for event, name in _TRACEPOINTS.items():
-        add(name, hooks[event], Attachment.RAW_TRACEPOINT)
+        if departures or event is not Event.TASK_BORN:
+            add(name, hooks[event], Attachment.RAW_TRACEPOINT)
     if tier is not Tier.TRACEPOINT:
         for event, name in _FUNCTIONS.items():
             add(name, hooks[event], _ENTRY[tier])
@@ -195,11 +219,10 @@ def _steady(programs: dict[str, Probe], facts: Facts, page_frames: int) -> Defin
     Returns:
         Constants that the other program is compiled with; none where the programs were left as they are.
     """
-    classic = classic_alloc(facts, page_frames)
-    if classic is None:
+    raw, classic = programs.get("page_alloc"), classic_alloc(facts, page_frames)
+    if raw is None or classic is None:
         return {}
     number, constants = classic
-    raw = programs["page_alloc"]
     programs["page_alloc"] = Probe(raw.hook, Attachment.TRACEPOINT, number)
     return constants
 

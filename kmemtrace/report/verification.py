@@ -6,9 +6,10 @@ from collections import defaultdict
 from typing import Any
 
 from kmemtrace.model.document import losses_document, mismatch_document
-from kmemtrace.model.snapshot import SCHEMA_VERSION, Snapshot
+from kmemtrace.model.snapshot import SCHEMA_VERSION, Site, Snapshot
 from kmemtrace.model.verification import (
     AccountReading,
+    CounterReading,
     Departure,
     KernelReading,
     Verdict,
@@ -191,6 +192,7 @@ def _where(found: Verification) -> str:
 
 
 def verification_document(found: Verification) -> dict[str, Any]:
+    """Returns what was found as JSON types; what was not read or not asked for is absent."""
     snapshot = found.snapshot
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -204,11 +206,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
         "uncharged_pages": snapshot.uncharged_pages,
         "lost_pages": snapshot.lost_pages,
         "held_pages": snapshot.held_pages,
-        "held": [
-            {"path": path, "kind": site.kind.value, "symbol": site.symbol, "held_pages": site.held_pages}
-            | {"stack": list(site.stack)}
-            for path, site in found.held
-        ],
+        "held": [_held_document(path, site) for path, site in found.held],
         "mismatches": [mismatch_document(m) for m in found.mismatches],
         "exempt": dict(snapshot.exempt),
         "unjudged": dict(found.unjudged),
@@ -230,19 +228,33 @@ def verification_document(found: Verification) -> dict[str, Any]:
     if found.account is not None:
         document["account"] = _account_document(found.account)
     if found.counter is not None:
-        counter = found.counter
-        document["counter"] = {
-            "charged_pages": counter.charged,
-            "parts": dict(counter.parts),
-            "slack_pages": counter.slack,
+        document["counter"] = _counter_document(found.counter)
+    return document
+
+
+def _held_document(path: str, site: Site) -> dict[str, Any]:
+    return {
+        "path": path,
+        "kind": site.kind.value,
+        "symbol": site.symbol,
+        "held_pages": site.held_pages,
+        "stack": list(site.stack),
+    }
+
+
+def _counter_document(counter: CounterReading) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "charged_pages": counter.charged,
+        "parts": dict(counter.parts),
+        "slack_pages": counter.slack,
+    }
+    if counter.kernel is not None:
+        document["kernel"] = {
+            "charged_pages": counter.kernel.charged,
+            "known": dict(counter.kernel.known),
+            "unexplained_pages": counter.kernel.unexplained,
+            "slack_pages": counter.kernel.slack,
         }
-        if counter.kernel is not None:
-            document["counter"]["kernel"] = {
-                "charged_pages": counter.kernel.charged,
-                "known": dict(counter.kernel.known),
-                "unexplained_pages": counter.kernel.unexplained,
-                "slack_pages": counter.kernel.slack,
-            }
     return document
 
 
