@@ -78,6 +78,11 @@ def test_the_schema_knows_every_kind_of_call_site() -> None:
     assert sites["items"]["properties"]["kind"]["enum"] == [kind.value for kind in SiteKind]
 
 
+def test_the_schema_knows_every_class_of_mismatch() -> None:
+    classes = SCHEMA["$defs"]["mismatch"]["properties"]["class"]["enum"]
+    assert classes == [one.value for one in MismatchClass]
+
+
 def test_what_is_not_known_is_absent_and_never_zero() -> None:
     poor = document(POOR)
     assert {"preexisting_pages", "own_bytes", "allocations", "charge_share"}.isdisjoint(poor)
