@@ -46,14 +46,25 @@ LIBBPF: Prototypes = {
     "btf__type_by_id": (_pointer, _pointer, c_uint32),
     "libbpf_get_error": (c_long, _pointer),
     "libbpf_set_print": (_pointer, _pointer),
+    "ring_buffer__consume": (c_int, _pointer),
+    "ring_buffer__free": (None, _pointer),
+    "ring_buffer__new": (_pointer, c_int, _pointer, _pointer, _pointer),
 }
 
 LIBBCC: Prototypes = {
+    "bpf_function_name": (c_char_p, _pointer, c_size_t),
+    "bpf_num_functions": (c_size_t, _pointer),
     "bpf_num_tables": (c_size_t, _pointer),
     "bpf_table_fd_id": (c_int, _pointer, c_size_t),
+    "bpf_table_flags_id": (c_int, _pointer, c_size_t),
+    "bpf_table_key_size_id": (c_size_t, _pointer, c_size_t),
+    "bpf_table_leaf_size_id": (c_size_t, _pointer, c_size_t),
+    "bpf_table_max_entries_id": (c_size_t, _pointer, c_size_t),
+    "bpf_table_name": (c_char_p, _pointer, c_size_t),
+    "bpf_table_type_id": (c_int, _pointer, c_size_t),
 }
-"""Functions that we call ourselves, and that BCC's binding up to its newest release (0.37) declares no types
-of."""
+"""Functions that we call ourselves; of most of them BCC's binding up to its newest release (0.37) declares no
+types."""
 
 BCCS_OWN: Prototypes = {
     "bcc_buildsymcache_new": (_pointer,),
@@ -68,6 +79,10 @@ BCCS_OWN: Prototypes = {
     "bpf_prog_detach2": (c_int, c_int, c_int, c_int),
 }
 """Functions that the binding calls and declares no arguments of: mostly it misspells `argtypes`."""
+
+
+Taker = ctypes.CFUNCTYPE(c_int, _pointer, _pointer, c_size_t)
+"""What ring_buffer__consume() calls with each record: a context of ours, its address and its size."""
 
 
 class Library:

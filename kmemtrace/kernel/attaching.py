@@ -4,6 +4,7 @@ They are tried, not guessed from its configuration, because lockdown and hypervi
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -19,7 +20,7 @@ KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 15, 17, 28
-_PERF_EVENT_LINK, _PERF_EVENT_ENABLE = 41, 0x2400
+_PERF_EVENT_LINK, _PERF_EVENT_ENABLE, _PERF_EVENT_SET_BPF = 41, 0x2400, 0x40042408
 _TYPE_TRACEPOINT = 2
 """<linux/perf_event.h>'s PERF_TYPE_TRACEPOINT."""
 _KPROBE_MISSED_AT = 48
@@ -118,9 +119,10 @@ def attach(program: int, tracepoint: bytes | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PerfLink:
-    """A program on the perf event of a kprobe or classic tracepoint; both descriptors have to stay open."""
+    """A program on the perf event of a kprobe or classic tracepoint; all descriptors have to stay open."""
 
-    link: int
+    link: int | None
+    """The BPF link; None before 5.15, where the event itself has the program, until it is closed."""
     event: int
 
     def missed(self) -> int | None:
@@ -132,6 +134,8 @@ class PerfLink:
         Returns:
             The number; None before 6.7, which does not tell it.
         """
+        if self.link is None:
+            return None
         buffer = ctypes.create_string_buffer(256)
         asked = _Info(fd=self.link, length=len(buffer), info=ctypes.addressof(buffer))
         if bpf(_OBJ_GET_INFO_BY_FD, asked) < 0 or asked.length < _KPROBE_MISSED_AT + 8:
@@ -139,14 +143,13 @@ class PerfLink:
         return ctypes.c_uint64.from_buffer(buffer, _KPROBE_MISSED_AT).value
 
     def close(self) -> None:
-        os.close(self.link)
+        if self.link is not None:
+            os.close(self.link)
         os.close(self.event)
 
 
 def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> PerfLink:
     """Attaches a program to a function's entry or return.
-
-    It takes a BPF link, as kernels from 5.15 on have (b89fbfbb854c).
 
     Raises:
         OSError: The kernel refuses.
@@ -159,7 +162,7 @@ def attach_kprobe(program: int, function: bytes, *, at_return: bool) -> PerfLink
 
 
 def attach_tracepoint(program: int, number: int) -> PerfLink:
-    """Attaches a program to the classic tracepoint of this number, on all CPUs (5.15 and later).
+    """Attaches a program to the classic tracepoint of this number, on all CPUs.
 
     Raises:
         OSError: The kernel refuses.
@@ -183,14 +186,27 @@ def _attach_perf(program: int, wanted: _PerfEvent) -> PerfLink:
     event = perf_event_open(wanted)
     if event < 0:
         raise OSError(-event, os.strerror(-event))
-    link = bpf(_LINK_CREATE, _Link(prog_fd=program, target_fd=event, attach_type=_PERF_EVENT_LINK))
-    if link < 0:
-        os.close(event)
-        raise OSError(-link, os.strerror(-link))
-    made = PerfLink(link, event)
+    made = PerfLink(None, event)
     try:
+        made = PerfLink(_link(program, event), event)
         fcntl.ioctl(event, _PERF_EVENT_ENABLE, 0)
     except OSError:
         made.close()
         raise
     return made
+
+
+def _link(program: int, event: int) -> int | None:
+    """Links a program to a perf event, or before 5.15, which has no such links (b89fbfbb854c), sets it there.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    link = bpf(_LINK_CREATE, _Link(prog_fd=program, target_fd=event, attach_type=_PERF_EVENT_LINK))
+    if link >= 0:
+        return link
+    if link != -errno.EINVAL:
+        raise OSError(-link, os.strerror(-link))
+    # It tells where a link is meant by EINVAL, and so it does of what is wrong otherwise: then this is, too.
+    fcntl.ioctl(event, _PERF_EVENT_SET_BPF, program)
+    return None

@@ -3,28 +3,26 @@
 That takes some milliseconds, and what is refused here would be refused after the compiler has run.
 """
 
-import ctypes
 import os
 import resource
 import struct
 from contextlib import ExitStack
 
+from kmemtrace.kernel import making
 from kmemtrace.kernel.attaching import attach
 from kmemtrace.kernel.loading import RAW_TRACEPOINT, load
+from kmemtrace.kernel.making import Shape, make_map
 from kmemtrace.kernel.refusals import refusing
-from kmemtrace.kernel.syscall import bpf
 from kmemtrace.kernel.test_run import test_run
 
-_MAP_CREATE = 0
 _MAPS = {
-    "a BPF hash map": (1, 8, 8, 1),
-    "a BPF array": (2, 4, 8, 1),
-    "a per-CPU BPF array": (6, 4, 8, 1),
-    "a BPF map of stacks": (7, 4, 8, 1),
-    "a BPF map that forgets (LRU)": (9, 8, 8, 1),
-    "a BPF ring buffer": (27, 0, 0, resource.getpagesize()),
+    "a BPF hash map": Shape(making.HASH, 8, 8, 1),
+    "a BPF array": Shape(making.ARRAY, 4, 8, 1),
+    "a per-CPU BPF array": Shape(making.PERCPU_ARRAY, 4, 8, 1),
+    "a BPF map of stacks": Shape(making.STACKS, 4, 8, 1),
+    "a BPF map that forgets (LRU)": Shape(making.LRU_HASH, 8, 8, 1),
+    "a BPF ring buffer": Shape(making.RING, 0, 0, resource.getpagesize()),
 }
-"""Type, sizes of a key and a value, and entries."""
 
 # Helpers, as <linux/bpf.h> numbers them.
 _GET_CURRENT_TASK, _PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STR = 35, 113, 115
@@ -46,20 +44,13 @@ def try_bpf() -> None:
 
         for what, shape in _MAPS.items():
             with refusing(what):
-                close(_create(shape))
+                close(make_map(shape))
         with refusing("a BPF program that reads its memory"):
             program = close(load(_program(), RAW_TRACEPOINT, "try"))
         with refusing("to run a BPF program"):
             test_run(program)
         with refusing("a BPF program on a tracepoint"):
             close(attach(program, _TRACEPOINT))
-
-
-def _create(shape: tuple[int, ...]) -> int:
-    fd = bpf(_MAP_CREATE, (ctypes.c_uint32 * 32)(*shape))
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
-    return fd
 
 
 def _program() -> bytes:

@@ -21,6 +21,22 @@ MAX_DEPARTURES = 1 << 10
 MAX_ORDER = 10
 """Highest order of the page allocator, in every kernel's default configuration."""
 
+ENTRIES = (
+    "MAX_PAGES",
+    "MAX_CGROUPS",
+    "MAX_SITES",
+    "MAX_STACKS",
+    "MAX_LIVES",
+    "MAX_CALLS",
+    "MAX_STALLED",
+    "MAX_FAILURES",
+    "MAX_MOVES",
+    "MAX_DEPARTURES",
+    "MAX_OBJECTS",
+    "MAX_OBJECT_SITES",
+)
+"""Constants that say how many entries a map has, and nothing else: no program knows them."""
+
 _LEAST_PAGES, _MOST_PAGES = 1 << 16, 1 << 22
 _LEAST_CGROUPS, _MOST_CGROUPS = 1 << 13, 1 << 16
 _SITES_OF_A_CGROUP = 4

@@ -37,10 +37,19 @@ def import_bcc(folders: Iterable[Path] | None = None) -> ModuleType:
     if loaded is not None and hasattr(loaded, "BPF") and hasattr(loaded, "libbcc"):
         complete(loaded)
         return loaded
+    return _load(find_binding(folders))
+
+
+def find_binding(folders: Iterable[Path] | None = None) -> Path:
+    """Returns the folder of the BCC binding, without loading it; `folders` are as for import_bcc().
+
+    Raises:
+        CannotError: There is none.
+    """
     for folder in _default_folders() if folders is None else folders:
         package = folder / "bcc"
         if _is_binding(package):
-            return _load(package)
+            return package
     raise CannotError(f"The Python binding of BCC is not installed. {_INSTALL}")
 
 

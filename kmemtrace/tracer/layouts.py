@@ -4,7 +4,6 @@ The structs are written twice, in probes/ and as numpy's dtypes. The compiler te
 what is read from elsewhere would be a number of nothing, and not an error.
 """
 
-import ctypes
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,22 +11,19 @@ import numpy as np
 
 from kmemtrace.errors import CannotError
 from kmemtrace.tracer import structs
+from kmemtrace.tracer.compiled import Element, Field
 
 Layout = np.dtype[Any]
-_FILLING = "__pad_"
-"""What BCC calls the gaps that the compiler left."""
-Field = tuple[str, int, int]
-"""Name, offset and size in bytes of a field."""
 
 
-class Compiled(Protocol):
+class HasMaps(Protocol):
     """Programs, as they were compiled."""
 
     def has_map(self, name: str) -> bool:
         """Returns whether this map was compiled in."""
 
-    def element(self, name: str) -> tuple[type[Any], type[Any]]:
-        """Returns key and value of a map, as types of ctypes."""
+    def elements(self, name: str) -> tuple[Element, Element]:
+        """Returns key and value of a map."""
 
 
 def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
@@ -56,7 +52,7 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
     }
 
 
-def check_layouts(compiled: Compiled, read: Mapping[str, tuple[Layout, Layout]]) -> None:
+def check_layouts(compiled: HasMaps, read: Mapping[str, tuple[Layout, Layout]]) -> None:
     """Compares all maps.
 
     Raises:
@@ -65,18 +61,18 @@ def check_layouts(compiled: Compiled, read: Mapping[str, tuple[Layout, Layout]])
     for name, expected in read.items():
         if not compiled.has_map(name):
             continue
-        for part, struct, layout in zip(("key", "value"), compiled.element(name), expected, strict=True):
-            wrong = difference(struct, layout)
+        for part, element, layout in zip(("key", "value"), compiled.elements(name), expected, strict=True):
+            wrong = difference(element, layout)
             if wrong is not None:
                 raise CannotError(
-                    f"The {part} of the BPF map {name} was compiled as struct {struct.__name__}, in which "
+                    f"The {part} of the BPF map {name} was compiled as struct {element.struct}, in which "
                     f"{wrong}. The parts of kmemtrace do not fit together: install it again."
                 )
 
 
-def difference(struct: type[Any], layout: Layout) -> str | None:
-    """Says where the two differ first; None where they do not. An array of one struct is taken for that."""
-    compiled, read = list(_compiled(_element(struct))), list(_read(layout))
+def difference(element: Element, layout: Layout) -> str | None:
+    """Says where the two differ first; None where they do not."""
+    compiled, read = element.fields, list(_read(layout))
     for one, other in zip(compiled, read, strict=False):
         if one[1:] != other[1:] or (one[0] and other[0] and one[0] != other[0]):
             return f"{_words(one)}, and is read as {other[0] or 'a number'} of {other[2]} bytes at {other[1]}"
@@ -84,33 +80,14 @@ def difference(struct: type[Any], layout: Layout) -> str | None:
         longer = (compiled if len(compiled) > len(read) else read)[min(len(compiled), len(read))]
         only = "not read" if len(compiled) > len(read) else "read, and is not there"
         return f"the field {longer[0]} is {only}"
-    size = ctypes.sizeof(_element(struct))
-    if size != layout.itemsize:
-        return f"an element has {size} bytes, and is read with {layout.itemsize}"
+    if element.size != layout.itemsize:
+        return f"an element has {element.size} bytes, and is read with {layout.itemsize}"
     return None
 
 
 def _words(field: Field) -> str:
     name, offset, size = field
     return f"{name or 'the number'} has {size} bytes at {offset}"
-
-
-def _element(struct: type[Any]) -> type[Any]:
-    """Returns the struct within one that is only an array of structs, or an array as of a per-CPU map."""
-    fields: Any = getattr(struct, "_fields_", ())
-    array: Any = fields[0][1] if len(fields) == 1 else struct
-    element: type[Any] = getattr(array, "_type_", None) or struct
-    return element if hasattr(element, "_fields_") else struct
-
-
-def _compiled(struct: type[Any], name: str = "", begin: int = 0) -> Iterator[Field]:
-    fields = getattr(struct, "_fields_", None)
-    if fields is None:
-        yield name, begin, ctypes.sizeof(struct)
-        return
-    for one, type_, *_ in fields:
-        if not one.startswith(_FILLING):
-            yield from _compiled(type_, one, begin + getattr(struct, one).offset)
 
 
 def _read(layout: Layout, name: str = "", begin: int = 0) -> Iterator[Field]:

@@ -1,23 +1,23 @@
-"""Compiles, loads and attaches the BPF programs with BCC, without kernel headers."""
+"""Loads and attaches compiled BPF programs, and makes their maps."""
 
-import ctypes
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from kmemtrace.foreign import libbcc
-from kmemtrace.kernel import loading
+from kmemtrace.kernel import loading, making
 from kmemtrace.kernel.attaching import PerfLink, attach, attach_kprobe, attach_tracepoint
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.making import make_map
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.kernel.refusals import RefusedError, refusing
 from kmemtrace.model.enums import c_defines
-from kmemtrace.tracer.compiler import compiling
-from kmemtrace.tracer.find_bcc import import_bcc
-from kmemtrace.tracer.sources import probes_folder
+from kmemtrace.tracer.builds import build
+from kmemtrace.tracer.capacity import ENTRIES
+from kmemtrace.tracer.compiled import Element
+from kmemtrace.tracer.ring import Ring
 
 _KINDS = {
     Attachment.RAW_TRACEPOINT: loading.RAW_TRACEPOINT,
@@ -28,6 +28,12 @@ _KINDS = {
     Attachment.FEXIT: loading.FEXIT,
 }
 _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
+_LEAST_MARK = 1009
+"""The compiler is told small numbers for ENTRIES, from this one on and each but once: how many entries a map
+has tells which of them it is to have. For BCC makes the maps when it compiles, and at their size they would
+take as much memory again: half a gigabyte on a large machine."""
+_COUNTED = (making.HASH, making.LRU_HASH, making.STACKS)
+"""Types of the maps whose entries are one of ENTRIES; an array may have any small number of them."""
 
 
 class Programs:
@@ -47,18 +53,31 @@ class Programs:
         Raises:
             CannotError: BCC is missing, or the text cannot be compiled.
         """
-        self._bcc = import_bcc()
-        # The tree of small headers that stands in for the kernel's own.
-        os.environ["BCC_KERNEL_SOURCE"] = str(probes_folder())
-        flags = [f"-D{name}={value}" for name, value in defines.items()] + c_defines()
+        small = {name: _LEAST_MARK + i for i, name in enumerate(ENTRIES) if name in defines}
+        flags = [f"-D{name}={value}" for name, value in {**defines, **small}.items()] + c_defines()
         flags += [f"-DPROGRAM_{name}" for name in probes]
         flags.append("-g0")  # debug information would take a quarter of the time to compile
-        with compiling():
-            self._bpf: Any = self._bcc.BPF(text=text.encode(), cflags=flags)
+        self._compiled = build(text, flags)
+        self._maps: dict[str, int] = {}
+        self._make_maps({mark: int(defines[name]) for name, mark in small.items()})
         self._probes = probes
         self._links: list[int] = []
         self._perf_links: dict[str, PerfLink] = {}
         self._fds: dict[str, int] = {}
+        self._rings: list[Ring] = []
+
+    def _make_maps(self, entries: Mapping[int, int]) -> None:
+        """Makes all maps; `entries` has what a map is to have by what it was compiled with."""
+        try:
+            for name, one in self._compiled.maps.items():
+                shape = one.shape
+                if shape.type in _COUNTED:
+                    shape = replace(shape, entries=entries.get(shape.entries, shape.entries))
+                with refusing(f"the BPF map {name}"):
+                    self._maps[name] = make_map(shape, name)
+        except RefusedError:
+            _close_all(self._maps)
+            raise
 
     def attach(self) -> float:
         """Loads each program of the Plan and attaches it to its hook, in the Plan's order.
@@ -90,23 +109,10 @@ class Programs:
             case Attachment.TRACEPOINT:
                 self._perf_links[name] = attach_tracepoint(self.fd(name), probe.number)
             case Attachment.KPROBE | Attachment.KRETPROBE:
-                self._attach_kprobe(name, hook, at_return=probe.attachment is Attachment.KRETPROBE)
+                at_return = probe.attachment is Attachment.KRETPROBE
+                self._perf_links[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
             case Attachment.FENTRY | Attachment.FEXIT:
                 self._links.append(attach(self.fd(name)))
-
-    def _attach_kprobe(self, name: str, hook: bytes, *, at_return: bool) -> None:
-        try:
-            self._perf_links[name] = attach_kprobe(self.fd(name), hook, at_return=at_return)
-        except OSError as error:  # before 5.15
-            function, attach_by_bcc = name.encode(), self._bpf.attach_kprobe
-            # BCC closes what it thinks that it loaded.
-            self._bpf.funcs[function] = self._bcc.BPF.Function(self._bpf, function, os.dup(self.fd(name)))
-            if at_return:
-                attach_by_bcc = self._bpf.attach_kretprobe
-            try:
-                attach_by_bcc(event=hook, fn_name=function)
-            except Exception:  # noqa: BLE001 BCC raises nothing narrower, and the kernel said why before
-                raise error from None
 
     def skipped(self, name: str) -> int | None:
         """Tells how often the probe of this attached program was skipped in an interrupt.
@@ -133,43 +139,31 @@ class Programs:
         return self._fds[name]
 
     def _load(self, name: str) -> int:
-        code, probe = self._bpf.dump_func(name.encode()), self._probes.get(name)
+        code, probe = self._compiled.functions[name].with_maps(self._maps), self._probes.get(name)
         if probe is None:
             return loading.load(code, loading.RAW_TRACEPOINT, name)
         kind = _KINDS[probe.attachment]
         return loading.load(code, kind, name, probe.number if kind.of_function else 0)
 
     def map_fd(self, name: str) -> int:
-        return int(self._bpf[name.encode()].map_fd)
+        return self._maps[name]
 
     def has_map(self, name: str) -> bool:
         """Returns whether this map was compiled in."""
-        try:
-            self._bpf[name.encode()]
-        except KeyError:
-            return False
-        return True
+        return name in self._maps
 
-    def element(self, name: str) -> tuple[type[Any], type[Any]]:
-        """Returns key and value of a map as they were compiled, as types of ctypes."""
-        table = self._bpf[name.encode()]
-        return table.Key, table.Leaf
+    def elements(self, name: str) -> tuple[Element, Element]:
+        """Returns key and value of a map as they were compiled."""
+        found = self._compiled.maps[name].elements
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def ring(self, name: str) -> Callable[[], list[bytes]]:
         """Returns a function that takes what a ring buffer of ours holds out of it."""
-        taken: list[bytes] = []
-
-        def take(_context: object, data: int, size: int) -> None:
-            taken.append(ctypes.string_at(data, size))
-
-        self._bpf[name.encode()].open_ring_buffer(take)
-
-        def drain() -> list[bytes]:
-            taken.clear()
-            self._bpf.ring_buffer_consume()
-            return list(taken)
-
-        return drain
+        with refusing(f"to map the BPF ring buffer {name}"):
+            self._rings.append(Ring(self._maps[name]))
+        return self._rings[-1].drain
 
     def map_bytes(self) -> int | None:
         """Adds up the kernel memory that our maps take, which is charged to the cgroup that we run in.
@@ -177,10 +171,8 @@ class Programs:
         Returns:
             The bytes; None where the kernel does not tell.
         """
-        lib, module = libbcc(self._bcc), self._bpf.module
         total = 0
-        for number in range(lib.bpf_num_tables(module)):
-            fd = lib.bpf_table_fd_id(module, number)
+        for fd in self._maps.values():
             info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
             found = re.search(r"^memlock:\s*(\d+)", info, re.MULTILINE)
             if found is None:
@@ -193,6 +185,12 @@ class Programs:
             os.close(self._links.pop())
         while self._perf_links:
             self._perf_links.popitem()[1].close()
-        while self._fds:
-            os.close(self._fds.popitem()[1])
-        self._bpf.cleanup()
+        while self._rings:
+            self._rings.pop().close()
+        _close_all(self._fds)
+        _close_all(self._maps)
+
+
+def _close_all(fds: dict[str, int]) -> None:
+    while fds:
+        os.close(fds.popitem()[1])

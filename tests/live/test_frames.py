@@ -169,11 +169,18 @@ def test_progress_on_a_terminal(arguments: list[str]) -> None:
     ],
 )
 def test_an_interruption_of_the_start(command: str, status: int, says: str, number: signal.Signals) -> None:
-    """While BPF is compiled. What goes on until it is ended has been ended."""
-    running = subprocess.Popen([*COMMAND, *command.split()], stderr=subprocess.PIPE, text=True)
-    while "libbcc" not in Path(f"/proc/{running.pid}/maps").read_text():
+    """While BPF is compiled. What goes on until it is ended has been ended, and the compiler with it."""
+    environment = {**os.environ, "KMEMTRACE_CACHE": "off"}
+    running = subprocess.Popen(
+        [*COMMAND, *command.split()], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    compiling: list[Path] = []
+    while not any("libbcc" in one.read_text() for one in compiling):
         assert running.poll() is None
         time.sleep(0.01)
+        compiling = [Path(f"/proc/{child}/maps") for child in children.read_text().split()]
     running.send_signal(number)
     _, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (status, says)
+    assert not any(one.exists() for one in compiling)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from kmemtrace.errors import CannotError
+from kmemtrace.tracer.compiled import Element
+from kmemtrace.tracer.compiler import element_of
 from kmemtrace.tracer.layouts import check_layouts, difference, layouts
 from kmemtrace.tracer.structs import CHARGE, INSPECTION
 
@@ -34,8 +36,8 @@ U64, U32, U16 = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint16
 
 
 def test_the_same_struct_is_no_difference() -> None:
-    assert difference(Charge, CHARGE) is None
-    assert difference(ctypes.c_uint64, np.dtype("u8")) is None
+    assert difference(element_of(Charge), CHARGE) is None
+    assert difference(element_of(ctypes.c_uint64), np.dtype("u8")) is None
 
 
 def test_an_array_of_structs_is_as_one_of_them() -> None:
@@ -43,8 +45,8 @@ def test_an_array_of_structs_is_as_one_of_them() -> None:
         _fields_ = [(name, U64) for name in INSPECTION.names or ()]
 
     many = type("looks", (ctypes.Structure,), {"_fields_": [("looks", Look * 7)]})
-    assert difference(many, INSPECTION) is None
-    assert difference(Look * 2, INSPECTION) is None, "as of a per-CPU map"
+    assert difference(element_of(many), INSPECTION) is None
+    assert difference(element_of(Look * 2), INSPECTION) is None, "as of a per-CPU map"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_an_array_of_structs_is_as_one_of_them() -> None:
     ids=["wider", "exchanged", "shorter", "longer", "no struct"],
 )
 def test_a_difference_names_the_field(struct: type[Any], said: str) -> None:
-    found = difference(struct, CHARGE)
+    found = difference(element_of(struct), CHARGE)
     assert found is not None
     assert said in found
 
@@ -74,9 +76,9 @@ class Compiled:
     def has_map(self, name: str) -> bool:
         return name == "pages"
 
-    def element(self, name: str) -> tuple[type[Any], type[Any]]:
+    def elements(self, name: str) -> tuple[Element, Element]:
         assert name == "pages"
-        return ctypes.c_uint64, self._value
+        return element_of(ctypes.c_uint64), element_of(self._value)
 
 
 def test_what_does_not_fit_is_refused_in_words() -> None:
