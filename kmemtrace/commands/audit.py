@@ -11,6 +11,7 @@ from kmemtrace.census.census import Censor
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
@@ -25,7 +26,7 @@ _MOST_ROWS = 20
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "audit",
-        help="is each cgroup charged for what is there, and for nothing else?",
+        help=SUMMARIES["audit"],
         description="Reads all of the machine's kernel memory, and holds what the kernel says that it "
         "charged to each cgroup against the pages, slab objects and per-CPU areas that it is charged for, to "
         "the byte. Finds charges that were lost before kmemtrace was started. Nothing is attached.",

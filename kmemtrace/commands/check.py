@@ -12,6 +12,7 @@ from kmemtrace.census.offered import offered
 from kmemtrace.cgroups.accounting import obstacles
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.commands import able
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.console import write
 from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.kernel import btf
@@ -31,7 +32,7 @@ Part = dict[str, Any]
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "check",
-        help="what this kernel offers, and what is missing",
+        help=SUMMARIES["check"],
         description="Shows the plan: the tier, each event with its hook or the reason why it has "
         "none, and what that costs. Runs without root as far as it can. Exit status 0 where some "
         "tier works, 4 where none does.",

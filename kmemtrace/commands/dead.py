@@ -7,6 +7,7 @@ import time
 
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus
 from kmemtrace.report.dead import dead_document, report
@@ -17,7 +18,7 @@ _MOST = 20
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "dead",
-        help="removed cgroups that the kernel still has, and what keeps them",
+        help=SUMMARIES["dead"],
         description="Lists the memory cgroups that were removed, however long ago, and that something keeps: "
         "page cache by file, shared and anonymous memory, kernel memory, or mere references. Reads the "
         "kernel's memory once; nothing is attached.",

@@ -15,6 +15,7 @@ from typing import Any
 from kmemtrace.commands.arguments import GRAMMAR
 from kmemtrace.commands.censuses import add_census_argument, open_keeper
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
 from kmemtrace.exporter.listener import BACKLOG
@@ -40,7 +41,7 @@ _KEPT = ("CAP_BPF", "CAP_DAC_READ_SEARCH")
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "export",
-        help="serve the metrics for Prometheus",
+        help=SUMMARIES["export"],
         description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
         "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
         "again.",

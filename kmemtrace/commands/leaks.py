@@ -6,6 +6,7 @@ import json
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
@@ -20,7 +21,7 @@ _NAMING_SECONDS = 2.0
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "leaks",
-        help="pages that are held for long, by call site and cgroup",
+        help=SUMMARIES["leaks"],
         description="Watches, and then lists the pages that were charged since the start and are held for "
         "longer than --older-than: those of removed cgroups first, each with the stack that asked for it.",
         epilog=f"{GRAMMAR}\n\nexample:\n"

@@ -15,6 +15,7 @@ from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
 from kmemtrace.commands.censuses import add_census_argument, open_keeper
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
@@ -35,7 +36,7 @@ _SCRAPE = 15.0
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "top",
-        help="live view of charged kernel memory by cgroup",
+        help=SUMMARIES["top"],
         description="Shows, by cgroup, what its kernel memory is made of, how much was charged, uncharged "
         "and held since the start, and which code asked for it. In a terminal it is interactive: press ? "
         "there.",

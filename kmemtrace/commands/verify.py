@@ -16,6 +16,7 @@ from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, OutputError, UsageError
@@ -42,7 +43,7 @@ _STATUS = {
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "verify",
-        help="prove that each page charged to a command is uncharged as it was charged",
+        help=SUMMARIES["verify"],
         description="Runs COMMAND in a memory cgroup of its own, lets what it freed drain, and reconciles "
         "every page charged there. Without COMMAND, watches the whole machine for --duration. What COMMAND "
         "has others do for it, such as a container engine or a service manager, only --duration sees.",

@@ -70,6 +70,8 @@ class Btf:
             CannotError: There is no BTF, or it cannot be read; the message says what to do.
         """
         self._lib = libbpf()
+        self._path = path or VMLINUX
+        self._raw: bytes | None = None
         if path is None:
             self._btf = self._lib.btf__load_vmlinux_btf()
         else:
@@ -82,6 +84,7 @@ class Btf:
         if self._btf:
             self._lib.btf__free(self._btf)
             self._btf = None
+        self._raw = None
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +152,7 @@ class Btf:
         if enum is not None:
             type_id = self._find(enum, _ENUM)
             return None if type_id is None else self._value(type_id, name)
-        if self._lib.btf__find_str(self._btf, name.encode()) < 0:
+        if not self._has_string(name):
             return None  # spares a walk of all types, which takes 0.6 s
         type_id = 1
         while self._lib.btf__type_by_id(self._btf, type_id):
@@ -158,6 +161,17 @@ class Btf:
                 return value
             type_id += 1
         return None
+
+    def _has_string(self, text: str) -> bool:
+        """Returns whether anything may be called so.
+
+        libbpf can tell, but first copies and hashes all strings, which takes 60 ms.
+        """
+        if self._raw is None:
+            self._raw = self._path.read_bytes() if self._path.exists() else b""
+        if not self._raw:  # libbpf knows other places
+            return int(self._lib.btf__find_str(self._btf, text.encode())) >= 0
+        return b"\0%s\0" % text.encode() in self._raw
 
     def _find(self, name: str, kind: int) -> int | None:
         found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)

@@ -1,11 +1,15 @@
 """The values of options, as a user writes them."""
 
 import argparse
+import subprocess
+import sys
+from typing import cast
 
 import pytest
 
 from kmemtrace.commands import _parser
 from kmemtrace.commands.arguments import duration
+from kmemtrace.commands.summaries import SUMMARIES
 
 
 @pytest.mark.parametrize(
@@ -48,14 +52,34 @@ def test_durations(text: str, seconds: float | None) -> None:
     assert repr(text) in str(told.value)
 
 
+def _command(name: str) -> argparse.ArgumentParser:
+    (commands,) = (a for a in _parser([name])._actions if isinstance(a, argparse._SubParsersAction))
+    return cast("argparse.ArgumentParser", commands.choices[name])
+
+
+def test_the_list_of_commands_takes_none_of_their_modules() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kmemtrace", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "kmemtrace.commands" in imported
+    assert not imported & {"numpy", "aiohttp", *(f"kmemtrace.commands.{name}" for name in SUMMARIES)}
+    assert [name for name in SUMMARIES if f"\n    {name} " in done.stdout] == list(SUMMARIES)
+
+
 def test_every_option_that_takes_a_time_takes_the_same_words() -> None:
     """Each is found by what its help says, so that a new one is, too."""
-    parsed = _parser().parse_args
-    assert parsed(["top", "--interval", "500ms", "--duration", "1m30s"]).duration == 90.0
-    assert parsed(["leaks", "--older-than", "1m", "--duration", "1h"]).duration == 3600.0
-    assert parsed(["verify", "--duration", "2m", "--drain", "500ms"]).drain == 0.5
-    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
-    options = [action for command in commands.choices.values() for action in command._actions]
+
+    def parsed(*given: str) -> argparse.Namespace:
+        return _parser(given).parse_args(given)
+
+    assert parsed("top", "--interval", "500ms", "--duration", "1m30s").duration == 90.0
+    assert parsed("leaks", "--older-than", "1m", "--duration", "1h").duration == 3600.0
+    assert parsed("verify", "--duration", "2m", "--drain", "500ms").drain == 0.5
+    options = [action for name in SUMMARIES for action in _command(name)._actions]
     times = [action for action in options if action.metavar in ("S", "AGE", "SECONDS", "DURATION")]
     assert len(times) >= 6
     assert {action.type for action in times} == {duration}

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from kmemtrace.commands import _COMMANDS
+from kmemtrace.commands.summaries import SUMMARIES
 
 
-@pytest.mark.parametrize("command", [None, *(command.__name__.rpartition(".")[2] for command in _COMMANDS)])
+@pytest.mark.parametrize("command", [None, *SUMMARIES])
 def test_help_keeps_its_examples_whole(command: str | None) -> None:
     """An example is copied by its line, so there is no break in it."""
     arguments = [] if command is None else [command]

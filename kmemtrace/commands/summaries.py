@@ -1,0 +1,15 @@
+"""Says in a line what each command is for.
+
+It stands here, and not with the command, so that the list of all commands takes none of their modules.
+"""
+
+SUMMARIES = {
+    "top": "live view of charged kernel memory by cgroup",
+    "verify": "prove that each page charged to a command is uncharged as it was charged",
+    "leaks": "pages that are held for long, by call site and cgroup",
+    "audit": "is each cgroup charged for what is there, and for nothing else?",
+    "dead": "removed cgroups that the kernel still has, and what keeps them",
+    "export": "serve the metrics for Prometheus",
+    "check": "what this kernel offers, and what is missing",
+}
+"""By the command's name, which is its module's, in the order of the list."""
