@@ -1,13 +1,13 @@
 """Reads kernel memory: BPF copies it into an array that is mapped here, at some 25 ns for 64 bytes."""
 
 import mmap
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.kernel.layout import kernel_version
+from kmemtrace.kernel.layout import Defines, kernel_version
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import program_text
@@ -30,6 +30,19 @@ class InterruptedReadingError(Exception):
     """A reading was ended, because interrupt() was called."""
 
 
+def compile_ahead(release: str) -> AbstractContextManager[None]:
+    """Begins to compile what a KernelMemory for the same release is made of, while this is entered."""
+    return Programs.compile_ahead(program_text(SOURCE), {}, _defines(release))
+
+
+def _defines(release: str) -> Defines:
+    return kernel_version(release) | {
+        "CENSUS_BYTES": COPY,
+        "CENSUS_ADDRESSES": _ADDRESSES,
+        "CENSUS_GATHERED": GATHERED,
+    }
+
+
 class KernelMemory:
     """Reads the running kernel's memory.
 
@@ -46,16 +59,7 @@ class KernelMemory:
         Raises:
             CannotError: BPF cannot be had.
         """
-        self._programs = Programs(
-            program_text(SOURCE),
-            {},
-            kernel_version(release)
-            | {
-                "CENSUS_BYTES": COPY,
-                "CENSUS_ADDRESSES": _ADDRESSES,
-                "CENSUS_GATHERED": GATHERED,
-            },
-        )
+        self._programs = Programs(program_text(SOURCE), {}, _defines(release))
         programs = ("copy_memory", "gather_memory", "follow_memory", "note_current")
         self._copy, self._gather, self._follow, self._current = map(self._programs.fd, programs)
         self._maps = [

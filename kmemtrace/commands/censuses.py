@@ -4,19 +4,23 @@ That is once for `audit` and `dead`, or now and then beside the tracing.
 """
 
 import argparse
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.keeper import LEAST_SECONDS, Absent, Keeper
+from kmemtrace.census.memory import compile_ahead
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import census_bytes, require_able, room_refusal, tracer_bytes
 from kmemtrace.commands.arguments import DURATION, duration
 from kmemtrace.commands.progress import progress
+from kmemtrace.commands.session import attached, prepare_tracer_of
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
+from kmemtrace.tracer.tracer import Tracer
 
 _OFF = "off"
 
@@ -36,26 +40,35 @@ def _interval(text: str) -> float | str:
 
 
 @contextmanager
-def open_keeper(options: argparse.Namespace) -> Iterator[Keeper | Absent]:
-    """Opens what takes the censuses that `--census` asks for, while it is entered.
+def open_both(options: argparse.Namespace) -> Iterator[tuple[Keeper | Absent, Tracer]]:
+    """Attaches a Tracer, and opens what takes the censuses that `--census` asks for, while it is entered.
 
-    All is loaded before, so that privileges can be given up in between; where it cannot be, Snapshots have no
-    account and say why.
-
-    It has to be opened when nothing else is being compiled, nor drawn: the compiler has the process to
-    itself; and before the tracer, which would count meanwhile. What refuses both the tracer tells.
+    All is loaded before, so that privileges can be given up in between; where a census cannot be had,
+    Snapshots have no account and say why. What refuses both the tracer tells.
     """
+    absent = _refused(options)
     with ExitStack() as stack:
-        yield (
-            Absent("no census is taken (--census off)") if options.census == _OFF else _keeper(options, stack)
-        )
+        if absent is None:
+            # Both compile at a time, and the kernel verifies the tracer's programs meanwhile.
+            require_able(tracer_bytes(options.max_pages))
+            stack.enter_context(compile_ahead(platform.release()))
+        tracer = stack.enter_context(prepare_tracer_of(options))
+        keeper = absent or _keeper(options, stack)
+        # The tracer last, which would count what the census takes to be made.
+        stack.enter_context(attached(tracer))
+        yield keeper, tracer
+
+
+def _refused(options: argparse.Namespace) -> Absent | None:
+    """Returns what stands in a Keeper's place, where it is known before that there is to be none."""
+    if options.census == _OFF:
+        return Absent(f"no census is taken (--census {_OFF})")
+    # The tracer comes first: what it needs no census takes from it.
+    short = room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
+    return None if short is None else Absent(short)
 
 
 def _keeper(options: argparse.Namespace, stack: ExitStack) -> Keeper | Absent:
-    # The tracer comes first: what it needs no census takes from it.
-    short = room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
-    if short is not None:
-        return Absent(short)
     try:
         with progress("starting"):
             censor = stack.enter_context(open_censor())

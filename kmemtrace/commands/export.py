@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kmemtrace.commands.arguments import GRAMMAR
-from kmemtrace.commands.censuses import add_census_argument, open_keeper
-from kmemtrace.commands.session import add_tracer_arguments, open_tracer
+from kmemtrace.commands.censuses import add_census_argument, open_both
+from kmemtrace.commands.session import add_tracer_arguments
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
@@ -152,8 +152,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         ]
         if options.program_stats:
             stack.enter_context(counting())
-        keeper = stack.enter_context(open_keeper(options))
-        tracer = stack.enter_context(open_tracer(options))
+        keeper, tracer = stack.enter_context(open_both(options))
         keep_only(_KEPT)
         stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
         keeper.wait_for_first()

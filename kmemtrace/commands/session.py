@@ -5,9 +5,10 @@ It is done in the order that gives the user the plainest refusal.
 
 import argparse
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import ParamSpec
 
 from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
@@ -22,6 +23,8 @@ from kmemtrace.kernel.planning import make_plan
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import Capacity
 from kmemtrace.tracer.tracer import Tracer
+
+Wanted = ParamSpec("Wanted")
 
 
 def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,19 +61,24 @@ def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
 @contextmanager
 def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
     """Opens a Tracer as add_tracer_arguments()'s options want it; it is detached again afterwards."""
-    with make_tracer(
+    with prepare_tracer_of(options) as tracer, attached(tracer):
+        yield tracer
+
+
+def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager[Tracer]:
+    """Prepares a Tracer as add_tracer_arguments()'s options want it."""
+    return prepare_tracer(
         alloc_latency=options.alloc_latency,
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,
         sites=not options.no_sites,
         objects=getattr(options, "objects", False) and (options.max_objects or True),
-    ) as tracer:
-        yield tracer
+    )
 
 
 @contextmanager
-def make_tracer(
+def prepare_tracer(
     tier: Tier | None = None,
     subtree: str | None = None,
     max_pages: int | None = None,
@@ -80,7 +88,7 @@ def make_tracer(
     steady: bool = False,
     objects: bool | int = False,
 ) -> Iterator[Tracer]:
-    """Attaches a Tracer as make_plan()'s arguments want it.
+    """Makes a Tracer as make_plan()'s arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time.
 
@@ -106,9 +114,34 @@ def make_tracer(
                 plan = with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
-            tracer = stack.enter_context(Tracer(plan, hierarchy, paths, capacity, limit, sites))
+            tracer = Tracer(plan, hierarchy, paths, capacity, limit, sites)
+            stack.callback(tracer.close)
+        yield tracer
+
+
+@contextmanager
+def attached(tracer: Tracer) -> Iterator[None]:
+    """Attaches a Tracer that was prepared, and finds the pages that were charged before; then detaches it."""
+    with ExitStack() as stack:
+        with progress("starting"):
+            stack.enter_context(tracer)
         with _adopting(tracer):
+            yield
+
+
+def _attaching(
+    prepare: Callable[Wanted, AbstractContextManager[Tracer]],
+) -> Callable[Wanted, AbstractContextManager[Tracer]]:
+    @contextmanager
+    def make(*wanted: Wanted.args, **named: Wanted.kwargs) -> Iterator[Tracer]:
+        with prepare(*wanted, **named) as tracer, attached(tracer):
             yield tracer
+
+    return make
+
+
+make_tracer = _attaching(prepare_tracer)
+"""Attaches a Tracer; arguments and errors are those of prepare_tracer()."""
 
 
 def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) -> Defines:

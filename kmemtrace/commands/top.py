@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
-from kmemtrace.commands.censuses import add_census_argument, open_keeper
+from kmemtrace.commands.censuses import add_census_argument, open_both
 from kmemtrace.commands.progress import progress
-from kmemtrace.commands.session import add_tracer_arguments, open_tracer, tracer_arguments
+from kmemtrace.commands.session import add_tracer_arguments, tracer_arguments
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
-from kmemtrace.fleet.prometheus import Prometheus
-from kmemtrace.fleet.snapshots import Fleet
 from kmemtrace.model.document import document
 from kmemtrace.model.rows import selected
 from kmemtrace.model.snapshot import Snapshot
@@ -198,7 +196,7 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_S
     With `patient` the first Snapshots wait for a census, which frames that come at their times cannot.
     """
     if options.prometheus is None:
-        with open_keeper(options) as keeper, open_tracer(options) as tracer, keeper:
+        with open_both(options) as (keeper, tracer), keeper:
             whole = time.monotonic() + _WHOLE_SECONDS
 
             def counted() -> Snapshot:
@@ -220,6 +218,9 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_S
         raise UsageError(
             "A Prometheus server has neither call sites nor slab caches by cgroup: leave --by out."
         )
+    from kmemtrace.fleet.prometheus import Prometheus  # noqa: PLC0415 who traces here needs no client
+    from kmemtrace.fleet.snapshots import Fleet  # noqa: PLC0415
+
     yield _Source(Fleet(Prometheus(options.prometheus)).snapshot)
 
 

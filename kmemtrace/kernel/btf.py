@@ -19,6 +19,8 @@ _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF = range(1, 9)
 _VOLATILE, _CONST, _RESTRICT, _FUNC, _FUNC_PROTO = range(9, 14)
 _VAR, _DATASEC = 14, 15
 _TYPE_TAG, _ENUM64 = 18, 19
+_INFO_AT = 4
+"""Offset in struct btf_type of the word that has its kind."""
 _MODIFIERS = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
 
 
@@ -72,6 +74,7 @@ class Btf:
         self._lib = libbpf()
         self._path = path or VMLINUX
         self._raw: bytes | None = None
+        self._last_enum: int | None = None
         if path is None:
             self._btf = self._lib.btf__load_vmlinux_btf()
         else:
@@ -154,10 +157,17 @@ class Btf:
             return None if type_id is None else self._value(type_id, name)
         if not self._has_string(name):
             return None  # spares a walk of all types, which takes 0.6 s
+        # Whoever asks for one of an enum without a name asks for its neighbours next.
+        value = None if self._last_enum is None else self._value(self._last_enum, name)
+        if value is not None:
+            return value
         type_id = 1
-        while self._lib.btf__type_by_id(self._btf, type_id):
-            value = self._value(type_id, name)
+        while address := self._lib.btf__type_by_id(self._btf, type_id):
+            # A struct of ctypes for each type would take twice as long.
+            kind = ctypes.c_uint32.from_address(address + _INFO_AT).value >> 24 & 31
+            value = self._value(type_id, name) if kind in (_ENUM, _ENUM64) else None
             if value is not None:
+                self._last_enum = type_id
                 return value
             type_id += 1
         return None

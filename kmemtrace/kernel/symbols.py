@@ -5,7 +5,9 @@ learns of a module that is loaded later.
 """
 
 import os
-from functools import cache
+import threading
+from concurrent.futures import Future
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,14 +58,18 @@ class Symbols:
         # Held open: who may see addresses is decided when the file is opened, and a reader that gives up
         # its capabilities once attached has to read it again when a module is loaded.
         self._files = [_open(table), _open(modules)]
-        self._loaded, self._table = b"", _functions(b"")
+        self._loaded, self._restrict = b"", restrict
+        self._table = Future[_Table]()
         self._variables: dict[str, int] = {}
         self._read()
         begin, end = (self._variables.get(name, 0) for name in ("_stext", "_etext"))
         self.text = range(begin, end) if 0 < begin < end else range(1 << 64)
         """Addresses of the kernel's own code, without modules and BPF; all where they are hidden."""
-        self.hidden = None if len(self._table.addresses) else _why_hidden(self._files[0], restrict)
-        """Why there are no names, and what would help; None where there are."""
+
+    @cached_property
+    def hidden(self) -> str | None:
+        """Says why there are no names, and what would help; None where there are."""
+        return None if len(self._table.result().addresses) else _why_hidden(self._files[0], self._restrict)
 
     def close(self) -> None:
         for file in self._files:
@@ -83,7 +89,7 @@ class Symbols:
         own = address in self.text
         if not own and self._list_modules() != self._loaded:
             self._read()
-        addresses, begins, ends, text = self._table
+        addresses, begins, ends, text = self._table.result()
         at = int(np.searchsorted(addresses, np.uint64(address), side="right")) - 1
         if at < 0:
             return None
@@ -95,7 +101,7 @@ class Symbols:
     def _read(self) -> None:
         self._loaded = self._list_modules()  # first: one that is loaded meanwhile is noticed later
         raw = _content(self._files[0])
-        self._table = _functions(raw)
+        self._table = _beside(raw)
         self._variables = {name: address for name in _VARIABLES if (address := _address(raw, name))}
 
     def _list_modules(self) -> bytes:
@@ -128,6 +134,17 @@ def _address(raw: bytes, variable: str) -> int:
     """Returns the address of a variable; 0 where the table has none of the name, or hides where it is."""
     at = raw.find(b" %s\n" % variable.encode())
     return 0 if at < 0 else int(raw[raw.rfind(b"\n", 0, at) + 1 : at].split()[0], 16)
+
+
+def _beside(raw: bytes) -> "Future[_Table]":
+    """Begins to make the table of functions: it takes 60 ms, and variables are what is asked for first."""
+    made = Future[_Table]()
+    thread = threading.Thread(target=lambda: made.set_result(_functions(raw)), name="symbols", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no thread can be had
+        made.set_result(_functions(raw))
+    return made
 
 
 def _functions(raw: bytes) -> _Table:

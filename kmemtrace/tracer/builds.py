@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kmemtrace import __version__
 from kmemtrace.kernel import btf
 from kmemtrace.tracer import cache, compiled
 from kmemtrace.tracer.compiled import Compiled, NotCompiledError
-from kmemtrace.tracer.compiler_process import compile_apart
+from kmemtrace.tracer.compiler_process import begun_apart, compile_apart
 from kmemtrace.tracer.find_bcc import find_binding
 from kmemtrace.tracer.sources import probes_folder
 
@@ -35,6 +36,19 @@ def build(text: str, flags: Sequence[str]) -> Compiled:
     made = compile_apart(text, flags)
     cache.keep(key, compiled.write(made, key))
     return made
+
+
+@contextmanager
+def begun(text: str, flags: Sequence[str]) -> Iterator[None]:
+    """Begins to compile a source text, beside what else is done, where it is not kept.
+
+    While this is entered build() takes what was begun.
+    """
+    if cache.folder() is not None and cache.fetch(_key(text, flags)) is not None:
+        yield
+        return
+    with begun_apart(text, flags):
+        yield
 
 
 def _key(text: str, flags: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,37 +36,73 @@ _KILLED = (
 )
 
 
+_begun: dict[bytes, subprocess.Popen[bytes]] = {}
+"""By what was asked of them, the compilers that run and that nobody waits for yet."""
+
+
 def compile_apart(text: str, flags: Sequence[str]) -> Compiled:
     """Compiles a source text in another process.
 
     Raises:
         CannotError: BCC is missing, the text cannot be compiled, or a map cannot be made.
     """
+    request = _request(text, flags)
+    try:
+        compiler = _begun.pop(request, None) or _start(request)
+    except OSError as error:
+        raise CompilerError(_why_not_run(error)) from error
+    with compiler:
+        try:
+            answer, said = compiler.communicate()
+        except BaseException:
+            compiler.kill()
+            raise
+    if compiler.returncode == ExitStatus.CANNOT:
+        refused = json.loads(answer)
+        raise (CompilerError if refused["error"] == CompilerError.__name__ else CannotError)(refused["says"])
+    if compiler.returncode != 0:
+        raise CompilerError(_why_ended(compiler.returncode, said.decode(errors="replace")))
+    return compiled.read(answer, _KEY)
+
+
+@contextmanager
+def begun_apart(text: str, flags: Sequence[str]) -> Iterator[None]:
+    """Begins what compile_apart() then waits for, while this is entered; where it cannot, that tells why."""
+    request = _request(text, flags)
+    with suppress(OSError):
+        _begun[request] = _start(request)
+    try:
+        yield
+    finally:
+        compiler = _begun.pop(request, None)
+        if compiler is not None:
+            compiler.kill()
+            compiler.communicate()
+
+
+def _request(text: str, flags: Sequence[str]) -> bytes:
+    return json.dumps({"text": text, "flags": list(flags), "parent": os.getpid()}).encode()
+
+
+def _start(request: bytes) -> subprocess.Popen[bytes]:
     ours = str(Path(__file__).resolve().parents[2])
     paths = json.dumps((ours, [one for one in sys.path if one]))
     # -I takes no notice of the environment, and so not of who wants no files of compiled Python.
     options = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
-    # The tree of small headers that stands in for the kernel's own.
-    environment = {**os.environ, "BCC_KERNEL_SOURCE": str(probes_folder())}
-    request = json.dumps({"text": text, "flags": list(flags), "parent": os.getpid()}).encode()
-    try:
-        done = subprocess.run(
+    with os.fdopen(os.memfd_create("kmemtrace-request"), "wb") as file:
+        file.write(request)
+        file.flush()
+        file.seek(0)
+        return subprocess.Popen(
             [sys.executable, *options, "-c", _BEGIN, paths],
-            input=request,
-            capture_output=True,
-            env=environment,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # The tree of small headers that stands in for the kernel's own.
+            env={**os.environ, "BCC_KERNEL_SOURCE": str(probes_folder())},
             # A Ctrl-C is for us, who end it: it would tell of it too.
             process_group=0,
-            check=False,
         )
-    except OSError as error:
-        raise CompilerError(_why_not_run(error)) from error
-    if done.returncode == ExitStatus.CANNOT:
-        answer = json.loads(done.stdout)
-        raise (CompilerError if answer["error"] == CompilerError.__name__ else CannotError)(answer["says"])
-    if done.returncode != 0:
-        raise CompilerError(_why_ended(done.returncode, done.stderr.decode(errors="replace")))
-    return compiled.read(done.stdout, _KEY)
 
 
 def _why_not_run(error: OSError) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from kmemtrace.kernel.making import make_map
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.kernel.refusals import RefusedError, refusing
 from kmemtrace.model.enums import c_defines
-from kmemtrace.tracer.builds import build
+from kmemtrace.tracer.builds import begun, build
 from kmemtrace.tracer.capacity import ENTRIES
 from kmemtrace.tracer.compiled import Element
+from kmemtrace.tracer.loader import Loader
 from kmemtrace.tracer.ring import Ring
 
 _KINDS = {
@@ -28,10 +30,10 @@ _KINDS = {
     Attachment.FEXIT: loading.FEXIT,
 }
 _KPROBES = (Attachment.KPROBE, Attachment.KRETPROBE)
-_LEAST_MARK = 1009
-"""The compiler is told small numbers for ENTRIES, from this one on and each but once: how many entries a map
-has tells which of them it is to have. For BCC makes the maps when it compiles, and at their size they would
-take as much memory again: half a gigabyte on a large machine."""
+_MARKS = {name: 1009 + i for i, name in enumerate(ENTRIES)}
+"""The compiler is told these small numbers for ENTRIES: how many entries a map has tells which of them it is
+to have. For BCC makes the maps when it compiles, and at their size they would take as much memory again: half
+a gigabyte on a large machine."""
 _COUNTED = (making.HASH, making.LRU_HASH, making.STACKS)
 """Types of the maps whose entries are one of ENTRIES; an array may have any small number of them."""
 
@@ -53,18 +55,25 @@ class Programs:
         Raises:
             CannotError: BCC is missing, or the text cannot be compiled.
         """
-        small = {name: _LEAST_MARK + i for i, name in enumerate(ENTRIES) if name in defines}
-        flags = [f"-D{name}={value}" for name, value in {**defines, **small}.items()] + c_defines()
-        flags += [f"-DPROGRAM_{name}" for name in probes]
-        flags.append("-g0")  # debug information would take a quarter of the time to compile
-        self._compiled = build(text, flags)
+        self._compiled = build(text, _flags(probes, defines))
         self._maps: dict[str, int] = {}
-        self._make_maps({mark: int(defines[name]) for name, mark in small.items()})
+        self._make_maps({mark: int(defines[name]) for name, mark in _MARKS.items() if name in defines})
         self._probes = probes
         self._links: list[int] = []
         self._perf_links: dict[str, PerfLink] = {}
-        self._fds: dict[str, int] = {}
+        self._loader = Loader(self._load)
         self._rings: list[Ring] = []
+
+    @staticmethod
+    def compile_ahead(
+        text: str, probes: Mapping[str, Probe], defines: Defines
+    ) -> AbstractContextManager[None]:
+        """Begins to compile what is asked for by the same arguments while this is entered."""
+        return begun(text, _flags(probes, defines))
+
+    def begin_loading(self, names: Sequence[str]) -> None:
+        """Begins to load these programs, beside what else is done."""
+        self._loader.begin(names)
 
     def _make_maps(self, entries: Mapping[int, int]) -> None:
         """Makes all maps; `entries` has what a map is to have by what it was compiled with."""
@@ -90,6 +99,7 @@ class Programs:
             CannotError: The kernel refuses.
         """
         began = 0.0
+        self._loader.end()
         for name, probe in self._probes.items():
             self.fd(name)
             began = kernel_seconds()
@@ -133,10 +143,8 @@ class Programs:
         Raises:
             RefusedError: The kernel refuses to load it.
         """
-        if name not in self._fds:
-            with refusing(f"the BPF program {name}"):
-                self._fds[name] = self._load(name)
-        return self._fds[name]
+        with refusing(f"the BPF program {name}"):
+            return self._loader.fd(name)
 
     def _load(self, name: str) -> int:
         code, probe = self._compiled.functions[name].with_maps(self._maps), self._probes.get(name)
@@ -187,8 +195,17 @@ class Programs:
             self._perf_links.popitem()[1].close()
         while self._rings:
             self._rings.pop().close()
-        _close_all(self._fds)
+        self._loader.close()
         _close_all(self._maps)
+
+
+def _flags(probes: Mapping[str, Probe], defines: Defines) -> list[str]:
+    """Returns the compiler's flags."""
+    marks = {name: mark for name, mark in _MARKS.items() if name in defines}
+    flags = [f"-D{name}={value}" for name, value in {**defines, **marks}.items()] + c_defines()
+    flags += [f"-DPROGRAM_{name}" for name in probes]
+    flags.append("-g0")  # debug information would take a quarter of the time to compile
+    return flags
 
 
 def _close_all(fds: dict[str, int]) -> None:

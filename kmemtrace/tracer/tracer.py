@@ -62,7 +62,7 @@ class Tracer:
         subtree: Defines | None = None,
         sites: bool = True,
     ) -> None:
-        """Compiles the programs; nothing is attached yet.
+        """Compiles the programs and begins to load them; nothing is attached yet.
 
         Args:
             plan: What this kernel lets us do.
@@ -100,6 +100,7 @@ class Tracer:
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._own_bytes = programs.map_bytes()
         self._began = kernel_seconds()
+        programs.begin_loading((*plan.programs, *self._on_request()))
 
     def start(self) -> None:
         """Loads all programs and attaches those that events run.
@@ -108,7 +109,7 @@ class Tracer:
             RefusedError: The kernel does not take one.
         """
         # First, for whoever gives up the privilege to load anything once all is attached, and because it
-        # takes tenths of a second, in which what is attached already would count.
+        # takes tenths of a second, in which what is attached already would count. It was begun before.
         for name in (*self.plan.programs, *self._on_request()):
             self._programs.fd(name)
         if self._departures is not None:
