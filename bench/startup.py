@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 import select
-import signal
 import statistics
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def _to_frame(**environment: str) -> float:
         assert running.stdout is not None
         select.select([running.stdout], [], [])
         seconds = time.perf_counter() - begin
-        running.send_signal(signal.SIGINT)
+        running.terminate()
         running.stdout.read()
     return seconds
 
@@ -120,7 +119,7 @@ def _running(arguments: tuple[str, ...], environment: dict[str, str]) -> Iterato
         try:
             yield running.pid
         finally:
-            running.send_signal(signal.SIGINT)
+            running.terminate()
 
 
 def _scrape() -> None:

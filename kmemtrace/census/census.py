@@ -67,7 +67,7 @@ class Censor:
                 f"This kernel ({facts.release}) keeps its memory in a way that kmemtrace does not know: "
                 f"{error}. Please report it with the output of `kmemtrace check`."
             ) from None
-        self._facts, self._frames, self._hierarchy = facts, page_frames, hierarchy
+        self._frames, self._hierarchy = page_frames, hierarchy
         self._memory = KernelMemory(facts.release)
         try:
             self._page_map = page_map_at(self._memory, facts, page_frames)

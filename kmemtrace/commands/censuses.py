@@ -91,5 +91,7 @@ def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
     """
     require_able(census_bytes(), kernel_memory=kernel_memory)
     hierarchy = memory_hierarchy()
-    with Btf() as btf, Censor(RunningKernel(btf), highest_page_frame(), hierarchy) as censor:
+    with Btf() as btf:
+        censor = Censor(RunningKernel(btf), highest_page_frame(), hierarchy)
+    with censor:
         yield censor

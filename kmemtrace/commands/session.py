@@ -16,6 +16,7 @@ from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
+from kmemtrace.foreign import give_back_memory
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
@@ -98,8 +99,8 @@ def prepare_tracer(
     """
     require_able(tracer_bytes(max_pages))
     hierarchy = memory_hierarchy()
-    with CgroupPaths(hierarchy) as paths, Btf() as btf, ExitStack() as stack:
-        with progress("starting"):
+    with CgroupPaths(hierarchy) as paths, ExitStack() as stack:
+        with progress("starting"), Btf() as btf:
             facts = RunningKernel(btf)
             frames = highest_page_frame()
             plan = make_plan(
@@ -125,6 +126,7 @@ def attached(tracer: Tracer) -> Iterator[None]:
     with ExitStack() as stack:
         with progress("starting"):
             stack.enter_context(tracer)
+        give_back_memory()
         with _adopting(tracer):
             yield
 

@@ -18,6 +18,8 @@ from kmemtrace.census.memory import Words
 from kmemtrace.census.percpu import read_areas
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.facts import RunningKernel
 from kmemtrace.model.audit import beyond
 from tests.decoders.decode import FRAMES, PAGE_BYTES, decode
 from tests.decoders.recorded import Recording, RecordingFacts, RecordingMemory
@@ -63,7 +65,7 @@ def _recorded(censor: Censor, cgroup: int, above: int) -> Recording:
             break
         time.sleep(0.5)
     assert not beyond(account), account
-    facts = RecordingFacts(censor._facts)
+    facts = RecordingFacts(RunningKernel(Btf()))
     windows, chunk = _windows(censor, cgroup), _chunk(censor, above)
     stocks = [int(address) for address in censor._stocks._addresses]
     memory = RecordingMemory(censor._memory)
@@ -119,7 +121,8 @@ def _frame_of(censor: Censor, words: Words) -> int:
 
 def _chunk(censor: Censor, cgroup: int) -> int:
     """One with areas of the cgroup; 0 where there is none."""
-    memory, layout = censor._memory, percpu_layout(censor._facts, PAGE_BYTES)
+    with Btf() as btf:
+        memory, layout = censor._memory, percpu_layout(RunningKernel(btf), PAGE_BYTES)
     for head in censor._chunks._heads.tolist():
         for link in memory.links(head, 1 << 10).tolist():
             owners, _sizes = read_areas(memory, layout, link - layout.list)

@@ -23,7 +23,8 @@ from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pins import PinReader, told_pins
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
-from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.facts import RunningKernel, version
 from kmemtrace.model.account import Account
 from kmemtrace.model.audit import beyond
 from kmemtrace.model.census import PinKind
@@ -260,9 +261,11 @@ def test_a_removed_cgroup_stays_as_long_as_its_pages(
 
 def test_no_removed_cgroup_is_no_error(censor: Censor) -> None:
     layouts, nobody = censor._layouts, np.zeros(0, "u8")
-    reader = PinReader(layouts.page, pin_layout(censor._facts, PAGE), nobody)
+    with Btf() as btf:
+        pins = pin_layout(RunningKernel(btf), PAGE)
+    reader = PinReader(layouts.page, pins, nobody)
     reader.look(np.zeros((7, layouts.page.size // 8), "u8"), 0)
-    assert told_pins(censor._memory, pin_layout(censor._facts, PAGE), reader.result(censor._memory)) == {}
+    assert told_pins(censor._memory, pins, reader.result(censor._memory)) == {}
 
 
 def test_what_a_removed_cgroup_left_in_the_page_cache_has_its_name(

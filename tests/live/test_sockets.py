@@ -13,7 +13,8 @@ from kmemtrace.census.census import Censor
 from kmemtrace.census.sockets import NOT_COUNTED, sockets_refusal
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
-from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.facts import RunningKernel, version
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.tracer.maps import possible_cpus
@@ -54,7 +55,8 @@ def _remove(folder: Path) -> None:
 @pytest.fixture
 def counted(censor: Censor) -> None:
     """Skips where the kernel does not tell."""
-    refusal = sockets_refusal(censor._facts, v1=v1())
+    with Btf() as btf:
+        refusal = sockets_refusal(RunningKernel(btf), v1=v1())
     if refusal not in (None, NOT_COUNTED):
         pytest.skip(f"refused: {refusal}")
 
