@@ -56,6 +56,7 @@ def compile_apart(text: str, flags: Sequence[str]) -> Compiled:
             answer, said = compiler.communicate()
         except BaseException:
             compiler.kill()
+            compiler.wait()  # leaving the block does not, after a Ctrl-C
             raise
     if compiler.returncode == ExitStatus.CANNOT:
         refused = json.loads(answer)
