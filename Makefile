@@ -126,6 +126,10 @@ account: $(VENV)/.project ## print how much of each cgroup's kernel memory is ex
 bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
 	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)
 
+.PHONY: bench-startup
+bench-startup: $(VENV)/.project | bench-packages ## measure how long a start takes, and what stays resident
+	@scripts/as-root $(BIN)/python bench/startup.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(VENV)/.project | bench-packages ## run the benchmark of the exporter amidst slow and hostile peers
 	@$(AS_ROOT) $(BIN)/python bench/peers.py $(ARGS)

@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kmemtrace import __version__
@@ -13,6 +15,8 @@ from kmemtrace.console import guarded, write
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +63,21 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
+def _module(command: str) -> ModuleType:
+    """Imports the module of a command."""
+    # numpy's library for linear algebra, which nothing of ours uses, takes memory for each CPU, and ends the
+    # process where it gets none. What a command is run with is none of our business.
+    given = os.environ.get(_BLAS_THREADS)
+    os.environ[_BLAS_THREADS] = "1"
+    try:
+        return importlib.import_module(f"kmemtrace.commands.{command}")
+    finally:
+        if given is None:
+            del os.environ[_BLAS_THREADS]
+        else:
+            os.environ[_BLAS_THREADS] = given
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Returns the parser for a command line, which knows of the other commands no more than their names.
 
@@ -83,7 +102,7 @@ Each command has a --help with an example.""",
     wanted = next((one for one in arguments if not one.startswith("-")), None)
     for name, summary in SUMMARIES.items():
         if name == wanted:
-            importlib.import_module(f"kmemtrace.commands.{name}").add_parser(commands)
+            _module(name).add_parser(commands)
         else:
             commands.add_parser(name, help=summary)
     return parser

@@ -1,0 +1,69 @@
+"""A second start takes what the first compiled, and counts the same; what is damaged or full is no matter."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.tracer.compiled import NotCompiledError, read
+from kmemtrace.tracer.tracer import Tracer
+from tests.live.workloads import fill_pipes, held_in
+from tests.unit.test_console import shell
+
+pytestmark = pytest.mark.own_tracer
+
+TOP = f"{sys.executable} -m kmemtrace top --once --json --duration 0.2"
+PAGES = 211
+
+
+@pytest.fixture(autouse=True)
+def _needs_bpf(tracer: Tracer) -> None:
+    """Skips where the kernel refuses BPF, with the reason."""
+
+
+def held(cache: str, cgroup: Path) -> int:
+    done = shell(f"KMEMTRACE_CACHE={cache} {TOP}")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    rows = json.loads(done.stdout)["cgroups"]
+    return int(next(row["held_pages"] for row in rows if row["path"] == f"/{cgroup.name}"))
+
+
+def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], Path], tmp_path: Path) -> None:
+    cgroup, folder = make_cgroup("kept"), tmp_path / "cache"
+    with held_in(cgroup, lambda: fill_pipes(PAGES)):
+        compiled = held("off", cgroup)
+        assert compiled >= PAGES
+        assert held(f"{folder}", cgroup) == compiled
+        before = {one.name: (one.stat().st_ino, one.read_bytes()) for one in folder.iterdir()}
+        assert len(before) == 2, "the tracer's and the census's"
+        assert held(f"{folder}", cgroup) == compiled
+        assert {one.name: (one.stat().st_ino, one.read_bytes()) for one in folder.iterdir()} == before
+        for one in folder.iterdir():
+            damaged = bytearray(one.read_bytes())
+            damaged[len(damaged) // 2] ^= 1
+            one.write_bytes(damaged)
+        assert held(f"{folder}", cgroup) == compiled
+        assert {one.name: one.read_bytes() for one in folder.iterdir()} == {
+            name: data for name, (_, data) in before.items()
+        }
+    for key, (_, data) in before.items():
+        read(data, key)
+        for at in range(0, len(data), 97):
+            damaged = bytearray(data)
+            damaged[at] ^= 0x40
+            with pytest.raises(NotCompiledError):
+                read(bytes(damaged), key)
+
+
+def test_a_full_disk_and_one_that_cannot_be_written_to(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare here, to mount with")
+    full = f"mount -t tmpfs -o size=4k,mode=0700 none {tmp_path}; head -c 4096 /dev/zero >{tmp_path}/x"
+    none = f"mount -t tmpfs -o ro,mode=0700 none {tmp_path}"
+    for way in (full, none):
+        done = shell(f"unshare -m bash -c '{way}; KMEMTRACE_CACHE={tmp_path} {TOP}; ls -A {tmp_path}'")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert done.stdout.splitlines()[1:] in ([], ["x"])
