@@ -60,7 +60,7 @@ pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 unit: RUN_PACKAGES :=
 unit: $(VENV)/.dev ## run the tests that need neither root nor packages
 	@$(AS_OWNER) env HYPOTHESIS_STORAGE_DIRECTORY=$(VENV)/hypothesis \
-		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/screen tests/web $(ARGS)
+		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/recording tests/screen tests/web $(ARGS)
 
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
@@ -137,7 +137,7 @@ bench-peers: $(VENV)/.project | bench-packages ## run the benchmark of the expor
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
 	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	$(PIP) download --require-hashes -r requirements.lock --dest "$$folder" >&2 && \
+	$(PIP) download --require-hashes -r requirements-report.lock --dest "$$folder" >&2 && \
 	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir "$$folder" . >&2 && \
 	scripts/install $(PYTHON) $(BIN)/pip "$$folder" "$(DESTDIR)" "$(abspath $(PREFIX))"
 
@@ -150,8 +150,9 @@ lock: ## choose the newest packages that pyproject.toml allows (needs uv)
 	@compile="$(UV) pip compile -q --upgrade --universal --generate-hashes --python-version 3.11" && \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
 	$$compile pyproject.toml -o requirements.lock && \
+	$$compile -c requirements.lock --extra report pyproject.toml -o requirements-report.lock && \
 	$$compile -c requirements.lock --group build -o requirements-build.lock && \
-	$$compile -c requirements.lock -c requirements-build.lock --group dev -o requirements-dev.lock
+	$$compile -c requirements-report.lock -c requirements-build.lock --group dev -o requirements-dev.lock
 
 .PHONY: clean
 clean: ## remove everything that make made in this folder
@@ -171,12 +172,12 @@ bench-packages:
 	@scripts/install-packages $(BENCH_PACKAGES)
 
 # Made anew when a lock changes, so that nothing stays in it that the locks do not name.
-$(VENV)/.locked: requirements.lock requirements-build.lock $(if $(STALE),FORCE) | run-packages
+$(VENV)/.locked: requirements-report.lock requirements-build.lock $(if $(STALE),FORCE) | run-packages
 	@echo "kmemtrace: making the virtual environment $(VENV)" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "kmemtrace: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=..." >&2; exit 4; }
 	@$(AS_OWNER) $(PYTHON) -m venv --clear $(VENV) >&2
-	@$(PIP_INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements-report.lock -r requirements-build.lock >&2
 	@$(AS_OWNER) touch $@
 
 $(VENV)/.project: $(VENV)/.locked pyproject.toml | run-packages

@@ -9,6 +9,10 @@ _PLAIN = re.compile(_NUMBER)
 _PARTS = re.compile("".join(f"(?:({_NUMBER}){unit}(?![a-z]))?" for unit in _UNITS))
 _LEAST, _MOST = 0.05, 366 * 86_400.0
 
+_BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(rf"({_NUMBER})([KMGT]?)B?")
+_LEAST_BYTES, _MOST_BYTES = 1 << 20, 1 << 50
+
 DURATION = "DURATION"
 """What help calls the value of an option of type duration()."""
 GRAMMAR = "A DURATION is written as 90s, 500ms, 5m, 1h30m or 2d; a plain number is seconds."
@@ -27,6 +31,15 @@ def duration(text: str) -> float:
     if not _LEAST <= seconds <= _MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 50ms and 366d")
     return seconds
+
+
+def size(text: str) -> int:
+    """Returns the bytes that a text says: 1048576, 512K, 500M, 2.5G."""
+    found = _SIZE.fullmatch(text.upper())
+    number = int(float(found[1]) * _BINARY[found[2]]) if found else 0
+    if not _LEAST_BYTES <= number <= _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size from 1M to 1024T, such as 500M or 2.5G")
+    return number
 
 
 def entries(text: str) -> int:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kmemtrace.text import duration
 
@@ -14,13 +15,13 @@ _ERASE = "\r\x1b[K"
 
 
 @contextlib.contextmanager
-def progress(words: str, seconds: float | None = None) -> Iterator[None]:
+def progress(words: str | Callable[[], str], seconds: float | None = None) -> Iterator[None]:
     """Shows `words` on stderr, if that is a terminal, with how long it has been; afterwards they are gone.
 
     Nothing else should write there meanwhile.
 
     Args:
-        words: What is waited for.
+        words: What is waited for; or what returns that, where it changes.
         seconds: How long it takes in all, where that is known.
     """
     if not os.isatty(_STDERR):
@@ -39,12 +40,18 @@ def progress(words: str, seconds: float | None = None) -> Iterator[None]:
         os.close(terminal)
 
 
-def _draw(terminal: int, end: threading.Event, words: str, seconds: float | None) -> None:
+def say(line: str) -> None:
+    """Prints a line on stderr while progress() may be drawing there."""
+    print(f"{_ERASE if os.isatty(_STDERR) else ''}kmemtrace: {line}", file=sys.stderr)
+
+
+def _draw(terminal: int, end: threading.Event, words: str | Callable[[], str], seconds: float | None) -> None:
     begin, pause = time.monotonic(), _SILENT_SECONDS
     with contextlib.suppress(OSError):
         while not end.wait(pause):
             of = "" if seconds is None else f" of {_whole(seconds)}"
-            line = f"kmemtrace: {words}, {_whole(time.monotonic() - begin)}{of}"
+            told = words if isinstance(words, str) else words()
+            line = f"kmemtrace: {told}, {_whole(time.monotonic() - begin)}{of}"
             # What does not fit would go on in the next line, which is not wiped out.
             room = (os.get_terminal_size(terminal).columns or 80) - 1
             os.write(terminal, f"{_ERASE}{line[:room]}".encode())

@@ -16,6 +16,7 @@ from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
+from kmemtrace.errors import UsageError
 from kmemtrace.foreign import give_back_memory
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
@@ -51,6 +52,33 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also time every page allocation, accounted or not, where functions can be probed",
     )
+
+
+def add_object_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="also follow each charged object of the slab, by cache and function. It costs each such "
+        "object: to open and close a descriptor took 1.7 times as long, a call that asks for an object "
+        "that is not charged 1.13 times (docs/overhead.md)",
+    )
+    parser.add_argument(
+        "--max-objects",
+        type=entries,
+        metavar="N",
+        help="with --objects: how many can be followed at a time, 100 bytes of memory each (default: one for "
+        "each 16 of the machine's pages)",
+    )
+
+
+def check_object_arguments(options: argparse.Namespace) -> None:
+    """Refuses what of add_object_arguments()'s options does not fit together.
+
+    Raises:
+        UsageError: There is a size for what was not asked for.
+    """
+    if options.max_objects is not None and not options.objects:
+        raise UsageError("--max-objects is for --objects, which was not given.")
 
 
 def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:

@@ -10,6 +10,7 @@ SUMMARIES = {
     "audit": "is each cgroup charged for what is there, and for nothing else?",
     "dead": "removed cgroups that the kernel still has, and what keeps them",
     "export": "serve the metrics for Prometheus",
+    "record": "write what is charged over time into a folder, for analysis",
     "check": "what this kernel offers, and what is missing",
 }
 """By the command's name, which is its module's, in the order of the list."""

@@ -11,10 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, entries
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import add_census_argument, open_both
 from kmemtrace.commands.progress import progress
-from kmemtrace.commands.session import add_tracer_arguments, tracer_arguments
+from kmemtrace.commands.session import (
+    add_object_arguments,
+    add_tracer_arguments,
+    check_object_arguments,
+    tracer_arguments,
+)
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
@@ -48,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
     )
     add_tracer_arguments(parser)
-    _add_object_arguments(parser)
+    add_object_arguments(parser)
     add_census_argument(parser)
     parser.set_defaults(run=run)
 
@@ -68,23 +73,6 @@ def _add_frame_arguments(parser: argparse.ArgumentParser) -> None:
         type=duration,
         metavar=DURATION,
         help=f"time between frames (default: {_DEFAULT_INTERVAL:g}s, of a Prometheus server {_SCRAPE:g}s)",
-    )
-
-
-def _add_object_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--objects",
-        action="store_true",
-        help="also follow each charged object of the slab, by cache and function. It costs each such "
-        "object: to open and close a descriptor took 1.7 times as long, a call that asks for an object "
-        "that is not charged 1.13 times (docs/overhead.md)",
-    )
-    parser.add_argument(
-        "--max-objects",
-        type=entries,
-        metavar="N",
-        help="with --objects: how many can be followed at a time, 100 bytes of memory each (default: one for "
-        "each 16 of the machine's pages)",
     )
 
 
@@ -120,8 +108,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     )
     if options.json and view.by is not GroupBy.CGROUP:
         raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
-    if options.max_objects is not None and not options.objects:
-        raise UsageError("--max-objects is for --objects, which was not given.")
+    check_object_arguments(options)
     if options.interval is None:
         options.interval = _DEFAULT_INTERVAL if options.prometheus is None else _SCRAPE
     plain = options.batch or options.once or options.json

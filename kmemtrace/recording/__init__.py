@@ -1,0 +1,1 @@
+"""Recordings: Snapshots over time as Parquet files, and back."""

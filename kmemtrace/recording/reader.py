@@ -1,0 +1,126 @@
+"""Reads recordings: minutes as Arrow tables, and Snapshots as they were."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kmemtrace.errors import UsageError
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.recording.folder import META, Minute, crc, damaged, is_empty, minutes, unsealed
+from kmemtrace.recording.rebuilt import snapshot_of
+from kmemtrace.recording.rows import stacks_of, states
+from kmemtrace.recording.schema import TABLES, Table
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A minute of a recording as it was read."""
+
+    path: Path
+    meta: dict[str, Any]
+    tables: dict[str, Any]
+    """Arrow tables by name: all of TABLES, with all of their columns."""
+
+
+def files(folder: Path) -> Iterator[File]:
+    """Yields the minutes of a recording in their order.
+
+    It may be read while it is written: what is there at the begin is read, but for what is removed meanwhile.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+        UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
+    """
+    for minute in _listed(folder):
+        try:
+            yield _file(minute)
+        except FileNotFoundError as error:
+            if minute.path.exists():
+                missing = Path(error.filename or minute.path)
+                raise damaged(minute.path / missing.name, "it is missing") from None
+        except NotADirectoryError:
+            raise damaged(minute.path / META, f"{minute.path.name} is a file, and no folder") from None
+
+
+def snapshots(folder: Path) -> Iterator[Snapshot]:
+    """Yields the Snapshots of a recording, as rebuilt.py tells what comes back of them.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+        UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
+    """
+    for file in files(folder):
+        try:
+            stacks = stacks_of(file.tables["stacks"])
+            for _, time, state in states(file.tables):
+                yield snapshot_of(state, time, stacks)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(file.path / META, f"its tables do not fit together ({error})") from None
+
+
+def _listed(folder: Path) -> list[Minute]:
+    try:
+        unsealed(folder / META)
+        found = minutes(folder)
+    except FileNotFoundError:
+        raise _no_recording(folder) from None
+    except NotADirectoryError:
+        raise UsageError(f"{folder} is a file: name the folder that `record` wrote.") from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}.") from None
+    if not found:
+        raise UsageError(f"{folder} has no minute in it yet: the first is there when it is over.")
+    return found
+
+
+def _no_recording(folder: Path) -> UsageError:
+    if not folder.exists():
+        return UsageError(f"There is no folder {folder}.")
+    if is_empty(folder):
+        return UsageError(f"{folder} is empty: name the folder that `record` wrote.")
+    return UsageError(f"{folder} is no recording, for it has no {META}: name the folder that `record` wrote.")
+
+
+def _file(minute: Minute) -> File:
+    meta = unsealed(minute.path / META)
+    tables = {table.name: _table(minute.path, table, meta["files"]) for table in TABLES}
+    return File(minute.path, meta, tables)
+
+
+def _table(minute: Path, table: Table, told: dict[str, Any]) -> Any:
+    """Reads one table; where it has no rows there is no file."""
+    name = f"{table.name}.parquet"
+    if name not in told:
+        return table.schema.empty_table()
+    path = minute / name
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror})") from None
+    # First of all: nothing that was changed since is to reach a decoder.
+    if len(data) != told[name]["bytes"]:
+        raise damaged(path, f"it has {len(data)} bytes, where {told[name]['bytes']} were written")
+    if crc(data) != told[name]["crc32"]:
+        raise damaged(path, "its checksum is another")
+    try:
+        return _fitted(pq.read_table(pa.BufferReader(data)), table)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, f"it is not as Parquet has it ({error})") from None
+
+
+def _fitted(read: Any, table: Table) -> Any:
+    """Returns the columns that this version knows; those that an earlier one did not write are null."""
+    known = set(read.column_names)
+    columns = [
+        read.column(column.name).cast(column.type)
+        if column.name in known
+        else pa.nulls(read.num_rows, column.type)
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)

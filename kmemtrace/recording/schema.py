@@ -1,0 +1,268 @@
+"""Defines the tables of a recording: their columns, with Arrow types, units and meanings.
+
+Each table but `stacks` has the columns of _MOMENT first. A row stands for its key from its moment on, until
+the next row with that key: one is written when its values changed, and all are at the begin of each file.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+FORMAT = "kmemtrace recording"
+SCHEMA_VERSION = 1
+"""Grows when a reader of before would read something wrongly; columns may be added without that."""
+
+_I32, _I64, _U64, _F64, _STR, _BOOL = (
+    pa.int32(),
+    pa.int64(),
+    pa.uint64(),
+    pa.float64(),
+    pa.string(),
+    pa.bool_(),
+)
+_COUNTS = pa.map_(_STR, _I64)
+_TEXTS = pa.map_(_STR, _STR)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    type: Any
+    meaning: str
+    """What it says, with its unit; what null means, where it can be null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a recording."""
+
+    name: str
+    meaning: str
+    keys: tuple[Column, ...]
+    """Columns that tell what a row is of."""
+    values: tuple[Column, ...]
+    in_time: bool = True
+    """Whether its rows belong to moments."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All of its columns, in their order."""
+        begin = _MOMENT if self.in_time else ()
+        return (*begin, *self.keys, *self.values, *((PRESENT,) if self.has_absence else ()))
+
+    @property
+    def has_absence(self) -> bool:
+        """Whether a key can go away, which a row with `present` false tells."""
+        return self.in_time and bool(self.keys)
+
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema."""
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+
+def _column(name: str, type_: Any, meaning: str) -> Column:
+    return Column(name, type_, meaning)
+
+
+PRESENT = _column("present", _BOOL, "false: from this moment on there is none; the values are null then")
+_MOMENT = (
+    _column("run", _I32, "which run of `kmemtrace record` into this folder, from 0"),
+    _column("moment", _I64, "number of the Snapshot in its run, from 0: unlike `time` it never goes back"),
+    _column("time", pa.timestamp("ns", "UTC"), "when, by the clock of the machine"),
+)
+_CGROUP = (
+    _column("host", _STR, "where the cgroup is, of several hosts; null: on this one"),
+    _column("hierarchy", _I64, "cgroup hierarchy; 0 is v2"),
+    _column("id", _U64, "the kernel's id of the cgroup"),
+)
+_PAGES = (
+    _column("charged_pages", _I64, "base pages charged since the start"),
+    _column("uncharged_pages", _I64, "base pages uncharged since the start"),
+)
+_LOST = (
+    _column("lost_pages", _I64, "base pages given back without an uncharge, for certain; null: not judged"),
+    _column("preexisting_pages", _I64, "base pages charged before the start"),
+)
+
+SNAPSHOTS = Table(
+    "snapshots",
+    "one row for each moment: what is told once of all",
+    (),
+    (
+        _column("watched_seconds", _F64, "seconds since the counting began, by a clock that nobody sets"),
+        _column("host", _STR, "name of the machine"),
+        _column("kernel", _STR, "release of the kernel"),
+        _column("tier", _STR, "how the kernel was traced: tracepoint, kprobe, fentry"),
+        _column("page_size", _I64, "bytes of a base page"),
+        _column("hosts", _I64, "how many hosts it is of; null: this one, by a tracer"),
+        _column("preexisting_pages", _I64, "base pages charged before the start; null: not known yet"),
+        _column("own_bytes", _I64, "bytes of the tracer's own maps; null: the kernel does not tell"),
+        _column("charge_share", _F64, "part of accounted allocations' time that charges took, 0 to 1"),
+        _column("times_allocations", _BOOL, "whether alloc latency is measured"),
+        _column("gone_cgroups", _I64, "cgroups that were removed, hold nothing and have no row any more"),
+        _column("gone_charged_pages", _I64, "base pages that these were charged"),
+        _column("gone_uncharged_pages", _I64, "base pages that these were uncharged"),
+        _column("gone_failed_charges", _I64, "charges refused to these"),
+        _column("gone_lost_pages", _I64, "base pages that these lost; null: not judged"),
+        _column("gone_preexisting_pages", _I64, "base pages that these were charged before the start"),
+        _column("census_age_seconds", _F64, "seconds since the census that accounts are from; null: none"),
+        _column("census_seconds", _F64, "seconds that the census took"),
+        _column("census_cpu_seconds", _F64, "seconds of CPU time that it took"),
+        _column("census_objects", _I64, "charged slab objects of the machine"),
+        _column("census_dying_cgroups", _I64, "removed cgroups that the kernel still has"),
+        _column("census_pinned", _COUNTS, "bytes that these keep, by what they are"),
+        _column("census_unseen", _TEXTS, "parts that the census could not read, with the reason"),
+        _column("exempt", _COUNTS, "what looked like a mismatch and is legal, by reason: pages or blocks"),
+        _column("unseen", _TEXTS, "what could not be seen, with the reason"),
+        _column("unjudged_seconds", pa.map_(_STR, _F64), "by mismatch class, seconds that it was not judged"),
+    ),
+)
+CGROUPS = Table(
+    "cgroups",
+    "a cgroup, and of what its kernel memory is made",
+    _CGROUP,
+    (
+        _column("path", _STR, "path below the hierarchy's root"),
+        _column("label", _STR, "container, pod or unit that the path names; null: none"),
+        _column("state", _STR, "online; dead: removed, still holding; gone: removed, holding nothing"),
+        *_PAGES,
+        _column("failed_charges", _I64, "charges refused since the start"),
+        _column("oldest_seconds", _F64, "age of the page held longest; null: none is held"),
+        _column("failed_by_errno", _COUNTS, "charges refused, by the error's name; null: not seen"),
+        _column("explicit_pages", _I64, "of those charged, outside the page allocator; null: not seen"),
+        _column("reclaim_stalls", _I64, "times that a task had to free memory first; null: not seen"),
+        _column("reclaim_stall_seconds", _F64, "seconds that this took; null: not seen"),
+        _column("reparented_to", _STR, "path of the cgroup that a removed one's pages are counted to since"),
+        _column("kernel_pages_change", _I64, "change of the kernel's own total since the start, base pages"),
+        *_LOST,
+        _column("mismatches", _COUNTS, "charges to it that broke the promise, by class"),
+        _column("follows_objects", _BOOL, "whether its slab objects are followed (table `objects`)"),
+        _column("account_kernel_bytes", _I64, "what the kernel says that it charged; null: not read"),
+        _column("account_pages_bytes", _I64, "of that, whole pages; null: the cgroup has no account"),
+        _column("account_page_tables_bytes", _I64, "of those, page tables; null: they do not tell"),
+        _column("account_slab_bytes", _I64, "slab objects"),
+        _column("account_percpu_bytes", _I64, "per-CPU areas; null: not read"),
+        _column("account_zswap_bytes", _I64, "compressed swap; null: not read"),
+        _column("account_ahead_bytes", _I64, "charged ahead, and not yet given to an object"),
+        _column("account_moved_bytes", _I64, "by how much the count changed while it was read"),
+        _column("account_doubtful_bytes", _I64, "by how much the pages may be more"),
+        _column("account_sock_bytes", _I64, "sockets' buffers, in no sum of it; null: not read"),
+    ),
+)
+SITES = Table(
+    "sites",
+    "what asked for the pages of a cgroup: a call stack",
+    (
+        *_CGROUP,
+        _column("kind", _STR, "pipe, unix_socket, page_table, ...: what the pages are"),
+        _column("symbol", _STR, "first function outside the allocator"),
+        _column("stack", _U64, "the stack, in table `stacks`; null: not recorded"),
+    ),
+    (*_PAGES, *_LOST),
+)
+CACHES = Table(
+    "caches",
+    "charged objects of a slab cache, as the last census found them",
+    (
+        *_CGROUP[:1],
+        _column("hierarchy", _I64, "cgroup hierarchy; null: of the whole machine"),
+        _column("id", _U64, "the kernel's id of the cgroup; null: of the whole machine"),
+        _column("cache", _STR, "the slab cache"),
+        _column("reclaimable", _BOOL, "whether the kernel can free such objects when it needs memory"),
+    ),
+    (
+        _column("objects", _I64, "charged objects"),
+        _column("bytes", _I64, "bytes that are charged for them"),
+    ),
+)
+OBJECTS = Table(
+    "objects",
+    "slab objects that a function asked for, since the start; only where they are followed (--objects)",
+    (
+        *_CGROUP,
+        _column("cache", _STR, "the slab cache"),
+        _column("site", _STR, "function that called the allocator"),
+        _column("object_bytes", _I64, "bytes that one object is charged with"),
+    ),
+    (
+        _column("charged_objects", _I64, "objects charged since the start"),
+        _column("freed_objects", _I64, "objects freed since the start"),
+        _column("failed_objects", _I64, "objects that a limit refused since the start"),
+    ),
+)
+LATENCIES = Table(
+    "latencies",
+    "a histogram of durations since the start",
+    (
+        *_CGROUP[:1],
+        _column("hierarchy", _I64, "cgroup hierarchy; null: of the whole machine"),
+        _column("id", _U64, "the kernel's id of the cgroup; null: of the whole machine"),
+        _column("measured", _STR, "charge, lifetime (how long pages were held), alloc"),
+        _column("accounted", _BOOL, "of the machine's allocations, whether they were accounted; else null"),
+        _column("order", _I64, "of the machine's allocations, their order; else null"),
+    ),
+    (
+        _column("sum_ns", _U64, "sum of the durations, nanoseconds; 2**64-1 stands for more"),
+        _column("counts", pa.list_(_U64), "durations in each of 36 buckets: below 1.024 µs << index"),
+    ),
+)
+FINDINGS = Table(
+    "findings",
+    "charges and uncharges that broke the promise, with the evidence of the last of each kind",
+    (_column("place", _I64, "its place in the list, certain ones first"),),
+    (
+        _column("mismatch_class", _STR, "how it broke the promise (docs/verdicts.md)"),
+        _column("confidence", _STR, "certain; suspect: `missed_events` could explain it"),
+        _column("page", _U64, "address of the struct page; 0: no page's"),
+        _column("order", _I64, "order of the block, as charged"),
+        _column("charged_to", _STR, "path of the cgroup; null: none, or not known"),
+        _column("uncharged_from", _STR, "path of the cgroup; null: nothing was uncharged"),
+        _column("alloc_stack", _U64, "the stack of the charge, in table `stacks`; null: not recorded"),
+        _column("free_stack", _U64, "the stack of its end; null: not recorded"),
+        _column("comm", _STR, "process that was running then"),
+        _column("pid", _I64, "id of that process"),
+        _column("last_time", _F64, "seconds since the epoch, of the last one"),
+        _column("first_time", _F64, "seconds since the epoch, of the first one"),
+        _column("count", _I64, "how many of this kind there were"),
+        _column("missed_events", _I64, "events missed meanwhile"),
+        _column("events", pa.list_(_STR), "what was seen of the page, in its order"),
+        _column("charged_pages", _I64, "base pages charged from `page` on; 0: no charge was seen"),
+        _column("ended_page", _U64, "address of the struct page that was ended; null: none was"),
+        _column("ended_pages", _I64, "base pages ended from there on"),
+        _column("lost_pages", _I64, "base pages that stay on the counter of `charged_to` for good"),
+        _column("taken_pages", _I64, "base pages taken off `uncharged_from`, never charged to it"),
+        _column("host", _STR, "where it was found, of several hosts; null: on this one"),
+    ),
+)
+LOSSES = Table(
+    "losses",
+    "what the tracer missed, and what it could mend, since the start",
+    (
+        _column("loss", _STR, "recursion_misses, map_full, ring_drops, healed, swept, ..."),
+        _column("part", _STR, "the program (recursion_misses) or map (map_full); empty: all of them"),
+    ),
+    (_column("count", _I64, "events, entries or base pages"),),
+)
+MAPS = Table(
+    "maps",
+    "how full a BPF map is",
+    (_column("map", _STR, "name of the map"),),
+    (
+        _column("entries", _I64, "entries in use"),
+        _column("capacity", _I64, "entries that there is room for"),
+    ),
+)
+STACKS = Table(
+    "stacks",
+    "call stacks, each once a file; a stack has the same number in every recording",
+    (_column("stack", _U64, "number of the stack, made of its frames"),),
+    (_column("frames", pa.list_(_STR), "function+0xoffset, innermost first"),),
+    in_time=False,
+)
+
+TABLES = (SNAPSHOTS, CGROUPS, SITES, CACHES, OBJECTS, LATENCIES, FINDINGS, LOSSES, MAPS, STACKS)
+BY_NAME = {table.name: table for table in TABLES}
