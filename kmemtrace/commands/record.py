@@ -147,7 +147,7 @@ class _Recorder:
             return "recording"
         return (
             f"recording: {len(found.cgroups):,} cgroups, {text.count(self._writer.rows)} rows, "
-            f"{text.size(self._writer.bytes)}, {text.count(found.losses.missed_events)} events missed"
+            f"{text.size(self._writer.bytes)} on disk, {text.count(found.losses.missed_events)} events missed"
         )
 
     def summary(self) -> str:
