@@ -120,8 +120,11 @@ def test_what_is_freed_in_bulk_is_mended(follower: Tracer, censor: Censor, folde
     watches = [one for one in objects if one.site.startswith(("do_epoll_ctl", "ep_insert"))]
     assert any(abs(one.held_objects - WATCHED) <= slack for one in watches), objects
 
+    kinds = {(one.cache, one.site) for one in watches}
+
     def held_still(snapshot: Snapshot) -> int:
-        return sum(site(snapshot, cgroup, one.site).held_objects for one in watches)
+        found = row(snapshot, cgroup).objects or ()
+        return sum(one.held_objects for one in found if (one.cache, one.site) in kinds)
 
     def there_still() -> int:
         """By the vectors of the slabs, which are the truth."""
