@@ -69,9 +69,8 @@ def _silence(boots: list[Boot]) -> str:
         file = boot.folder / "silence.json"
         if file.exists():
             rows += [f"| {boot.kernel.release} | {_silent(run)} |" for run in json.loads(file.read_text())]
-    return _table(
-        "| kernel | tier | minutes | cgroups made | pages charged | events missed | certain | suspect |", rows
-    )
+    columns = ("kernel", "tier", "minutes", "cgroups made", "pages charged", "events missed")
+    return _table((*columns, "certain", "suspect"), rows)
 
 
 def _silent(run: dict[str, object]) -> str:
