@@ -11,9 +11,10 @@ from kmemtrace.model.enums import ChargeFlag, MismatchClass
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.tracer.adoption import LOOKED_FOR, SEARCHING, Adoption
 from kmemtrace.tracer.capacity import Capacity
-from kmemtrace.tracer.ledger import Reading, View
+from kmemtrace.tracer.ledger import View
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.structs import ADOPTION, ID, SEARCH
 from kmemtrace.tracer.sweep import Sweeper
 

@@ -1,9 +1,7 @@
 """Makes the cgroups of a Snapshot of what was read of the maps."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from errno import errorcode
 
 import numpy as np
 
@@ -11,34 +9,13 @@ from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.enums import CgroupState, MismatchClass
-from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.objects import ObjectSite
-from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, OldPages, Site
+from kmemtrace.model.snapshot import Cgroup, Gone, OldPages
+from kmemtrace.tracer.counts import Counts
 from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.reading import Reading, SiteRead, failures_by_cgroup, oldest_by_cgroup, sites_by_cgroup
 from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import BEFORE_START, Stacks
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The maps as read for one Snapshot; a pair is a map's keys and values."""
-
-    clock: float
-    """When the sums were read (kernel_seconds())."""
-    time: float
-    """When the sums were read, in seconds since the epoch."""
-    lives: tuple[Records, Records]
-    """Paths of the removed cgroups, by id."""
-    pages: Records
-    """Addresses of the struct pages that have a record: the keys of the map `pages`."""
-    charges: Records
-    """Records of those pages: the values of the map `pages`, in the same order."""
-    sites: tuple[Records, Records]
-    """Sums by cgroup and stack."""
-    cgroups: tuple[Records, Records]
-    """Sums by cgroup id."""
-    failures: tuple[Records, Records] | None
-    """Failed charges by cgroup and errno; None where results are not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +39,8 @@ class View:
     """Cgroups that were removed and hold nothing: they are to be taken out of the maps."""
 
 
-_SiteRead = tuple[int, int, int, int]
-"""Stack, pages charged, uncharged and lost."""
-
-
 @dataclass(slots=True)
-class _Counts:
+class _Kept:
     """The records of one cgroup, and what follows from them alone.
 
     It is kept from one reading to the next, as most cgroups do nothing between two: to make these anew for
@@ -75,7 +48,7 @@ class _Counts:
     """
 
     totals: bytes
-    sites: list[_SiteRead]
+    sites: list[SiteRead]
     errors: dict[int, int]
     told: Cgroup
     """The cgroup as it was told last. What can change while the records do not is its name, state, age, heir,
@@ -86,11 +59,12 @@ class Ledger:
     """Remembers between snapshots only what the maps cannot tell: names, and sums of what is gone."""
 
     def __init__(self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees) -> None:
-        self._hierarchy, self._paths, self._stacks, self._sees = hierarchy, paths, stacks, sees
+        self._paths, self._stacks = paths, stacks
+        self._counts = Counts(hierarchy, stacks, sees)
         self._gone = Gone()
         self._heirs: dict[int, int] = {}
         self._forgotten: list[int] = []
-        self._counts: dict[int, _Counts] = {}
+        self._kept: dict[int, _Kept] = {}
 
     def update(
         self,
@@ -113,30 +87,30 @@ class Ledger:
         self._forgotten = []
         removed = self._remember(reading.lives)
         self._heirs |= heirs
-        sites, failures = _by_cgroup(reading.sites), _failures(reading.failures)
-        oldest = _oldest(reading.charges)
+        sites, failures = sites_by_cgroup(reading.sites), failures_by_cgroup(reading.failures)
+        oldest = oldest_by_cgroup(reading.charges)
         gone, ended, cgroups = self._gone, [], []
         ids, records = reading.cgroups
         raw, size = records.tobytes(), records.itemsize
         for at, key in enumerate(ids.tolist()):
             mine, errors = sites.get(key, []), failures.get(key, {})
-            counts = self._counts.get(key)
+            kept = self._kept.get(key)
             totals = raw[at * size : (at + 1) * size]
-            if counts is None or (counts.totals, counts.sites, counts.errors) != (totals, mine, errors):
-                told = self._counted(key, records[at], mine, errors)
-                counts = self._counts[key] = _Counts(totals, mine, errors, told)
+            if kept is None or (kept.totals, kept.sites, kept.errors) != (totals, mine, errors):
+                told = self._counts.cgroup(key, records[at], mine, errors)
+                kept = self._kept[key] = _Kept(totals, mine, errors, told)
             age = reading.clock - oldest[key] / 1e9 if key in oldest else None
             followed = None if objects is None else objects.get(key, ())
             found = mismatches.get(key, {})
-            cgroup = self._as_of_now(counts.told, age, found, followed, removed=key in removed)
-            counts.told = cgroup
+            cgroup = self._as_of_now(kept.told, age, found, followed, removed=key in removed)
+            kept.told = cgroup
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.GONE:
                 ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
                 self._gone = _add(self._gone, cgroup)
                 self._forgotten.append(key)
                 self._heirs.pop(key, None)
-                del self._counts[key]
+                del self._kept[key]
         cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
         ended += self._never_charged(reading, removed)
         return View(tuple(cgroups), gone, ended)
@@ -239,82 +213,6 @@ class Ledger:
             mismatches=dict(mismatches),
             objects=objects,
         )
-
-    def _counted(
-        self, number: int, totals: Records, sites: list[_SiteRead], errors: Mapping[int, int]
-    ) -> Cgroup:
-        """Returns what the records tell; what only some kernels and tiers can fill is None on the others."""
-        sees = self._sees
-        return Cgroup(
-            key=CgroupKey(self._hierarchy.hierarchy_id, number),
-            path="",
-            label=None,
-            state=CgroupState.ONLINE,
-            oldest_seconds=None,
-            charged_pages=int(totals["charged"]),
-            uncharged_pages=int(totals["uncharged"]),
-            lost_pages=self._lost(int(totals["lost"])),
-            preexisting_pages=int(totals["before"]),
-            failed_charges=int(totals["failed"]),
-            sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
-            latency={name: histogram(totals[name]) for name in sees.latencies},
-            kernel_pages_change=int(totals["kernel"]) if sees.kernel_total else None,
-            reclaim_stalls=int(totals["stalls"]) if sees.reclaim else None,
-            reclaim_stall_seconds=int(totals["stall_ns"]) / 1e9 if sees.reclaim else None,
-            explicit_pages=int(totals["explicit"]) if sees.charge else None,
-            failed_by_errno={errorcode.get(e, str(e)): n for e, n in errors.items()} if sees.charge else None,
-        )
-
-    def _site(self, read: _SiteRead) -> Site:
-        """Makes a call site of its sums; of a stack from before the start, what it has is preexisting."""
-        stack_id, charged, uncharged, lost = read
-        stack = self._stacks[stack_id]
-        return Site(
-            kind=stack.kind,
-            symbol=stack.symbol,
-            stack=stack.frames,
-            charged_pages=0 if stack_id in BEFORE_START else charged,
-            uncharged_pages=uncharged,
-            lost_pages=self._lost(lost),
-            preexisting_pages=charged if stack_id in BEFORE_START else 0,
-        )
-
-    def _lost(self, pages: int) -> int | None:
-        """Returns the count of lost pages; None where there are none and they could not have been seen."""
-        return pages if pages or self._sees.losses else None
-
-
-def histogram(latency: Records) -> Histogram:
-    """Makes a histogram of a struct latency."""
-    return Histogram(tuple(latency["counts"].tolist()), int(latency["ns"]))
-
-
-def _by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[_SiteRead]]:
-    keys, values = sites
-    columns = (keys["cgroup"], keys["stack"], values["charged"], values["uncharged"], values["lost"])
-    mine: dict[int, list[_SiteRead]] = defaultdict(list)
-    for cgroup_id, *read in zip(*(column.tolist() for column in columns), strict=True):
-        mine[cgroup_id].append((read[0], read[1], read[2], read[3]))
-    return mine
-
-
-def _failures(failures: tuple[Records, Records] | None) -> dict[int, dict[int, int]]:
-    """Returns how many charges failed, by cgroup id and errno."""
-    found: dict[int, dict[int, int]] = defaultdict(dict)
-    if failures is not None:
-        for key, count in zip(*failures, strict=True):
-            found[int(key["cgroup"])][int(key["error"])] = int(count)
-    return found
-
-
-def _oldest(charges: Records) -> dict[int, int]:
-    """Returns by cgroup id when the oldest of its held pages was charged (ns, CLOCK_MONOTONIC)."""
-    if len(charges) == 0:
-        return {}
-    ids, place = np.unique(charges["cgroup"], return_inverse=True)
-    times = np.full(len(ids), np.iinfo("u8").max, "u8")
-    np.minimum.at(times, place, charges["time"])
-    return dict(zip(ids.tolist(), times.tolist(), strict=True))
 
 
 def _add(gone: Gone, cgroup: Cgroup) -> Gone:

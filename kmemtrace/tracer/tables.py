@@ -10,8 +10,10 @@ from kmemtrace.model.losses import MapFill
 from kmemtrace.model.snapshot import Allocations
 from kmemtrace.tracer import maps, structs
 from kmemtrace.tracer.capacity import MAX_ORDER, Capacity
-from kmemtrace.tracer.ledger import Ended, Reading, histogram
+from kmemtrace.tracer.counts import histogram
+from kmemtrace.tracer.ledger import Ended
 from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import Sees
 
 

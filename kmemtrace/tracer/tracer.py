@@ -26,12 +26,13 @@ from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.judge import Judge, Judged
 from kmemtrace.tracer.layouts import check_layouts, layouts
-from kmemtrace.tracer.ledger import Ledger, Reading, View
+from kmemtrace.tracer.ledger import Ledger, View
 from kmemtrace.tracer.loss_count import LossCount
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.objects import Objects
 from kmemtrace.tracer.program_info import ProgramInfo
 from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import sees
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks

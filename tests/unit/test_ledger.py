@@ -12,7 +12,8 @@ from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.tracer import structs
 from kmemtrace.tracer.doubtful import count_as_uncharged
-from kmemtrace.tracer.ledger import Ledger, Reading
+from kmemtrace.tracer.ledger import Ledger
+from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import NOT_RECORDED, Stack, Stacks
 
