@@ -27,6 +27,7 @@ from kmemtrace.census.keeper import default_pause
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.errors import ExitStatus, KmemtraceError
+from kmemtrace.model.unseen import Unseen
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LEAST_BYTES = 1 << 20
@@ -110,7 +111,14 @@ def _measure(rounds: int) -> tuple[list[Share], Cost]:
 
 
 def _of_loads(shares: Iterable[Share], names: Sequence[str]) -> list[Share]:
-    return [share for share in shares if Path(share.cgroup).name in names]
+    """What is told of the loads; one that holds too little for that is named on stderr."""
+    found = {name: share for share in shares if (name := Path(share.cgroup).name) in names}
+    missing = ", ".join(name for name in names if name not in found)
+    if not found:
+        raise _NoAccountError(f"no load has a cgroup of over 1 MB: {missing or 'none could be made'}")
+    if missing:
+        print(f"not over 1 MB: {missing}", file=sys.stderr)
+    return list(found.values())
 
 
 def _first_frame(when: str) -> list[Share]:
@@ -124,12 +132,16 @@ def _first_frame(when: str) -> list[Share]:
             raise _NoAccountError(done.stderr.strip().rpartition("\n")[2])
         frame = json.loads(done.stdout)
         if "census" in frame:
-            break
-    else:
-        raise _NoAccountError(f"no census: {frame['unseen'].get('account')}")
+            return _told_in(frame, when)
+    raise _NoAccountError(f"no census: {frame['unseen'].get(Unseen.ACCOUNT)}")
+
+
+def _told_in(frame: Mapping[str, Any], when: str) -> list[Share]:
+    """Empty where no cgroup has over 1 MB, as of a machine that has just booted, with the root alone."""
+    why = frame["unseen"].get(Unseen.KERNEL)
+    if why is not None:
+        raise _NoAccountError(f"the kernel does not tell how much it charged to a cgroup: {why}")
     told = [(row["path"], row["account"]) for row in frame["cgroups"] if "account" in row]
-    if not any("kernel_bytes" in account for _, account in told):
-        raise _NoAccountError("this kernel does not tell how much it charged to a cgroup")
     return [_share(when, path, account) for path, account in told if _is_large(account)]
 
 
@@ -198,8 +210,10 @@ def _text(shares: Sequence[Share], cost: Cost) -> str:
         figures = (f"{one.kernel_bytes:,}", *parts, f"{one.unexplained_bytes:,}", _percent(one.explained))
         lines.append(f"| {one.when} | {one.cgroup} | {' | '.join(figures)} |")
     lines.append("")
-    for when, lowest in _lowest(shares).items():
+    of_when = _lowest(shares)
+    for when, lowest in of_when.items():
         lines.append(f"lowest {when}: {_percent(lowest.explained)} of {lowest.cgroup}")
+    lines += [f"{when}: no cgroup has over 1 MB" for when in _PROMISED if when not in of_when]
     return "\n".join([*lines, "", *_told(cost)])
 
 
