@@ -106,6 +106,10 @@ picture: $(VENV)/.dev ## draw `kmemtrace top` into docs/, of a real run on some 
 bench: $(VENV)/.project | bench-packages ## run the benchmarks
 	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)
 
+.PHONY: bench-walk
+bench-walk: $(VENV)/.project | silence-packages ## hold each call site that is told without the kernel's walk against it
+	@$(AS_ROOT) $(BIN)/python bench/walk.py $(ARGS)
+
 .PHONY: bench-tiers
 bench-tiers: $(VENV)/.project | bench-packages ## run the benchmark of each tier's programs
 	@$(AS_ROOT) $(BIN)/python bench/tiers.py $(ARGS)

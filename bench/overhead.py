@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.ratios import print_ratios
-from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics
+from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics, warm
 from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
@@ -79,9 +79,9 @@ def _time_rounds(
     for number in range(rounds):
         print(f"\rround {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
         for name, tracer in tracers.items():
-            with tracer():
+            with tracer() as running:
                 for kind, traffic in traffics.items():
-                    traffic(1)  # warm
+                    warm(running, traffic)
                     times[name, kind].append(seconds_per_page(traffic, _PAGES[kind]))
     print(file=sys.stderr)
     return times
@@ -106,6 +106,7 @@ def _exit_rounds(
             for who, tracer in (("empty", empty), ("kmemtrace", make_tracer)):
                 with tracer() as running:
                     for kind, traffic in traffics.items():
+                        warm(running, traffic)
                         _measure(costs, who, kind, running.infos, traffic)
     return costs
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics
+from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics, warm
 from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
@@ -104,9 +104,9 @@ def _measure(
 ) -> None:
     others = set(_programs())
     try:
-        with tracer():
+        with tracer() as running:
             for kind, traffic in traffics.items():
-                traffic(1)  # warm
+                warm(running, traffic)
                 before = _programs()
                 pages = traffic(_PAGES[kind])
                 after = _programs()

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from bench.traffic import Traffic
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.tracer.program_info import ProgramInfo, program_info
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sources import probes_folder
+from kmemtrace.tracer.tracer import Tracer
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+_SNAPSHOTS, _WARM_PAGES = 4, 1024
 _EMPTY = "int {name}(void *ctx)\n{{\n\treturn 0;\n}}\n"
 
 
@@ -94,6 +97,15 @@ def _complete(include: Path) -> None:
         "struct pt_regs { unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx,\n"
         "\tsi, di, orig_ax, ip, cs, flags, sp, ss; };\n"
     )
+
+
+def warm(tracer: object, traffic: Traffic) -> None:
+    """Moves some pages; a Tracer of ours takes Snapshots meanwhile, as whoever watches does, and so learns
+    the traffic's stacks."""
+    for _ in range(_SNAPSHOTS):
+        traffic(_WARM_PAGES)
+        if isinstance(tracer, Tracer):
+            tracer.snapshot()
 
 
 @contextmanager

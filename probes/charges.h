@@ -10,9 +10,11 @@
 #define KMEMTRACE_CHARGES_H
 
 #include "exempt.h"
+#include "losses.h"
 #include "memcg.h"
 #include "pages.h"
 #include "unfollowed.h"
+#include "walk.h"
 
 struct charge {
 	struct owner owner; /* as of the charge: a later reparenting changes nothing */
@@ -58,24 +60,10 @@ struct site {
 	u64 lost;
 };
 
-struct stack {
-	u64 ip[STACK_DEPTH];
-};
-
 BPF_HASH(pages, u64, struct charge, MAX_PAGES);
 BPF_HASH(cgroups, u64, struct totals, MAX_CGROUPS);
 BPF_HASH(sites, struct site_key, struct site, MAX_SITES);
-BPF_TABLE("stacktrace", int, struct stack, stacks, MAX_STACKS);
-BPF_ARRAY(losses, u64, NR_LOSSES);
 BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
-
-static __always_inline void lose(u32 what, u64 count)
-{
-	u64 *lost = losses.lookup(&what);
-
-	if (lost)
-		__sync_fetch_and_add(lost, count);
-}
 
 static __always_inline struct totals *totals_of(u64 cgroup)
 {
@@ -103,21 +91,6 @@ static __always_inline struct totals *totals_of_memcg(u64 memcg)
 	return is_online(memcg) ? totals_of(cgroup) : cgroups.lookup(&cgroup);
 }
 
-/* Two stacks of one hash bucket exclude each other; without its first frame,
- * which is the tracepoint's and tells nothing, a stack hashes elsewhere. */
-static __always_inline s32 stack_of(void *ctx)
-{
-	s32 stack = stacks.get_stackid(ctx, 0);
-
-	if (stack < 0)
-		stack = stacks.get_stackid(ctx, 1);
-	if (stack < 0) {
-		lose(LOSS_STACK_UNKNOWN, 1);
-		return STACK_UNKNOWN;
-	}
-	return stack;
-}
-
 /* The sums of who asked, null where it cannot be said: the page still counts
  * for its cgroup. */
 static __always_inline struct site *site_of(void *ctx, struct charge *charge, s32 stack)
@@ -128,7 +101,7 @@ static __always_inline struct site *site_of(void *ctx, struct charge *charge, s3
 #else
 	struct site_key key = {
 		.cgroup = charge->owner.cgroup,
-		.stack = stack == STACK_HERE ? stack_of(ctx) : stack,
+		.stack = stack == STACK_HERE ? path_of(ctx) : stack,
 	};
 	struct site *site, none = {};
 
@@ -192,19 +165,19 @@ static __always_inline void forget_before(u64 page)
 		count_before(totals, site_at_end(&before), -(1LL << before.order));
 }
 
-/* Opens the record of a page that bears the mark; answers the sums of whom it is charged to, null
- * where it is not charged or not followed. `time` is when the charge began, 0 where only its end
- * was seen, just now: what was missed since, such as the exit of an earlier charge, whose entry
- * this exit then took for its own, may explain a finding away. */
-static __always_inline struct totals *begin_charge(void *ctx, u64 page, u32 order, u32 flags,
-						   s32 stack, u64 time)
+/* Opens the record of a page that bears the mark, which was read; answers the sums of whom it is
+ * charged to, null where it is not charged or not followed. `time` is when the charge began, 0
+ * where only its end was seen, just now: what was missed since, such as the exit of an earlier
+ * charge, whose entry this exit then took for its own, may explain a finding away. */
+static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark, u32 order,
+						   u32 flags, s32 stack, u64 time)
 {
 	struct charge charge = {.time = time, .order = order, .flags = flags};
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
 
-	if (!is_charged(page) || !owner_of(page, &charge.owner) ||
+	if (!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner) ||
 	    !in_subtree(charge.owner.memcg)) {
 		end_unfollowed(page);
 		return 0;

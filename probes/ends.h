@@ -110,7 +110,7 @@ static __always_inline void weigh(struct charge *charge, struct ending *ending, 
 {
 	u32 off = uncharged ? 1U << ending->order : 0, own = off < count ? off : count;
 
-	if (marked && owner_word(ending->page) != charge->owner.objcg)
+	if (marked && ending->owner != charge->owner.objcg)
 		own = 0;
 	ending->lost = count - own;
 	ending->taken = off - own;
@@ -158,7 +158,8 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 {
 	struct charge charge = {};
 	struct ending ending = {.page = page, .order = order, .end = end};
-	bool marked = is_charged(page), uncharged, block;
+	u64 mark = mark_of(page);
+	bool marked = is_mark(mark), uncharged, block;
 	u32 what, count;
 	u64 dropped = 0;
 	int error;
@@ -179,6 +180,8 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		}
 		return;
 	}
+	if (marked)
+		ending.owner = owner_beside(page, mark);
 	uncharged = is_uncharged(page, end, marked);
 	what = verdict(&charge, &ending, marked, uncharged);
 	block = ends_block(what, &charge, &ending, uncharged);

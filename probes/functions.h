@@ -145,7 +145,7 @@ int charge_exit(void *ctx)
 		charge_failed(-result);
 		return 0;
 	}
-	totals = begin_charge(ctx, call.page, call.order,
+	totals = begin_charge(ctx, call.page, mark_of(call.page), call.order,
 			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack, call.time);
 	if (!totals)
 		return 0;

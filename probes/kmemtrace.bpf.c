@@ -43,21 +43,24 @@ static __always_inline void allocated_nothing(u32 order)
  */
 static __always_inline void allocated(void *ctx, u64 page, u32 order)
 {
+	u64 mark;
+
 	if (!page) {
 		allocated_nothing(order);
 		return;
 	}
 	if (order > MAX_ORDER)
 		return;
+	mark = mark_of(page);
 	if (is_tracked(page)) {
 #ifdef WITH_CHARGE
-		if (is_charged(page))
+		if (is_mark(mark))
 			return; /* its charge opened the record just now */
 #endif
 		end_charge(ctx, page, order, END_HEALED); /* its free was missed */
 	}
-	if (is_charged(page))
-		begin_charge(ctx, page, order, 0, STACK_HERE, 0);
+	if (is_mark(mark))
+		begin_charge(ctx, page, mark, order, 0, STACK_HERE, 0);
 #ifdef JUDGE_UNCHARGED_ALLOC
 	else
 		judge_unmarked(ctx, page, order);

@@ -15,13 +15,24 @@ struct owner {
 	u64 cgroup; /* kernfs id of the memcg's cgroup */
 };
 
-static __always_inline bool is_charged(u64 page)
+/* The word of a page that has its mark. */
+static __always_inline u64 mark_of(u64 page)
 {
 #if MARK_SIZE == 8
-	return (read_u64(page + OFF_PAGE_MARK) & MARK_MASK) == MARK_VALUE;
+	return read_u64(page + OFF_PAGE_MARK);
 #else
-	return (read_u32(page + OFF_PAGE_MARK) & MARK_MASK) == MARK_VALUE;
+	return read_u32(page + OFF_PAGE_MARK);
 #endif
+}
+
+static __always_inline bool is_mark(u64 word)
+{
+	return (word & MARK_MASK) == MARK_VALUE;
+}
+
+static __always_inline bool is_charged(u64 page)
+{
+	return is_mark(mark_of(page));
 }
 
 static __always_inline u64 kernfs_id(u64 cgroup)
@@ -53,9 +64,20 @@ static __always_inline u64 owner_word(u64 page)
 	return read_u64(page + OFF_PAGE_OWNER) & ~7ULL;
 }
 
-static __always_inline bool owner_of(u64 page, struct owner *owner)
+/* The same of a page whose mark was read, which from 5.11 on (bcfe06bf2622) is in the same word: a
+ * read takes 19 ns. */
+static __always_inline u64 owner_beside(u64 page, u64 mark)
 {
-	owner->objcg = owner_word(page);
+#if MARK_SIZE == 8 && OFF_PAGE_MARK == OFF_PAGE_OWNER
+	return mark & ~7ULL;
+#else
+	return owner_word(page);
+#endif
+}
+
+static __always_inline bool owner_from(u64 word, struct owner *owner)
+{
+	owner->objcg = word;
 #ifdef OFF_OBJCG_MEMCG
 	owner->memcg = read_u64(owner->objcg + OFF_OBJCG_MEMCG);
 #else
@@ -65,6 +87,11 @@ static __always_inline bool owner_of(u64 page, struct owner *owner)
 		return false;
 	owner->cgroup = kernfs_id(cgroup_of(owner->memcg));
 	return true;
+}
+
+static __always_inline bool owner_of(u64 page, struct owner *owner)
+{
+	return owner_from(owner_word(page), owner);
 }
 
 /* Is the memcg's cgroup the one that --cgroup names, or below it? */

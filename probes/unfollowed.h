@@ -10,6 +10,7 @@
 #include "basics.h"
 #include "pages.h"
 
+#if defined(JUDGE_STRAY_UNCHARGE) || defined(JUDGE_LOST_UNCHARGE)
 BPF_ARRAY(unfollowed, u64, (PAGE_INDEX_MASK + 1) >> WORD_ORDER);
 
 static __always_inline void flip(u64 *word, u64 page, bool on)
@@ -78,5 +79,24 @@ static __always_inline void split_unfollowed(u64 head, u32 order)
 	if (has_bit(unfollowed.lookup(&at), head))
 		set_unfollowed_block(head, order, true);
 }
+
+#else /* nothing asks */
+static __always_inline void set_unfollowed(u64 page, bool on)
+{
+}
+
+static __always_inline bool end_unfollowed(u64 page)
+{
+	return false;
+}
+
+static __always_inline void set_unfollowed_block(u64 head, u32 order, bool on)
+{
+}
+
+static __always_inline void split_unfollowed(u64 head, u32 order)
+{
+}
+#endif
 
 #endif

@@ -17,6 +17,7 @@
 struct ending {
 	u64 head; /* of the record */
 	u64 page;
+	u64 owner; /* word of who is charged for the page now; 0 where it bears no mark */
 	u32 order; /* as the event says */
 	u32 end; /* END_* */
 	u32 lost; /* on the counter of whom they were charged to, for good */
@@ -187,7 +188,7 @@ static __always_inline u32 verdict(struct charge *charge, struct ending *ending,
 		return MISMATCH_LOST_UNCHARGE;
 #endif
 #ifdef JUDGE_WRONG_CGROUP
-	if (marked && owner_word(ending->page) != charge->owner.objcg)
+	if (marked && ending->owner != charge->owner.objcg)
 		return MISMATCH_WRONG_CGROUP;
 #endif
 	if (!whole && !(charge->flags & CHARGE_OF_ANY_ORDER))

@@ -96,6 +96,8 @@ def snapshot(*cgroups: Cgroup, time: float = _BEGAN + 2) -> Snapshot:
             swept=35,
             unmatched_frees=0,
             unknown_stacks=2,
+            checked_stacks=313,
+            wrong_stacks=0,
         ),
         maps={"pages": MapFill(1900, 98304), "cgroups": MapFill(3, 8192), "sites": MapFill(5, 32768)},
         gone=Gone(cgroups=2, charged_pages=211, uncharged_pages=211),

@@ -74,6 +74,7 @@ def examine() -> Part:
         "objects": objects,
         "account": _part(lambda: _account(hierarchy), problems) if works and hierarchy is not None else {},
         "functions": plan.unprobed if plan is not None and works else None,
+        "walked": plan.walked if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
@@ -152,6 +153,10 @@ def _text(report: Part) -> str:
         lines.append(_wrap("functions   ", f"not probed: {report['functions']}"))
     if report["objects"]:
         lines.append(_wrap("objects     ", f"not followed (--objects): {report['objects']}"))
+    if report["walked"]:
+        lines.append(_wrap("stacks      ", f"each is walked by the kernel: {report['walked']}"))
+    elif report["tier"]:
+        lines.append("stacks      most told by what is learned of return addresses")
     if report["symbols"]:
         lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")

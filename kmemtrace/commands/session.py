@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, Unpack
 
 from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
@@ -21,9 +21,9 @@ from kmemtrace.foreign import give_back_memory
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
-from kmemtrace.kernel.planning import make_plan
+from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
-from kmemtrace.tracer.capacity import Capacity
+from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
 from kmemtrace.tracer.tracer import Tracer
 
 Wanted = ParamSpec("Wanted")
@@ -51,6 +51,12 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         "--alloc-latency",
         action="store_true",
         help="also time every page allocation, accounted or not, where functions can be probed",
+    )
+    group.add_argument(
+        "--kernel-total",
+        action="store_true",
+        help="also count how the kernel's own total of each cgroup changes (`kernel_pages_change` in JSON), "
+        "on 6.18 and later; a charged page costs two thirds more",
     )
 
 
@@ -83,7 +89,7 @@ def check_object_arguments(options: argparse.Namespace) -> None:
 
 def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
     """Returns by name what was given of add_tracer_arguments()'s options."""
-    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency")
+    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency", "kernel-total")
     return {name: getattr(options, name.replace("-", "_")) for name in names}
 
 
@@ -98,6 +104,7 @@ def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager[Tra
     """Prepares a Tracer as add_tracer_arguments()'s options want it."""
     return prepare_tracer(
         alloc_latency=options.alloc_latency,
+        kernel_total=options.kernel_total,
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,
@@ -112,12 +119,11 @@ def prepare_tracer(
     subtree: str | None = None,
     max_pages: int | None = None,
     sites: bool = True,
-    alloc_latency: bool = False,
-    departures: bool = False,
-    steady: bool = False,
     objects: bool | int = False,
+    walk_checks: int = WALK_CHECKS,
+    **asked: Unpack[Asked],
 ) -> Iterator[Tracer]:
-    """Makes a Tracer as make_plan()'s arguments want it, which is then to be attached.
+    """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time.
 
@@ -134,16 +140,14 @@ def prepare_tracer(
             plan = make_plan(
                 facts,
                 tier,
-                alloc_latency=alloc_latency,
-                departures=departures,
-                steady=steady,
                 page_frames=frames,
+                **asked,
             )
             if objects:
                 plan = with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
-            tracer = Tracer(plan, hierarchy, paths, capacity, limit, sites)
+            tracer = Tracer(plan, hierarchy, paths, capacity, limit, sites, walk_checks)
             stack.callback(tracer.close)
         yield tracer
 

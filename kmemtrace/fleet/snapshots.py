@@ -229,6 +229,8 @@ def _losses(samples: list[Sample]) -> Losses:
         unknown_stacks=_sum(samples, Metric.UNKNOWN_STACKS) or 0,
         unpaired=sum(by_reason["unpaired"].values()),
         pages_busy=sum(by_reason["busy"].values()),
+        checked_stacks=_sum(samples, Metric.CHECKED_STACKS),
+        wrong_stacks=_sum(samples, Metric.WRONG_STACKS),
     )
 
 

@@ -93,6 +93,8 @@ class Plan:
     """Whether the kernel tells how often a program was skipped."""
     sees_departures: bool
     """Whether it is seen where the processes go that we started."""
+    walked: str | None
+    """Why the kernel walks the stack of each charge; None where most are known by what was learned."""
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Makes the Plan of what a kernel offers."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts, version
@@ -10,6 +10,7 @@ from kmemtrace.kernel.judged import PageMap, judged_defines, page_map, unjudged
 from kmemtrace.kernel.layout import Defines, defines
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
 from kmemtrace.kernel.preemption import classic_alloc, raw_programs_are_preempted
+from kmemtrace.kernel.walks import why_not_learned
 from kmemtrace.model.enums import Tier
 
 _ESSENTIAL = (Event.ALLOC, Event.FREE)
@@ -18,6 +19,7 @@ _ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
 _FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_COMM")
 
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
+_TOTAL_NOT_ASKED = "counted on request only (--kernel-total), because it costs every charge"
 
 
 _KPROBE_MISSES_SINCE = (6, 7)
@@ -56,11 +58,21 @@ class _Offered(NamedTuple):
     """Why nothing can be traced; None where something can."""
 
 
+class Asked(TypedDict, total=False):
+    """What of make_plan()'s arguments a command asks for."""
+
+    alloc_latency: bool
+    kernel_total: bool
+    departures: bool
+    steady: bool
+
+
 def make_plan(
     facts: Facts,
     forced: Tier | None = None,
     *,
     alloc_latency: bool = False,
+    kernel_total: bool = False,
     departures: bool = False,
     steady: bool = False,
     page_frames: int = 1,
@@ -73,6 +85,7 @@ def make_plan(
         facts: What is known of the kernel.
         forced: The tier that is asked for; None for the best.
         alloc_latency: Whether the allocator's own function is timed, at a cost to every allocation.
+        kernel_total: Whether the changes of the kernel's own totals are counted, at a cost to every charge.
         departures: Whether it is also seen where the processes go that we started.
         steady: Whether as few allocations are missed as can be, at whatever cost.
         page_frames: One more than the number of the machine's highest page frame.
@@ -82,12 +95,15 @@ def make_plan(
     """
     tier, unprobed = _tier(facts, forced)
     hooks = {event: _hook(event, facts, tier) for event in Event}
+    if not kernel_total and isinstance(hooks[Event.KERNEL_TOTAL], Hook):
+        hooks[Event.KERNEL_TOTAL] = NoHook(_TOTAL_NOT_ASKED)
     alloc = _alloc_function(facts, tier, wanted=alloc_latency)
     programs = _programs(hooks, alloc, tier, facts, departures=departures)
     steadied = _steady(programs, facts, page_frames) if steady else {}
     why = unjudged(facts, tier, hooks, page_frames)
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
+    walked = why_not_learned(facts, tier, programs)
     return Plan(
         facts.release,
         tier if offered.refusal is None else None,
@@ -96,13 +112,16 @@ def make_plan(
         unprobed,
         why,
         programs,
-        steadied | offered.defines | _parts(offered.page_map, departures=sees_departures),
+        steadied
+        | offered.defines
+        | _parts(offered.page_map, departures=sees_departures, learned=walked is None),
         offered.refusal,
         page_map=offered.page_map,
         page_struct_bytes=facts.size("page") or 0,
         misses_tasks=raw_programs_are_preempted(facts),
         misses_are_counted=tier is not Tier.KPROBE or version(facts.release) >= _KPROBE_MISSES_SINCE,
         sees_departures=sees_departures,
+        walked=walked,
     )
 
 
@@ -147,10 +166,11 @@ def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
     return NoHook(NOT_ASKED) if isinstance(hook, Hook) and not wanted else hook
 
 
-def _parts(pages: PageMap | None, *, departures: bool) -> Defines:
+def _parts(pages: PageMap | None, *, departures: bool, learned: bool) -> Defines:
     """Returns the constants of what is compiled in where it can be done."""
     found: Defines = {} if pages is None else {**pages.defines}
-    return found | {"WITH_DEPARTURES": 1} if departures else found
+    wanted = {"WITH_DEPARTURES": departures, "LEARNED_WALK": learned}
+    return found | {name: 1 for name, yes in wanted.items() if yes}
 
 
 def _tier_refusal(tier: Tier, facts: Facts) -> str | None:

@@ -6,7 +6,9 @@ learns of a module that is loaded later.
 
 import os
 import threading
+from bisect import bisect_right
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +51,24 @@ class _Table(NamedTuple):
     text: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Where the kernel's code lies that stays as it is: its own, and that of the modules loaded now."""
+
+    own: range
+    modules: tuple[tuple[int, int], ...]
+    """Begin and end of each, ascending."""
+    listing: bytes
+    """Their names too: another module at the same place is other code."""
+
+    def has(self, address: int) -> bool:
+        """Tells whether an address is in it, and not that of a BPF program, say, or of a trampoline."""
+        if address in self.own:
+            return True
+        at = bisect_right(self.modules, (address, 1 << 64)) - 1
+        return at >= 0 and address < self.modules[at][1]
+
+
 class Symbols:
     """The kernel's symbols, as the table was when this was made, or when a module was loaded since."""
 
@@ -76,6 +96,17 @@ class Symbols:
             if file is not None:
                 os.close(file)
         self._files = [None, None]
+
+    def code(self) -> Code:
+        """Returns where code lies now; nowhere where addresses are hidden."""
+        listing, modules = self._list_modules(), []
+        for line in listing.splitlines():
+            _, size, place = line.split()
+            begin = int(place, 16)
+            if begin:
+                modules.append((begin, begin + int(size)))
+        own = self.text if self.hidden is None else range(0)
+        return Code(own, tuple(sorted(modules)), listing)
 
     def variable(self, name: str) -> int | None:
         """Returns the address of one of a few variables, where this kernel has it and tells it.

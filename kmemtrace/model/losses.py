@@ -46,6 +46,11 @@ class Losses:
     """Ends of charges whose begin was missed."""
     pages_busy: int = 0
     """Ends of records that the kernel refused because the map was locked by what they interrupted."""
+    checked_stacks: int | None = None
+    """Stacks that were told by what was learned of return addresses, and walked by the kernel as well: one in
+    some hundred; None where it walks all."""
+    wrong_stacks: int | None = None
+    """Those of them that were another's, whose pages were counted at the wrong call site."""
     mended_objects: int | None = None
     """Slab objects whose free was not seen, as when many are freed at once; None where none are followed."""
 

@@ -176,6 +176,17 @@ class Metric(Enum):
         "Stacks that were not recorded: what they would have told of is counted, its call site is (unknown).",
         read=lambda s: s.losses.unknown_stacks,
     )
+    CHECKED_STACKS = Entry(
+        Kind.COUNTER,
+        "Stacks that were told by what was learned of return addresses, and walked by the kernel as well, to "
+        "be held against.",
+        read=lambda s: s.losses.checked_stacks,
+    )
+    WRONG_STACKS = Entry(
+        Kind.COUNTER,
+        "Those of them that were another's: pages were counted at the wrong call site.",
+        read=lambda s: s.losses.wrong_stacks,
+    )
     MAP_ENTRIES = Entry(
         Kind.GAUGE,
         "Entries in a BPF map.",

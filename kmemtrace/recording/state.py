@@ -58,6 +58,8 @@ OF_ALL = (
     "unknown_stacks",
     "unpaired",
     "pages_busy",
+    "checked_stacks",
+    "wrong_stacks",
     "mended_objects",
 )
 """Its other fields."""

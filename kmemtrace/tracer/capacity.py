@@ -16,6 +16,20 @@ CACHE_NAME = 64
 """Bytes of a slab cache's name that are read."""
 CACHES_AT_ONCE = 256
 """Slab caches that the programs remember between two snapshots."""
+WALK_WORDS = 128
+"""Words of the stack above the program's context in which its return addresses are looked for."""
+WALK_HOPS = 1 << 12
+"""Buckets of what was learned of return addresses: some hundreds are met."""
+WALK_WAYS = 2
+"""Addresses in a bucket."""
+WALK_PATHS = 1 << 15
+"""Twice as many as there are stacks: their ids stand in as many bits."""
+WALK_CHECKS = 1 << 7
+"""Of so many stacks that are known one is walked by the kernel, too."""
+WALK_MIX = 0x9E3779B97F4A7C15
+"""2^64 divided by the golden ratio, which spreads what is multiplied by it (Knuth)."""
+LESSONS_PAGES = 64
+"""Pages of the ring buffer: room for 250 lessons between two snapshots."""
 MAX_DEPARTURES = 1 << 10
 """How many cgroups that the processes of a verified command go to can be told."""
 MAX_ORDER = 10

@@ -46,7 +46,7 @@ class LossCount:
         Args:
             ring_drops: How many findings were counted that there was no room for, which the judge knows.
         """
-        lost = self._tables.losses()
+        lost, checked = self._tables.losses(), self._tables.checked_stacks()
         return Losses(
             recursion_misses=self._misses(),
             map_full={name: lost[loss] for name, loss in self._full.items()},
@@ -57,6 +57,8 @@ class LossCount:
             swept=lost[Loss.SWEPT],
             unmatched_frees=lost[Loss.UNMATCHED_FREE],
             unknown_stacks=lost[Loss.STACK_UNKNOWN],
+            checked_stacks=checked,
+            wrong_stacks=None if checked is None else lost[Loss.WALK_WRONG],
             mended_objects=lost[Loss.OBJECTS_MENDED] if self._plan.follows_objects else None,
         )
 

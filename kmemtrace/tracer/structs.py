@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from kmemtrace.model.histogram import BUCKETS
-from kmemtrace.tracer.capacity import ADOPT_BATCH, CACHE_NAME, CACHES_AT_ONCE, LIFE_PATH
+from kmemtrace.tracer.capacity import (
+    ADOPT_BATCH,
+    CACHE_NAME,
+    CACHES_AT_ONCE,
+    LIFE_PATH,
+    WALK_WAYS,
+    WALK_WORDS,
+)
 
 ID = np.dtype("u8")
 
@@ -47,6 +54,10 @@ LIFE = np.dtype([("path", f"S{LIFE_PATH}")])
 
 # probes/functions.h
 FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
+
+# probes/walk.h
+HOPS = np.dtype([("address", "u8", (WALK_WAYS,)), ("step", "u8", (WALK_WAYS,))])
+LESSON = np.dtype([("stack", "i8"), ("count", "u8"), ("words", "u8", (WALK_WORDS,))])
 
 # probes/verdicts.h
 FINDING = np.dtype(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmemtrace.kernel.clock import kernel_seconds
-from kmemtrace.model.enums import Exemption, Loss
+from kmemtrace.model.enums import Exemption, Loss, Walk
 from kmemtrace.model.losses import MapFill
 from kmemtrace.model.snapshot import Allocations
 from kmemtrace.tracer import maps, structs
@@ -31,6 +31,7 @@ class Tables:
     exempted: maps.ArrayMap
     failures: maps.HashMap | None
     allocations: maps.ArrayMap | None
+    walks: maps.ArrayMap | None
 
     @classmethod
     def of(cls, programs: Programs, room: Capacity, sees: Sees) -> "Tables":
@@ -42,11 +43,13 @@ class Tables:
             sees: What the programs were compiled to see.
         """
         fd = programs.map_fd
-        failures = allocations = None
+        failures = allocations = walks = None
         if sees.charge:
             failures = maps.HashMap(fd("failures"), structs.FAILURE_KEY, structs.ID, room.failures)
         if "alloc" in sees.latencies:
             allocations = maps.ArrayMap(fd("allocations"), structs.LATENCY, maps.possible_cpus())
+        if programs.has_map("walk_counts"):
+            walks = maps.ArrayMap(fd("walk_counts"), structs.ID, maps.possible_cpus())
         totals = structs.totals_dtype(sees.latencies)
         return cls(
             room,
@@ -59,6 +62,7 @@ class Tables:
             exempted=maps.ArrayMap(fd("exempted"), structs.ID, maps.possible_cpus()),
             failures=failures,
             allocations=allocations,
+            walks=walks,
         )
 
     def read(self) -> Reading:
@@ -74,6 +78,10 @@ class Tables:
     def losses(self) -> dict[Loss, int]:
         """Returns how often each kind of loss was counted since the programs were loaded."""
         return {loss: int(self.lost[loss.value][0]) for loss in Loss}
+
+    def checked_stacks(self) -> int | None:
+        """Returns how many stacks were walked although they were known; None where the kernel walks all."""
+        return None if self.walks is None else int(self.walks[Walk.CHECKED].sum())
 
     def exemptions(self) -> dict[Exemption, int]:
         """Returns how often the programs found something legal that looks like a mismatch, by the reason."""

@@ -15,13 +15,13 @@ from kmemtrace.kernel.facts import highest_page_frame
 from kmemtrace.kernel.layout import Defines, kernel_version
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.symbols import kernel_symbols
-from kmemtrace.model.enums import Exemption
+from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer import departures, objects
+from kmemtrace.tracer import departures, objects, walk
 from kmemtrace.tracer.before import PagesBefore
-from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, Capacity
+from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, WALK_CHECKS, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.judge import Judge, Judged
@@ -40,6 +40,7 @@ from kmemtrace.tracer.structs import ID, INSPECTION
 from kmemtrace.tracer.sweep import Sweeper
 from kmemtrace.tracer.tables import Tables
 from kmemtrace.tracer.verdicts import Sight, Verdicts
+from kmemtrace.tracer.walk import Walk
 
 SOURCE = "kmemtrace.bpf.c"
 SWEEP_PROGRAMS = ("inspect", "sweep")
@@ -62,6 +63,7 @@ class Tracer:
         capacity: Capacity,
         subtree: Defines | None = None,
         sites: bool = True,
+        walk_checks: int = WALK_CHECKS,
     ) -> None:
         """Compiles the programs and begins to load them; nothing is attached yet.
 
@@ -72,6 +74,7 @@ class Tracer:
             capacity: How many entries each map has.
             subtree: Constants of the cgroup that alone is traced, with those below it; None for the machine.
             sites: Whether call sites are recorded; without, no stack is.
+            walk_checks: Of so many stacks that need no walk one is walked all the same; a power of two.
 
         Raises:
             CannotError: No tier works here, or what was compiled is refused.
@@ -81,11 +84,13 @@ class Tracer:
         self.plan, self.hierarchy = plan, hierarchy
         self._tier, self._capacity = plan.tier, capacity
         seen, symbols = sees(plan), kernel_symbols()
-        constants = _defines(plan, hierarchy, capacity, sites=sites) | (subtree or {})
+        constants = _defines(plan, hierarchy, capacity, walk_checks, sites=sites) | (subtree or {})
         self._programs = programs = Programs(program_text(SOURCE), plan.programs, constants)
         check_layouts(programs, layouts(seen.latencies))
         self._tables = Tables.of(programs, capacity, seen)
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
+        learns = sites and plan.walked is None
+        self._walk = Walk(programs, symbols) if learns else None
         self._before = PagesBefore(programs, plan, capacity)
         self._sweeper = Sweeper(
             programs.fd, ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
@@ -185,6 +190,8 @@ class Tracer:
             CannotError: Memory was added that the tracer has no room for.
         """
         self._check_memory()
+        if self._walk is not None:
+            self._walk.learn(self._tables.losses()[Loss.WALK_WRONG])
         followed = None if self._objects is None else self._objects.read()
         reading = self._tables.read()
         heirs = self._mend(reading)
@@ -254,7 +261,9 @@ class Tracer:
         return {one: n for one, n in counts.items() if n}
 
 
-def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool) -> Defines:
+def _defines(
+    plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, walk_checks: int, *, sites: bool
+) -> Defines:
     """Returns the constants that the programs are compiled with."""
     constants: Defines = {
         **kernel_version(platform.release()),
@@ -264,7 +273,7 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
         constants["CGROUP_V1"] = 1
     if not sites:
         constants["WITHOUT_SITES"] = 1
-    return plan.defines | capacity.defines() | constants
+    return plan.defines | capacity.defines() | walk.defines(walk_checks) | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

@@ -68,7 +68,12 @@ _IDS, _ANCESTORS = {("cgroup", "ancestor_ids"): 136}, {("cgroup", "ancestors"): 
 
 
 _ENUMERATORS = {"memory_cgrp_id": 4, "PG_head": 16}
-_SYMBOLS = {"__per_cpu_offset": 1 << 20, "__preempt_count": 1 << 10, "vmemmap_base": 1 << 21}
+_SYMBOLS = {
+    "__per_cpu_offset": 1 << 20,
+    "__preempt_count": 1 << 10,
+    "_stext": 1 << 22,
+    "vmemmap_base": 1 << 21,
+}
 
 
 @dataclass(frozen=True)

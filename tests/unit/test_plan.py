@@ -28,7 +28,7 @@ def test_tracepoint_tier_on_every_kernel_with_btf(kernel: str) -> None:
     assert plan.tier is Tier.TRACEPOINT
     assert plan.refusal is None
     assert {"page_alloc", "page_free", "cgroup_rmdir", "reclaim_end"} <= plan.programs.keys()
-    assert ("memcg_state" in plan.programs) == (kernel in ("6.18", "7.2"))
+    assert "memcg_state" not in plan.programs
     assert "thread stacks" in plan.unseen[Unseen.CHARGE]
     assert plan.unseen[Unseen.FUNCTIONS] == "fentry is refused and there are no kprobes"
 
@@ -50,6 +50,31 @@ def test_a_forced_tier_is_taken_though_a_better_one_works() -> None:
     plan = make_plan(KERNELS["6.1"], Tier.TRACEPOINT)
     assert plan.tier is Tier.TRACEPOINT
     assert "--tier tracepoint" in plan.unseen[Unseen.FUNCTIONS]
+
+
+@pytest.mark.parametrize("kernel", WITH_BTF)
+def test_the_kernels_own_total_only_on_request(kernel: str) -> None:
+    plan = make_plan(without_functions(kernel), kernel_total=True)
+    has_tracepoint = kernel in ("6.18", "7.2")
+    assert ("memcg_state" in plan.programs) == has_tracepoint
+    unasked = make_plan(without_functions(kernel)).unseen[Unseen.KERNEL_TOTAL]
+    assert ("--kernel-total" in unasked) == has_tracepoint
+
+
+def test_stacks_are_learned_where_the_allocator_runs_the_program() -> None:
+    facts = without_functions("6.18")
+    plan = make_plan(facts)
+    assert (plan.walked, plan.defines["LEARNED_WALK"]) == (None, 1)
+    others = {
+        "fentry": make_plan(KERNELS["6.18"]),
+        "aarch64": make_plan(dataclasses.replace(facts, machine="aarch64")),
+        "tell": make_plan(dataclasses.replace(facts, symbols={})),
+        "place": make_plan(without_functions("7.2"), steady=True, page_frames=1 << 20),
+    }
+    for word, other in others.items():
+        assert other.walked is not None
+        assert word in other.walked
+        assert "LEARNED_WALK" not in other.defines
 
 
 def test_alloc_latency_only_on_request() -> None:
@@ -173,7 +198,7 @@ def test_gfp_account(kernel: str, value: int) -> None:
 
 @pytest.mark.parametrize(("kernel", "value_type"), [("6.18", "s32"), ("7.2", "s64")])
 def test_width_of_the_state_tracepoints_value(kernel: str, value_type: str) -> None:
-    assert make_plan(KERNELS[kernel]).defines["MEMCG_STATE_VAL"] == value_type
+    assert make_plan(KERNELS[kernel], kernel_total=True).defines["MEMCG_STATE_VAL"] == value_type
 
 
 @pytest.mark.parametrize(("kernel", "ids"), [("5.10", True), ("6.1", False)])

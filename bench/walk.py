@@ -1,0 +1,86 @@
+"""How often a stack that was told by what was learned is another's: `make bench-walk`, or
+python bench/walk.py [--seconds N].
+
+A mixed load runs in a cgroup, and of the stacks that are told by what was learned of return addresses each
+is walked by the kernel as well. It prints how many were known, and how many of these were another's.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.traffic import memory_cgroup
+from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.errors import CannotError, KmemtraceError
+from kmemtrace.model.enums import Tier
+from kmemtrace.tracer.tracer import Tracer
+
+_LOAD = (
+    *("pipe", "pipeherd", "sock", "sockpair", "udp", "splice", "vm-splice", "tee", "msg", "eventfd"),
+    *("fork", "vfork", "exec", "clone", "pthread", "mmap", "vm", "mremap", "fault", "io-uring"),
+    *("epoll", "inotify", "dentry", "open", "bpf-map", "sem-sysv", "shm-sysv", "timerfd"),
+)
+"""Stressors of stress-ng."""
+_INTERVAL = 1.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=300, help="default: %(default)s")
+    seconds = parser.parse_args().seconds
+    try:
+        with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
+            if tracer.plan.walked is not None:
+                raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
+            with memory_cgroup(memory_hierarchy().mount), _load(seconds):
+                _watch(tracer, seconds)
+    except KmemtraceError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+def _watch(tracer: Tracer, seconds: int) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(_INTERVAL)
+        snapshot = tracer.snapshot()
+    charged = sum(c.charged_pages for c in snapshot.cgroups) + snapshot.gone.charged_pages
+    sites = {s.symbol for c in snapshot.cgroups for s in c.sites}
+    known, wrong = snapshot.losses.checked_stacks, snapshot.losses.wrong_stacks
+    print(f"{tracer.plan.release}, {seconds} s: {charged:,} pages charged, at {len(sites)} call sites")
+    print(f"stacks told by what was learned, each walked as well: {known:,}; another's: {wrong:,}")
+
+
+@contextmanager
+def _load(seconds: int) -> Iterator[None]:
+    if shutil.which("stress-ng") is None:
+        raise CannotError("stress-ng is not installed (Debian: stress-ng).")
+    with tempfile.TemporaryDirectory() as folder:  # it writes where it is started
+        command = ["stress-ng", "--quiet", *(f"--{one}=1" for one in _stressors()), f"--timeout={seconds}"]
+        command += ["--vm-bytes=64M", "--mmap-bytes=32M", "--shm-sysv-bytes=8M"]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _stressors() -> list[str]:
+    """Those of the load that this stress-ng has."""
+    known = subprocess.run(["stress-ng", "--stressors"], capture_output=True, text=True, check=True)
+    return [one for one in _LOAD if one in known.stdout.split()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

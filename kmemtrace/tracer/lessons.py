@@ -1,0 +1,85 @@
+"""Learns from kernel stacks where their return addresses lie: how many words after each the next one does.
+
+The distance is the same whenever the function calls from there, for the compiler gives it one frame. The few
+functions without a frame of a fixed size, and those in which the kernel moves the stack at random
+(do_syscall_64), contradict themselves in a few lessons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+END = 1 << 16
+"""Step of an address after which there is none: the stack ends there."""
+REGISTERS = 1 << 17
+"""Step of an address behind which the registers of an exception lie: it ends there if that is the user's."""
+ROOT = 1
+"""Stands for the program's context, before the first return address."""
+REGISTERS_CS = 18
+"""Words from such an address to the register that tells: struct pt_regs follows it, and cs is its 17th."""
+
+_USER_CS = (0x23, 0x33)
+"""What it is in a program of 32 and of 64 bits (__USER32_CS and __USER_CS)."""
+_LESSONS = 3
+"""How many have to agree: words that an earlier call left on the stack look like a return address, too."""
+_LESSONS_OF_LAST = 8
+
+
+@dataclass(slots=True)
+class Learned:
+    """What the lessons tell of one return address."""
+
+    lessons: int = 0
+    steps: set[int] | None = None
+    """Distances to the next address that no lesson contradicts; None before the first."""
+    last_of: set[int] = field(default_factory=set)
+    """What came next, where that was the outermost; 0 where it was not."""
+    ends: set[int] = field(default_factory=set)
+    """END or REGISTERS where a stack ended here, and 0 where one went on."""
+
+    @property
+    def step(self) -> int:
+        """What the programs are told of it: a distance, END or REGISTERS; 0: nothing."""
+        if self.lessons < _LESSONS:
+            return 0
+        if REGISTERS in self.ends:
+            return 0 if END in self.ends else REGISTERS
+        if END in self.ends:
+            return END if len(self.ends) == 1 else 0
+        if self.steps:
+            return next(iter(self.steps)) if len(self.steps) == 1 else 0
+        # Its distance changes, but what comes next is always the same: the entry into the kernel.
+        entered = len(self.last_of) == 1 and 0 not in self.last_of
+        return END if entered and self.lessons >= _LESSONS_OF_LAST else 0
+
+
+def study(
+    learned: dict[int, Learned], chain: Sequence[int], words: NDArray[np.uint64], *, whole: bool
+) -> None:
+    """Learns from one stack, as far as is known where its addresses lie.
+
+    Args:
+        learned: What was learned until now, by return address; changed.
+        chain: Return addresses, innermost first.
+        words: The stack from the program's context on.
+        whole: Whether the last of the chain is the stack's outermost.
+    """
+    at, address = 0, ROOT
+    for place, following in enumerate(chain):
+        one = learned.setdefault(address, Learned())
+        found = {int(step) for step in np.flatnonzero(words[at + 1 :] == following) + 1}
+        one.lessons += 1
+        one.steps = found if one.steps is None else one.steps & found
+        one.ends.add(0)
+        one.last_of.add(following if whole and place == len(chain) - 1 else 0)
+        if len(one.steps) != 1 or one.lessons < _LESSONS:
+            return
+        at += next(iter(one.steps))
+        address = following
+    if whole:
+        one = learned.setdefault(address, Learned())
+        one.lessons += 1
+        cs = at + REGISTERS_CS
+        one.ends.add(REGISTERS if cs < len(words) and int(words[cs]) in _USER_CS else END)

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which code asked: the kernel's own walk of the stack. It takes 1.5 us for a dozen frames. */
+#ifndef KMEMTRACE_STACKS_H
+#define KMEMTRACE_STACKS_H
+
+#include "losses.h"
+
+struct stack {
+	u64 ip[STACK_DEPTH];
+};
+
+BPF_TABLE("stacktrace", int, struct stack, stacks, MAX_STACKS);
+
+/* Two stacks of one hash bucket exclude each other; without its first frame,
+ * which is the tracepoint's and tells nothing, a stack hashes elsewhere. */
+static __always_inline s32 stack_of(void *ctx)
+{
+	s32 stack = stacks.get_stackid(ctx, 0);
+
+	if (stack < 0)
+		stack = stacks.get_stackid(ctx, 1);
+	if (stack < 0) {
+		lose(LOSS_STACK_UNKNOWN, 1);
+		return STACK_UNKNOWN;
+	}
+	return stack;
+}
+
+#endif

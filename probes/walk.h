@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The stack of an allocation without the kernel's own walk, which is most of what a charged page
+ * costs.
+ *
+ * The distance on the stack from a return address to the next one is a constant of the former: the
+ * compiler gives each call of a function the same frame, with few exceptions. User space learns it
+ * (kmemtrace/tracer/walk.py) from stacks that the kernel walked. What was not learnt, or leads
+ * anywhere unknown, is walked by the kernel; and so is, for ever, one in WALK_CHECKS of those that
+ * are known, to be held against.
+ */
+#ifndef KMEMTRACE_WALK_H
+#define KMEMTRACE_WALK_H
+
+#include "stacks.h"
+
+#if defined(LEARNED_WALK) && !defined(WITHOUT_SITES)
+#define WALK_STACK 16384 /* THREAD_SIZE and alignment; interrupts' stacks have them, too */
+
+/* What was learnt of return addresses: how many words after each the next one lies, or WALK_*. Two
+ * to a bucket, so that few find no room. */
+struct hops {
+	u64 address[WALK_WAYS];
+	u64 step[WALK_WAYS];
+};
+
+/* Of the stack, from the context on. */
+struct stack_words {
+	u64 context; /* read back it is a number, which the verifier lets be calculated with */
+	u64 count; /* of the words that lie on this stack */
+	u64 words[WALK_WORDS];
+};
+
+/* What user space learns from. */
+struct lesson {
+	s64 stack; /* id of the kernel's own walk */
+	u64 count;
+	u64 words[WALK_WORDS];
+};
+
+BPF_ARRAY(hops, struct hops, WALK_HOPS);
+/* By the low bits of its hash, a path's other bits and, in place of these, its stack's id and 1. */
+BPF_ARRAY(paths, u64, WALK_PATHS);
+BPF_PERCPU_ARRAY(walk_counts, u64, NR_WALKS);
+BPF_PERCPU_ARRAY(stack_words, struct stack_words, 1);
+BPF_RINGBUF_OUTPUT(lessons, LESSONS_PAGES);
+/* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
+BPF_ARRAY(lesson_layout, struct lesson, 1);
+
+static __always_inline u64 count_walk(u32 what)
+{
+	u64 *count = walk_counts.lookup(&what);
+
+	return count ? ++*count : 0;
+}
+
+/* The part of the stack above the context; not past its end, where a read would fault: 500 ns. */
+static __always_inline struct stack_words *read_stack(void *ctx)
+{
+	u32 first = 0;
+	struct stack_words *stack = stack_words.lookup(&first);
+	u64 size;
+
+	if (!stack)
+		return 0;
+	*(volatile u64 *)&stack->context = (u64)ctx;
+	size = WALK_STACK - (*(volatile u64 *)&stack->context & (WALK_STACK - 1));
+	if (size > sizeof(stack->words))
+		size = sizeof(stack->words);
+	if (bpf_probe_read_kernel(stack->words, size, ctx))
+		return 0;
+	stack->count = size / sizeof(u64);
+	return stack;
+}
+
+/* A hash of all return addresses, as deep as the kernel's own walk goes; 0 where they are not
+ * known. */
+static __always_inline u64 known_path(struct stack_words *stack)
+{
+	u64 hash = 0, at = 0, address = WALK_ROOT, step;
+
+	NO_UNROLL
+	for (u32 i = 0; i < STACK_DEPTH; i++) {
+		u32 slot = (u32)(address * WALK_MIX >> 32) & (WALK_HOPS - 1);
+		struct hops *found = hops.lookup(&slot);
+
+		if (!found)
+			return 0;
+		if (found->address[0] == address)
+			step = found->step[0];
+		else if (found->address[1] == address)
+			step = found->step[1];
+		else
+			return 0;
+		if (step == WALK_END)
+			return hash;
+		/* An exception's frame: where it came from the user, the stack ends. */
+		if (step == WALK_REGISTERS) {
+			at += WALK_REGISTERS_CS;
+			if (at >= stack->count || at >= WALK_WORDS)
+				return 0;
+			return (stack->words[at & (WALK_WORDS - 1)] & 3) == 3 ? hash : 0;
+		}
+		at += step;
+		if (!step || at >= stack->count || at >= WALK_WORDS)
+			return 0;
+		address = stack->words[at & (WALK_WORDS - 1)];
+		hash = (hash ^ address) * WALK_MIX;
+		hash ^= hash >> 29;
+	}
+	return hash;
+}
+
+static __always_inline void teach(struct stack_words *stack, s32 walked)
+{
+	struct lesson *lesson = lessons.ringbuf_reserve(sizeof(*lesson));
+
+	if (!lesson)
+		return; /* there are enough for now */
+	lesson->stack = walked;
+	lesson->count = stack->count;
+	__builtin_memcpy(lesson->words, stack->words, sizeof(lesson->words));
+	lessons.ringbuf_submit(lesson, BPF_RB_NO_WAKEUP);
+}
+
+/* As stack_of(). */
+static __always_inline s32 path_of(void *ctx)
+{
+	struct stack_words *stack = read_stack(ctx);
+	u64 path = stack ? known_path(stack) : 0;
+	u32 at = path & (WALK_PATHS - 1);
+	u64 *word = path ? paths.lookup(&at) : 0;
+	bool known = word && *word && !((*word ^ path) & ~(u64)(WALK_PATHS - 1));
+	s32 before = known ? (s32)(*word & (WALK_PATHS - 1)) - 1 : STACK_UNKNOWN, here;
+
+	if (known && count_walk(WALK_KNOWN) & (WALK_CHECKS - 1))
+		return before;
+	here = stack_of(ctx);
+	if (here < 0 || !stack)
+		return here;
+	if (known) {
+		count_walk(WALK_CHECKED);
+		if (before == here)
+			return here;
+		lose(LOSS_WALK_WRONG, 1);
+	}
+	if (word) {
+		*word = (path & ~(u64)(WALK_PATHS - 1)) | (u64)(here + 1);
+	} else {
+		count_walk(WALK_UNKNOWN);
+		teach(stack, here);
+	}
+	return here;
+}
+#else
+#define path_of stack_of
+#endif
+
+#endif

@@ -1,0 +1,103 @@
+"""Call sites that are told by what was learned of return addresses, held against the kernel's own walk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmemtrace.commands.session import make_tracer
+from kmemtrace.kernel.symbols import Code, Symbols
+from kmemtrace.model.enums import Tier
+from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.tracer.tracer import Tracer
+from tests.live import workloads
+from tests.tracing import new_cgroup
+
+_PAGES = 4001
+
+
+@pytest.fixture(scope="module")
+def learner(_able: None) -> Iterator[Tracer]:
+    """Has each stack that it knows walked by the kernel, too."""
+    with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
+        if tracer.plan.walked is not None:
+            pytest.skip(tracer.plan.walked)
+        yield tracer
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    folder = new_cgroup("walk")
+    yield folder
+    folder.rmdir()
+
+
+def mixed() -> None:
+    """Charges by several paths through the kernel, and to its end."""
+    workloads.drain_pipes(workloads.fill_pipes(_PAGES))
+    workloads.fork_children(7)
+    workloads.send_messages(31, 8192)
+    workloads.touch_sparsely(53)
+    workloads.run_threads(11)
+
+
+def taught(tracer: Tracer, folder: Path, rounds: int = 4) -> Snapshot:
+    for _ in range(rounds):
+        workloads.run_in(folder, mixed)
+        snapshot = tracer.snapshot()
+    return snapshot
+
+
+def checked(snapshot: Snapshot) -> int:
+    count = snapshot.losses.checked_stacks
+    assert count is not None
+    return count
+
+
+def pipe_pages(snapshot: Snapshot, folder: Path) -> int:
+    rows = [c for c in snapshot.cgroups if c.key.id == folder.stat().st_ino]
+    return sum(s.charged_pages for c in rows for s in c.sites if s.symbol.endswith("pipe_write"))
+
+
+def test_sites_are_counted_exactly_whoever_tells_them(tracer: Tracer, folder: Path) -> None:
+    before = taught(tracer, folder)
+    after = taught(tracer, folder, 1)
+    missed = after.losses.page_events_missed - before.losses.page_events_missed
+    charged = pipe_pages(after, folder) - pipe_pages(before, folder)
+    assert _PAGES - missed <= charged <= _PAGES
+    assert after.losses.unknown_stacks == before.losses.unknown_stacks
+    if tracer.plan.walked is None:
+        assert checked(after) > checked(before)
+        assert after.losses.wrong_stacks == 0
+    else:
+        assert (after.losses.checked_stacks, after.losses.wrong_stacks) == (None, None)
+
+
+@pytest.mark.own_tracer
+def test_what_was_learned_is_what_the_kernel_walks(learner: Tracer, folder: Path) -> None:
+    before = taught(learner, folder)
+    after = taught(learner, folder, 3)
+    each = checked(after) - checked(before)
+    assert after.losses.wrong_stacks == 0
+    assert each > 3 * _PAGES
+
+
+@pytest.mark.own_tracer
+def test_a_module_that_comes_or_goes_has_all_learned_anew(
+    learner: Tracer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = taught(learner, folder)
+    code = Symbols.code
+
+    def another(symbols: Symbols) -> Code:
+        found = code(symbols)
+        return Code(found.own, found.modules, found.listing + b"\nanother 4096 0x0")
+
+    monkeypatch.setattr(Symbols, "code", another)
+    begin = learner.snapshot()  # notices it
+    workloads.run_in(folder, mixed)
+    after = learner.snapshot()
+    assert checked(after) == checked(begin)
+    again = taught(learner, folder, 5)
+    assert checked(again) > checked(after) >= checked(before)
+    assert again.losses.wrong_stacks == 0

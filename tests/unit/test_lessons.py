@@ -1,0 +1,131 @@
+"""What is learned of return addresses, from stacks that are laid out here."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from kmemtrace.tracer.capacity import WALK_HOPS, WALK_WAYS
+from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
+from kmemtrace.tracer.walk import buckets
+
+A, B, C, ENTRY = 0xA0, 0xB0, 0xC0, 0xE0
+WORDS = 128
+
+
+def lesson(
+    learned: dict[int, Learned],
+    *steps: tuple[int, int],
+    left: Mapping[int, int] | None = None,
+    cs: int = 0,
+    whole: bool = True,
+) -> None:
+    """Studies a stack. `steps`: return addresses, each with its distance from the one before; `left`: what
+    earlier calls left between, by place; `cs`: register of the exception that the stack ends with."""
+    words, at, chain = np.zeros(WORDS, "u8"), 0, []
+    for place, word in (left or {}).items():
+        words[place] = word
+    for address, step in steps:
+        at += step
+        words[at] = address
+        chain.append(address)
+    words[at + REGISTERS_CS] = cs
+    study(learned, chain, words, whole=whole)
+
+
+def steps(learned: dict[int, Learned]) -> dict[int, int]:
+    return {address: one.step for address, one in learned.items() if one.step}
+
+
+def repeated(times: int, *chain: tuple[int, int], cs: int = 0) -> dict[int, Learned]:
+    learned: dict[int, Learned] = {}
+    for _ in range(times):
+        lesson(learned, *chain, cs=cs)
+    return learned
+
+
+def test_an_address_is_learned_after_the_one_that_leads_to_it() -> None:
+    chain = ((A, 9), (B, 12), (C, 5))
+    learned: dict[int, Learned] = {}
+    wanted = {ROOT: 9, A: 12, B: 5, C: END}
+    seen = []
+    for _ in range(12):
+        lesson(learned, *chain)
+        seen.append(len(steps(learned)))
+    assert steps(learned) == wanted
+    assert seen[1] == 0  # two lessons prove nothing
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(("cs", "step"), [(0x33, REGISTERS), (0x23, REGISTERS), (0x10, END), (0, END)])
+def test_a_stack_ends_where_the_user_was_left(cs: int, step: int) -> None:
+    assert steps(repeated(9, (A, 9), (B, 3), cs=cs))[B] == step
+
+
+def test_words_that_an_earlier_call_left_are_told_from_the_address() -> None:
+    learned: dict[int, Learned] = {}
+    for number in range(9):
+        lesson(learned, (A, 9), (B, 12), (C, 5), left={13 + number: B})
+    assert steps(learned)[A] == 12
+
+
+def test_words_that_are_always_left_there_teach_nothing() -> None:
+    learned: dict[int, Learned] = {}
+    for _ in range(20):
+        lesson(learned, (A, 9), (B, 12), left={15: B})
+    assert steps(learned) == {ROOT: 9}
+
+
+def test_a_frame_of_any_size_is_left_to_the_kernel() -> None:
+    learned: dict[int, Learned] = {}
+    for number in range(40):
+        lesson(learned, (A, 9), (B, 12 + number % 7), (C, 5), (ENTRY, 3))
+    assert steps(learned) == {ROOT: 9}
+
+
+def test_the_entry_into_the_kernel_moves_the_stack_at_random() -> None:
+    learned: dict[int, Learned] = {}
+    for number in range(20):
+        lesson(learned, (A, 9), (B, 12), (ENTRY, 20 + number % 9), cs=0x33)
+    assert steps(learned) == {ROOT: 9, A: 12, B: END}
+    # Were another frame to come next, what ends here would not tell whose it is.
+    lesson(learned, (A, 9), (B, 12), (C, 40), cs=0x33)
+    assert steps(learned) == {ROOT: 9, A: 12}
+
+
+def test_what_contradicts_later_is_taken_back() -> None:
+    learned = repeated(9, (A, 9), (B, 12), (C, 5))
+    assert steps(learned)[A] == 12
+    lesson(learned, (A, 9), (B, 13), (C, 5))
+    assert A not in steps(learned)
+
+
+def test_a_stack_that_was_cut_off_has_no_end() -> None:
+    learned: dict[int, Learned] = {}
+    for _ in range(9):
+        lesson(learned, (A, 9), (B, 12), whole=False)
+    assert steps(learned) == {ROOT: 9, A: 12}
+
+
+def test_an_exception_in_the_kernel_goes_on_and_is_not_known() -> None:
+    learned = repeated(9, (A, 9), (B, 12), cs=0x33)
+    lesson(learned, (A, 9), (B, 12), (C, 30), cs=0x10)
+    assert steps(learned)[B] == REGISTERS  # the program looks at the register each time
+
+
+def _clashing(count: int) -> Sequence[int]:
+    """So many addresses of one bucket."""
+    found: dict[int, list[int]] = {}
+    for address in range(1, 1 << 20):
+        place = next(iter(buckets({address: 1})))
+        found.setdefault(place, []).append(address)
+        if len(found[place]) == count:
+            return found[place]
+    raise AssertionError(count)
+
+
+def test_a_bucket_that_is_full_leaves_the_others_out() -> None:
+    clashing = _clashing(WALK_WAYS + 1)
+    (bucket,) = buckets(dict.fromkeys(clashing, 7)).values()
+    assert list(bucket) == clashing[:WALK_WAYS]
+    assert all(place < WALK_HOPS for place in buckets({(1 << 64) - 1: 1, 1 << 63: 2}))
