@@ -93,6 +93,19 @@ def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(options, name.replace("-", "_")) for name in names}
 
 
+def refuse_tracing_arguments(options: argparse.Namespace, why: str) -> None:
+    """Refuses what only a tracer has a use for: its options, those of slab objects, and `--census`.
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    names = ("objects", "max-objects", "census")
+    others = {name: getattr(options, name.replace("-", "_"), None) for name in names}
+    for name, value in {**tracer_arguments(options), **others}.items():
+        if value:
+            raise UsageError(f"--{name} is for tracing here, and {why}: leave it out.")
+
+
 @contextmanager
 def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
     """Opens a Tracer as add_tracer_arguments()'s options want it; it is detached again afterwards."""

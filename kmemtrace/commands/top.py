@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import importlib
-import json
-import shutil
 import sys
 import threading
 import time
@@ -13,19 +11,19 @@ from typing import NamedTuple
 
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import add_census_argument, open_both
+from kmemtrace.commands.frames import text_of
 from kmemtrace.commands.progress import progress
+from kmemtrace.commands.replay import add_replay_arguments, refuse_watching, replay
 from kmemtrace.commands.session import (
     add_object_arguments,
     add_tracer_arguments,
     check_object_arguments,
-    tracer_arguments,
+    refuse_tracing_arguments,
 )
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.commands.watch import Watch, tell_interruption
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
-from kmemtrace.model.document import document
-from kmemtrace.model.rows import selected
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import GroupBy, SortKey, View
 
@@ -52,6 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="URL",
         help="the cgroups of all hosts that this server scrapes, or any that answers as Prometheus does",
     )
+    add_replay_arguments(parser)
     add_tracer_arguments(parser)
     add_object_arguments(parser)
     add_census_argument(parser)
@@ -108,11 +107,17 @@ def run(options: argparse.Namespace) -> ExitStatus:
     )
     if options.json and view.by is not GroupBy.CGROUP:
         raise UsageError("--by shapes tables: JSON always lists cgroups, each with its call sites.")
+    plain = options.batch or options.once or options.json
+    on_terminal = not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr))
+    if options.replay is not None:
+        refuse_watching(options)
+        return replay(options, view, on_terminal=on_terminal)
     check_object_arguments(options)
+    if options.at is not None:
+        raise UsageError("--at is for --replay, which was not given.")
     if options.interval is None:
         options.interval = _DEFAULT_INTERVAL if options.prometheus is None else _SCRAPE
-    plain = options.batch or options.once or options.json
-    if not plain and all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
+    if on_terminal:
         return _interactive(options, view)
     return _once(options, view) if options.once else _frames(options, view)
 
@@ -132,7 +137,7 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
         watch.wait_until(seconds)
         snapshot = source.snapshot()
     tell_interruption(watch.interrupted_after, seconds)
-    write(_text(snapshot, previous, view, options))
+    write(text_of(snapshot, previous, view, options))
     return ExitStatus.OK if watch.interrupted_after is None else ExitStatus.INCONCLUSIVE
 
 
@@ -143,7 +148,7 @@ def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
         # Not entered: a signal unwinds, also while a reader that does not read is waited for.
         for _ in Watch().ticks(options.interval, options.duration):
             snapshot = source.snapshot()
-            if not write(_text(snapshot, previous, view, options)):
+            if not write(text_of(snapshot, previous, view, options)):
                 break
             previous = snapshot
     return ExitStatus.OK
@@ -196,11 +201,7 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_S
 
             yield _Source(counted, keeper.take_now)
         return
-    of_objects = {"objects": options.objects, "max-objects": options.max_objects}
-    of_tracing = {**tracer_arguments(options), **of_objects, "census": options.census}
-    given = [name for name, value in of_tracing.items() if value]
-    if given:
-        raise UsageError(f"--{given[0]} is for tracing here, and --prometheus asks a server.")
+    refuse_tracing_arguments(options, "--prometheus asks a server")
     if options.by not in (GroupBy.CGROUP, GroupBy.CONTAINER):
         raise UsageError(
             "A Prometheus server has neither call sites nor slab caches by cgroup: leave --by out."
@@ -209,13 +210,3 @@ def _source(options: argparse.Namespace, *, patient: bool = True) -> Iterator[_S
     from kmemtrace.fleet.snapshots import Fleet  # noqa: PLC0415
 
     yield _Source(Fleet(Prometheus(options.prometheus)).snapshot)
-
-
-def _text(snapshot: Snapshot, previous: Snapshot | None, view: View, options: argparse.Namespace) -> str:
-    if options.json:
-        return json.dumps(document(selected(snapshot, previous, view), previous))
-    from kmemtrace.tui.plain import frame  # noqa: PLC0415 takes time that --json need not spend
-
-    # 0: a pipe, or a terminal that does not know.
-    width = shutil.get_terminal_size((0, 0)).columns or None
-    return frame(snapshot, previous, view, width, None)

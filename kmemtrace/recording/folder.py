@@ -27,6 +27,8 @@ FINDINGS = "findings.jsonl"
 _MINUTE = re.compile(r"(\d{8,})-\d{8}T\d{6}Z")
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
 _SEAL = "crc32"
+SAMPLE = "sample"
+"""What the recording that comes with kmemtrace is called."""
 
 
 class DamagedError(KmemtraceError):
@@ -45,6 +47,13 @@ class Minute:
     def bytes(self) -> int:
         """Returns the size of its files."""
         return sum(one.stat().st_size for one in self.path.iterdir())
+
+
+def named(folder: Path) -> Path:
+    """Returns the folder that a user names: the sample's, unless there is a folder of that name."""
+    if folder == Path(SAMPLE) and not folder.exists():
+        return Path(__file__).with_name(SAMPLE)
+    return folder
 
 
 def minutes(folder: Path) -> list[Minute]:

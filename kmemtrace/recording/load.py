@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kmemtrace.model.histogram import BUCKETS, upper_bound_seconds
+from kmemtrace.recording.folder import named
 from kmemtrace.recording.reader import files
 from kmemtrace.recording.schema import BY_NAME, TABLES
 
@@ -90,13 +91,13 @@ class Recording:
 
 
 def load(folder: str | os.PathLike[str]) -> Recording:
-    """Reads a recording that `kmemtrace record` wrote, or is writing.
+    """Reads a recording that `kmemtrace record` wrote, or is writing; "sample" is one that is shipped.
 
     Raises:
         DamagedError: A file is not as it was written.
         UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
     """
-    read = list(files(Path(folder)))
+    read = list(files(named(Path(folder))))
     if not read:  # all was removed while it was read
         return load(folder)
     frames = {

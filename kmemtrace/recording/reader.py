@@ -1,6 +1,7 @@
 """Reads recordings: minutes as Arrow tables, and Snapshots as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from kmemtrace.errors import UsageError
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.recording.folder import META, Minute, crc, damaged, is_empty, minutes, unsealed
 from kmemtrace.recording.rebuilt import snapshot_of
-from kmemtrace.recording.rows import stacks_of, states
+from kmemtrace.recording.rows import rows_of, stacks_of, states
 from kmemtrace.recording.schema import TABLES, Table
 
 
@@ -23,7 +24,7 @@ class File:
     path: Path
     meta: dict[str, Any]
     tables: dict[str, Any]
-    """Arrow tables by name: all of TABLES, with all of their columns."""
+    """Arrow tables by name, with all of their columns."""
 
 
 def files(folder: Path) -> Iterator[File]:
@@ -35,15 +36,33 @@ def files(folder: Path) -> Iterator[File]:
         DamagedError: A file is not as it was written.
         UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
     """
-    for minute in _listed(folder):
-        try:
-            yield _file(minute)
-        except FileNotFoundError as error:
-            if minute.path.exists():
-                missing = Path(error.filename or minute.path)
-                raise damaged(minute.path / missing.name, "it is missing") from None
-        except NotADirectoryError:
-            raise damaged(minute.path / META, f"{minute.path.name} is a file, and no folder") from None
+    for minute in listed(folder):
+        file = file_of(minute)
+        if file is not None:
+            yield file
+
+
+def file_of(minute: Minute, tables: Sequence[Table] = TABLES) -> File | None:
+    """Reads a minute; None where it was removed since it was listed.
+
+    Args:
+        minute: The minute.
+        tables: Which of its tables are wanted.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+        UsageError: It is of a later version.
+    """
+    try:
+        meta = unsealed(minute.path / META)
+        return File(minute.path, meta, {one.name: _table(minute.path, one, meta["files"]) for one in tables})
+    except FileNotFoundError as error:
+        if minute.path.exists():
+            missing = Path(error.filename or minute.path)
+            raise damaged(minute.path / missing.name, "it is missing") from None
+        return None
+    except NotADirectoryError:
+        raise damaged(minute.path / META, f"{minute.path.name} is a file, and no folder") from None
 
 
 def snapshots(folder: Path) -> Iterator[Snapshot]:
@@ -54,15 +73,28 @@ def snapshots(folder: Path) -> Iterator[Snapshot]:
         UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
     """
     for file in files(folder):
-        try:
+        with fitting(file):
             stacks = stacks_of(file.tables["stacks"])
-            for _, time, state in states(file.tables):
+            for _, time, state in states(rows_of(file.tables)):
                 yield snapshot_of(state, time, stacks)
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(file.path / META, f"its tables do not fit together ({error})") from None
 
 
-def _listed(folder: Path) -> list[Minute]:
+@contextmanager
+def fitting(file: File) -> Iterator[None]:
+    """Tells as damage what is wrong with tables that are as they were written."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(file.path / META, f"its tables do not fit together ({error})") from None
+
+
+def listed(folder: Path) -> list[Minute]:
+    """Returns the minutes of a recording in their order: at least one.
+
+    Raises:
+        DamagedError: Its meta.json is not as it was written.
+        UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
+    """
     try:
         unsealed(folder / META)
         found = minutes(folder)
@@ -83,12 +115,6 @@ def _no_recording(folder: Path) -> UsageError:
     if is_empty(folder):
         return UsageError(f"{folder} is empty: name the folder that `record` wrote.")
     return UsageError(f"{folder} is no recording, for it has no {META}: name the folder that `record` wrote.")
-
-
-def _file(minute: Minute) -> File:
-    meta = unsealed(minute.path / META)
-    tables = {table.name: _table(minute.path, table, meta["files"]) for table in TABLES}
-    return File(minute.path, meta, tables)
 
 
 def _table(minute: Path, table: Table, told: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from kmemtrace.recording.schema import TABLES, Table
+from kmemtrace.recording.schema import BY_NAME, TABLES, Table
 from kmemtrace.recording.state import OLDEST, Key, Stacks, State, Values
 
 IN_TIME = tuple(table for table in TABLES if table.in_time)
@@ -102,21 +102,27 @@ def _utf8(value: Any) -> Any:
     return type(value)(map(_utf8, value)) if isinstance(value, list | tuple) else value
 
 
-def states(tables: dict[str, Any]) -> Iterator[tuple[int, float, State]]:
+Rows = dict[str, dict[int, list[tuple[Any, ...]]]]
+"""Rows by moment, by table."""
+
+
+def rows_of(tables: dict[str, Any]) -> Rows:
+    """Returns the rows of a file's Arrow tables."""
+    return {name: _by_moment(table) for name, table in tables.items() if BY_NAME[name].in_time}
+
+
+def states(rows: Rows) -> Iterator[tuple[int, float, State]]:
     """Yields the number, the time and the State of each moment of a file.
 
     The State is the same object each time, changed.
-
-    Args:
-        tables: The Arrow tables of the file, by name.
     """
     state: State = {table.name: {} for table in IN_TIME}
-    by_moment = {table.name: _by_moment(tables[table.name]) for table in IN_TIME}
-    for moment, ((_, _, time_ns, *values),) in by_moment.pop("snapshots").items():
+    for moment, ((_, _, time_ns, *values),) in rows["snapshots"].items():
         state["snapshots"][()] = tuple(values)
         for table in IN_TIME:
-            for row in by_moment.get(table.name, {}).get(moment, ()):
-                _apply(table, state[table.name], row, values[0])
+            if table.has_absence:
+                for row in rows[table.name].get(moment, ()):
+                    _apply(table, state[table.name], row, values[0])
         yield moment, time_ns / NANOSECONDS, state
 
 

@@ -79,12 +79,9 @@ class TopApp(KeyedApp):
         self.take_census = take_census
         self._duration = duration
         self.feed = Feed(
-            source,
-            interval,
-            lambda snapshot: self.post_message(self.Fresh(snapshot)),
-            lambda: self.post_message(self.Failed()),
+            source, interval, lambda snapshot: self.post_message(self.Fresh(snapshot)), self.tell_failure
         )
-        self._history = History(view.by)
+        self.history = History(view.by)
         self._previous: Snapshot | None = None
         """The Snapshot before `shown`, for rates."""
         self._before_latest: Snapshot | None = None
@@ -136,15 +133,23 @@ class TopApp(KeyedApp):
         if self._loop_of_app is not None and not self._loop_of_app.is_closed():
             self._loop_of_app.call_soon_threadsafe(self.exit)
 
+    def tell_failure(self) -> None:
+        """Says, from the feed's thread, that there will be no further Snapshot."""
+        self.post_message(self.Failed())
+
     def on_top_app_failed(self) -> None:
         self.exit()
 
     def on_top_app_fresh(self, message: Fresh) -> None:
         self.feed.taken()
-        self._history.add(message.snapshot)
-        self._before_latest, self.latest = self.latest, message.snapshot
+        self.take(message.snapshot, self.latest)
+
+    def take(self, snapshot: Snapshot, before: Snapshot | None) -> None:
+        """Takes a Snapshot, and the one that its rates are since; both are shown unless it is frozen."""
+        self.history.add(snapshot)
+        self._before_latest, self.latest = before, snapshot
         if not self.frozen:
-            self._previous, self.shown = self._before_latest, message.snapshot
+            self._previous, self.shown = before, snapshot
 
     def on_resize(self) -> None:
         # The new size holds from the next refresh on.
@@ -192,8 +197,13 @@ class TopApp(KeyedApp):
         marks = summary.marks(self.view, counted)
         since = self._before_latest if baseline is None else baseline
         self._main("#summary", Static).update(
-            header(latest, since, self.size.width, marks, self._frozen_for(), self.interval)
+            header(latest, since, self.size.width, marks, self._frozen_for(), self.told_interval)
         )
+
+    @property
+    def told_interval(self) -> float | None:
+        """The interval that the title tells; None for none."""
+        return self.interval
 
     def _frozen_for(self) -> str:
         if not self.frozen or self.latest is None or self.shown is None:
@@ -216,7 +226,7 @@ class TopApp(KeyedApp):
         }
         chosen = columns.columns(width, self.view.by, latency_shown(self.shown), **known)
         table.show_rows(found, chosen, self.view.sort)
-        self.now = Shown(self.shown, found, self.view, self._history)
+        self.now = Shown(self.shown, found, self.view, self.history)
         for screen in self.screen_stack[1:]:
             if isinstance(screen, Following):
                 screen.follow(self.now)
@@ -234,9 +244,14 @@ class TopApp(KeyedApp):
         line = (
             keys(TYPING)
             if typing
-            else hints(self.size.width, self.view, frozen=self.frozen, counting=self.baseline is not None)
+            else hints(self.size.width, self.view, self.space_hints, counting=self.baseline is not None)
         )
         self._main("#hints", Static).update(line)
+
+    @property
+    def space_hints(self) -> list[tuple[int, str]]:
+        """What the hints say of the keys that hold what is shown, and let it go on."""
+        return [(96, "space go on") if self.frozen else (70, "space freeze")]
 
     def type_filter(self, on: bool) -> None:
         super().type_filter(on)

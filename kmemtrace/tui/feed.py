@@ -1,13 +1,14 @@
-"""Takes a Snapshot each interval, in a thread of its own."""
+"""Takes a Snapshot each interval, or a frame of a recording, in a thread of its own."""
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from kmemtrace.model.snapshot import Snapshot
+_Taken = TypeVar("_Taken")
 
 
-class Feed:
+class Feed(Generic[_Taken]):
     """Calls `fresh` with each Snapshot of `source`, and `failed` when there will be no further one.
 
     Both are called in its own thread.
@@ -15,14 +16,15 @@ class Feed:
 
     def __init__(
         self,
-        source: Callable[[], Snapshot],
+        source: Callable[[], _Taken],
         interval: float,
-        fresh: Callable[[Snapshot], object],
+        fresh: Callable[[_Taken], object],
         failed: Callable[[], object],
     ) -> None:
         self._source, self._interval = source, interval
         self._fresh, self._failed = fresh, failed
         self._stopping, self._taken, self._woken = threading.Event(), threading.Event(), threading.Event()
+        self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._read, name="snapshots")
         self.failure: Exception | None = None
         """The error that `source` raised, which ended the feed."""
@@ -39,6 +41,11 @@ class Feed:
 
     def start(self) -> None:
         self._thread.start()
+
+    def want(self) -> None:
+        """Has the next Snapshot be taken at once, when the last one was shown."""
+        self._wanted.set()
+        self._woken.set()
 
     def taken(self) -> None:
         """Says that the last Snapshot was shown.
@@ -60,6 +67,7 @@ class Feed:
 
     def _read(self) -> None:
         while not self._stopping.is_set():
+            self._wanted.clear()
             try:
                 snapshot = self._source()
             except Exception as error:  # noqa: BLE001 the view ends, and raises it
@@ -73,7 +81,7 @@ class Feed:
     def _wait(self) -> None:
         begin = time.monotonic()
         while not self._stopping.is_set():
-            left = begin + self._interval - time.monotonic()
+            left = 0.0 if self._wanted.is_set() else begin + self._interval - time.monotonic()
             if left <= 0 and self._taken.is_set():
                 return
             self._woken.wait(left if left > 0 else None)

@@ -12,7 +12,7 @@ _LOST = re.compile(r"(missed|map full) [1-9]\d*( \([^)]*\))?")
 
 
 def header(
-    latest: Snapshot, since: Snapshot | None, width: int, marks: str, frozen: str, interval: float
+    latest: Snapshot, since: Snapshot | None, width: int, marks: str, frozen: str, interval: float | None
 ) -> Text:
     """Makes the lines for `latest`, with rates since `since` (None: since the start)."""
     title = Text(summary.title(latest, width, marks, frozen, interval))

@@ -23,16 +23,12 @@ kmemtrace top
   r                 the other way round; so does a second click on a
                     heading
   /                 filter; Enter keeps it, Escape clears it
-  space             freeze the table, or let it go on; counting goes on
-  c                 count from now: rates, GROWTH, CHARGED and latencies
+{space}  c                 count from now: rates, GROWTH, CHARGED and latencies
                     are since then; Escape counts from the start again
-  a                 read all kernel memory again now: KERNEL, SLAB,
-                    PERCPU and the accounts are of the last time
   t                 cgroups as a tree: a closed parent shows the sum of
                     what is below it, an open one its own
   right, left, +, - in the tree: open, close; * opens or closes all
-  +, -, ], [        longer or shorter interval (in the tree: ] and [)
-  d                 only removed cgroups that still hold pages
+{interval}  d                 only removed cgroups that still hold pages
   m                 mismatches
   Escape, Backspace back
   Ctrl-Z            suspend; the shell's fg comes back
@@ -40,6 +36,26 @@ kmemtrace top
 
 The columns, with the key that sorts by each. By CGROUP sorts N, by name.
 
+"""
+_SPACE = """\
+  space             freeze the table, or let it go on; counting goes on
+  a                 read all kernel memory again now: KERNEL, SLAB,
+                    PERCPU and the accounts are of the last time
+"""
+_INTERVAL = """\
+  +, -, ], [        longer or shorter interval (in the tree: ] and [)
+"""
+_PLAYING = """\
+  space             pause, or play on
+  . and ,           the next moment that was recorded, and the one before
+  f, b              a minute on, and back to the begin of one
+  0, $              to the begin, and to the end; so does a click on the
+                    time line
+  n, p              the next finding, and the one before: moments at which
+                    a mismatch was found that is new, or once more
+"""
+_SPEED = """\
+  +, -, ], [        faster or slower (in the tree: ] and [)
 """
 _LOSSES = """
 
@@ -61,8 +77,14 @@ class HelpScreen(Screen[None]):
         Binding("escape,question_mark,backspace", "app.pop_screen", "back")
     ]
 
+    def __init__(self, *, replayed: bool = False) -> None:
+        """Prepares the page; that of a recording has keys of its own."""
+        super().__init__()
+        space, interval = (_PLAYING, _SPEED) if replayed else (_SPACE, _INTERVAL)
+        self._keys = _KEYS.format(space=space, interval=interval)
+
     def compose(self) -> ComposeResult:
-        yield Page(Static(_KEYS + _columns() + _LOSSES, markup=False))
+        yield Page(Static(self._keys + _columns() + _LOSSES, markup=False))
         yield Static(keys("arrows scroll  Escape back  q quit"), id="hints", markup=False)
 
 

@@ -10,8 +10,11 @@ TYPING = "Enter keeps the filter  Escape clears it"
 """The line while the filter is typed, when every other key is a letter of it."""
 
 
-def hints(width: int, view: View, *, frozen: bool, counting: bool) -> Text:
-    """Names the keys that matter most; what is left out is on the help screen, which is always named."""
+def hints(width: int, view: View, holding: list[tuple[int, str]], *, counting: bool) -> Text:
+    """Names the keys that matter most; what is left out is on the help screen, which is always named.
+
+    `holding` are those that hold what is shown, each with its worth.
+    """
     parts = [
         (90, "Enter sites"),
         (80, "s sort"),
@@ -19,7 +22,7 @@ def hints(width: int, view: View, *, frozen: bool, counting: bool) -> Text:
         (85, "/ filter"),
         *([(95, "Escape clear")] if view.filter else []),
         *([(95, "Escape from start")] if counting and not view.filter else []),
-        (96, "space go on") if frozen else (70, "space freeze"),
+        *holding,
         (94, "t flat") if view.tree else (60, "t tree"),
         *([(93, "←→ fold")] if view.tree else []),
         (94, "d all") if view.dead_only else (65, "d dead"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -68,7 +68,10 @@ class KeyedApp(App[None]):
     """The Snapshot where the user wants counts to begin; None: at the start."""
     interval: reactive[float] = reactive(0.0, init=False)
 
-    feed: Feed
+    replayed: ClassVar[bool] = False
+    """Whether it shows a recording, which has keys of its own."""
+
+    feed: Feed[Any]
     take_census: Callable[[], None]
     now: Shown | None = None
     """The frame that the table shows."""
@@ -157,7 +160,7 @@ class KeyedApp(App[None]):
         self.push_screen(MismatchScreen(self.now))
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen())
+        self.push_screen(HelpScreen(replayed=self.replayed))
 
     def action_filter(self) -> None:
         line = self.query_one("#filter", Input)

@@ -15,7 +15,12 @@ _LEAST_TABLE, _ENDLESS = 140, 10_000
 
 
 def frame(
-    snapshot: Snapshot, previous: Snapshot | None, view: View, width: int | None, height: int | None
+    snapshot: Snapshot,
+    previous: Snapshot | None,
+    view: View,
+    width: int | None,
+    height: int | None,
+    marks: str = "",
 ) -> str:
     """Makes a header, the table, and what the tier cannot see.
 
@@ -25,6 +30,7 @@ def frame(
         view: How it is shown.
         width: No line is longer; None, as for a pipe or a file: nothing is cut.
         height: Lines at most, the last rows left out and counted; None for all.
+        marks: What is told beside the title.
     """
     table = rows(snapshot, previous, view)
     fitted = partial(
@@ -45,7 +51,7 @@ def frame(
             room += short
             chosen = fitted(room)
     head = [
-        summary.title(snapshot, width),
+        summary.title(snapshot, width, marks),
         summary.totals(snapshot, previous, width),
         summary.losses(snapshot, width),
         "",

@@ -1,18 +1,21 @@
 """`record` on this host's kernel: what a recording has is what the tracer's Snapshots had, to the page."""
 
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.recording.load import load
 from kmemtrace.recording.reader import snapshots
+from kmemtrace.recording.replay import Replay
 from kmemtrace.recording.writer import Writer
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
@@ -47,6 +50,8 @@ def test_snapshots_of_pipes_come_back_as_they_were(
         writer.finish()
     for back, snapshot in zip(snapshots(tmp_path), made, strict=True):
         assert_same(back, snapshot)
+    for frame, snapshot in zip(Replay(tmp_path).frames(), made, strict=True):
+        assert_same(frame.snapshot, snapshot)
     found = load(tmp_path)
     sites = found.sites.merge(found.cgroups[["moment", "id", "hierarchy"]], on=["moment", "id", "hierarchy"])
     pipes = sites[(sites["path"] == f"/{folder.name}") & sites["symbol"].isin(PIPE_WRITE)]
@@ -86,6 +91,50 @@ def test_record_as_its_users_run_it(tracer: Tracer, make_cgroup: MakeCgroup, tmp
     states = found.cgroups[found.cgroups["path"] == f"/{folder.name}"]["state"]
     assert set(states) <= {one.value for one in CgroupState}
     assert f"/{folder.name}" not in set(found.state("cgroups")["path"].dropna())
+
+
+def row_of(document: dict[str, Any], path: str) -> dict[str, Any]:
+    """What a frame tells of a cgroup that both tracers saw in the same way: not how old it is, and in which
+    order call sites stand that hold the same."""
+    (row,) = (one for one in document["cgroups"] if one["path"] == path)
+    sites = sorted((one["kind"], one["symbol"], one["stack"], one["charged_pages"]) for one in row["sites"])
+    told = {name: row[name] for name in row if name.endswith("_pages")}
+    return {**told, "sites": sites, "mismatches": row["mismatches"], "state": row["state"]}
+
+
+@pytest.mark.own_tracer
+def test_replay_tells_what_top_told(tracer: Tracer, make_cgroup: MakeCgroup, tmp_path: Path) -> None:
+    """Of the same pages, to the page, by cgroup, call site and class: `top` and `record` side by side."""
+    folder, output = make_cgroup("replayed"), tmp_path / "r"
+    every = ["--interval", "200ms", "--census", "off"]
+    recording = subprocess.Popen([*COMMAND, "record", "-o", str(output), *every], stderr=subprocess.DEVNULL)
+    watching = subprocess.Popen([*COMMAND, "top", "--json", *every], stdout=subprocess.PIPE, text=True)
+    try:
+        assert watching.stdout is not None
+        watching.stdout.readline()  # it traces
+        deadline = time.monotonic() + 60
+        while not (output / "meta.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        with held_in(folder, lambda: workloads.fill_pipes(PAGES)):
+            run_in(folder, lambda: workloads.drain_pipes(workloads.fill_pipes(PAGES)))
+            time.sleep(1.0)
+            for process in (recording, watching):
+                process.send_signal(signal.SIGINT)
+            told, _ = watching.communicate(timeout=60)
+            assert recording.wait(60) == 0
+    finally:
+        for process in (recording, watching):
+            process.kill()
+            process.wait()
+    command = [*COMMAND, "top", "--replay", str(output), "--once", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    live, replayed = json.loads(told.splitlines()[-1]), json.loads(done.stdout)
+    assert row_of(replayed, f"/{folder.name}") == row_of(live, f"/{folder.name}")
+    pipes = [one for one in row_of(replayed, f"/{folder.name}")["sites"] if one[1] in PIPE_WRITE]
+    assert sum(one[3] for one in pipes) == 2 * PAGES
+    assert replayed["tier"] == tracer.plan.tier
 
 
 @pytest.mark.own_tracer

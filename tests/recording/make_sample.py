@@ -16,17 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.recording import folder
 from tests.live.workloads import drain_pipes, fill_pipes, held_in, join, send_messages
 
-SAMPLE = Path(__file__).parent / "sample"
+SAMPLE = Path(folder.__file__).with_name(folder.SAMPLE)
 
 
-def forever(folder: Path, work: Callable[[int], object]) -> int:
+def forever(cgroup: Path, work: Callable[[int], object]) -> int:
     """A child in the cgroup that works each half second."""
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            join(folder)
+            join(cgroup)
             kept = []
             for number in range(1000):
                 kept.append(work(number))
@@ -43,8 +44,8 @@ def _traffic(_: int) -> object:
 def main() -> None:
     shop = memory_hierarchy().mount / "shop"
     web, db, batch = (shop / name for name in ("web", "db", "batch"))
-    for folder in (shop, web, db, batch):
-        folder.mkdir()
+    for one in (shop, web, db, batch):
+        one.mkdir()
     shutil.rmtree(SAMPLE, ignore_errors=True)
     command = [sys.executable, "-m", "kmemtrace", "record", "-o", str(SAMPLE), "--cgroup", "/shop"]
     recording = subprocess.Popen([*command, "--interval", "5s", "--duration", "80s"])
@@ -64,9 +65,9 @@ def main() -> None:
     finally:
         recording.wait()
         time.sleep(1)
-        for folder in (web, db, batch, shop):
-            if folder.exists():
-                folder.rmdir()
+        for one in (web, db, batch, shop):
+            if one.exists():
+                one.rmdir()
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pytest
 
 import kmemtrace
+from kmemtrace.recording.folder import named
 from kmemtrace.recording.load import DERIVED, DTYPES
 from kmemtrace.recording.reader import snapshots
 from kmemtrace.recording.schema import SCHEMA_VERSION, TABLES, Table
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "analysis.md"
-SAMPLE = Path(__file__).parent / "sample"
+SAMPLE = named(Path("sample"))
 
 
 def dtype(type_: object) -> str:

@@ -1,0 +1,102 @@
+"""Shows a recording in place of what is traced: `--replay` of `top`, and what `export` needs of it."""
+
+import argparse
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmemtrace.commands.frames import text_of
+from kmemtrace.commands.session import refuse_tracing_arguments
+from kmemtrace.console import write
+from kmemtrace.errors import ExitStatus, UsageError
+from kmemtrace.model.view import View
+from kmemtrace.recording.needed import require
+
+if TYPE_CHECKING:
+    from kmemtrace.recording.replay import Replay
+
+_WHY = "--replay reads a recording"
+
+
+def add_replay_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FOLDER",
+        help="what `record` wrote, in place of this machine; `sample` is a recording that comes with "
+        "kmemtrace. It needs neither root nor BPF",
+    )
+
+
+def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
+    add_replay_argument(parser)
+    parser.add_argument(
+        "--at",
+        type=_time,
+        metavar="TIME",
+        help="with --replay: the moment to begin at, or with --once to show, such as '2026-03-01 03:00', "
+        "in UTC (default: the first; with --once the last)",
+    )
+
+
+def _time(text: str) -> float:
+    """Returns seconds since the epoch; without an offset it is UTC, as a recording is."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write it as '2026-03-01 03:00' or 2026-03-01T03:00:00+01:00"
+        ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def refuse_watching(options: argparse.Namespace) -> None:
+    """Refuses what says how to trace, or for how long.
+
+    Raises:
+        UsageError: Such an option was given.
+    """
+    refuse_tracing_arguments(options, _WHY)
+    if options.prometheus is not None:
+        raise UsageError(f"{_WHY}, and --prometheus asks a server: leave one of them out.")
+    for name in ("interval", "duration"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for watching, and {_WHY}, which has its own: leave it out.")
+
+
+def opened(folder: Path) -> "Replay":
+    """Opens a recording.
+
+    Raises:
+        CannotError: pyarrow is missing.
+        DamagedError: It is not as it was written.
+        UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
+    """
+    require("pyarrow")
+    # Here: nothing else needs pyarrow, which may be missing and takes time to import.
+    from kmemtrace.recording.folder import named  # noqa: PLC0415
+    from kmemtrace.recording.replay import Replay  # noqa: PLC0415
+
+    return Replay(named(folder))
+
+
+def replay(options: argparse.Namespace, view: View, *, on_terminal: bool) -> ExitStatus:
+    """Shows a recording, as the options of `top` want it."""
+    reel = opened(options.replay)
+    if on_terminal:
+        from kmemtrace.tui.player import Player  # noqa: PLC0415 Textual takes time to import
+        from kmemtrace.tui.replay import ReplayApp  # noqa: PLC0415
+
+        begin = reel.first() if options.at is None else reel.at_time(options.at)
+        with suppress(KeyboardInterrupt):
+            ReplayApp(Player(reel, begin), view).run_to_end()
+    elif options.once:
+        found = reel.last() if options.at is None else reel.at_time(options.at)
+        write(text_of(found.snapshot, None, view, options, dated=True))
+    else:
+        with suppress(KeyboardInterrupt):
+            for one in reel.frames(None if options.at is None else reel.at_time(options.at)):
+                if not write(text_of(one.snapshot, one.previous, view, options, dated=True)):
+                    break
+    return ExitStatus.OK
