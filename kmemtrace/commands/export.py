@@ -8,13 +8,14 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kmemtrace.commands.arguments import GRAMMAR
 from kmemtrace.commands.censuses import add_census_argument, open_both
-from kmemtrace.commands.session import add_tracer_arguments
+from kmemtrace.commands.replay import Tape, add_replay_argument, opened
+from kmemtrace.commands.session import add_tracer_arguments, refuse_tracing_arguments
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
@@ -28,6 +29,7 @@ from kmemtrace.exporter.web_config import WebConfig
 from kmemtrace.kernel.capabilities import keep_only
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.run_time import counted, counting
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.tracer.tracer import Tracer
 
 DEFAULT_ADDRESS = "127.0.0.1:9796"
@@ -43,8 +45,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "export",
         help=SUMMARIES["export"],
         description="Traces, and serves /metrics, /healthz and a page for people until it is ended. Once "
-        "attached it gives up every capability but what reading takes. SIGHUP reads --web.config.file "
-        "again.",
+        "attached it gives up every capability but what reading takes. With --replay it serves a recording "
+        "instead, as it went, and its last moment from its end on, as for a dashboard's tests. SIGHUP reads "
+        "--web.config.file again.",
         epilog=f"{GRAMMAR}\n\nexample:\n"
         "  sudo kmemtrace export --web.listen-address :9796 --web.config.file web.yml",
     )
@@ -77,6 +80,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=Level.INFO.name.lower(),
         help="of what is said on stderr; the evidence of mismatches is a warning (default: %(default)s)",
     )
+    add_replay_argument(parser)
     add_tracer_arguments(parser)
     add_census_argument(parser)
     parser.set_defaults(run=run)
@@ -145,25 +149,17 @@ def run(options: argparse.Namespace) -> ExitStatus:
     log = Log(Level[options.log_level.upper()])
     # Who ends it, at the start too, asks for nothing more.
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        if options.replay is not None:
+            if options.program_stats:
+                raise UsageError("--program-stats is for tracing here: leave it out, or --replay.")
+            refuse_tracing_arguments(options, "--replay reads a recording")
         sockets = [
             stack.enter_context(one)
             for where in options.listen_address or [address(DEFAULT_ADDRESS)]
             for one in listening(*where)
         ]
-        if options.program_stats:
-            stack.enter_context(counting())
-        keeper, tracer = stack.enter_context(open_both(options))
-        keep_only(_KEPT)
-        stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
-        keeper.wait_for_first()
-        source = Source(
-            lambda: keeper.joined(tracer.snapshot()),
-            hook_infos(tracer),
-            lambda: program_runs(tracer) if counted(asked=options.program_stats) else None,
-            options.max_cgroups,
-            options.max_bytes,
-            log,
-        )
+        read, hooks, runs = (_traced if options.replay is None else _replayed)(options, stack)
+        source = Source(read, hooks, runs, options.max_cgroups, options.max_bytes, log)
         source.told()  # so that whoever waits for readiness finds something
         for one in sockets:
             log.tell(Level.INFO, f"serving {_url(one, config, options.telemetry_path)}")
@@ -172,6 +168,30 @@ def run(options: argparse.Namespace) -> ExitStatus:
         server = Server(source, config, log, options.telemetry_path)
         asyncio.run(_serve(server, log, sockets, options.web_config))
     return ExitStatus.OK
+
+
+_Read = tuple[Callable[[], Snapshot], tuple[HookInfo, ...], Callable[[], tuple[ProgramRuns, ...] | None]]
+"""What makes the Snapshots, the hooks that they are by, and what tells how often programs ran."""
+
+
+def _traced(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Read:
+    if options.program_stats:
+        stack.enter_context(counting())
+    keeper, tracer = stack.enter_context(open_both(options))
+    keep_only(_KEPT)
+    stack.enter_context(keeper)  # from here on, for its thread is to have no more than is kept
+    keeper.wait_for_first()
+    return (
+        lambda: keeper.joined(tracer.snapshot()),
+        hook_infos(tracer),
+        lambda: program_runs(tracer) if counted(asked=options.program_stats) else None,
+    )
+
+
+def _replayed(options: argparse.Namespace, _: contextlib.ExitStack) -> _Read:
+    tape = Tape(opened(options.replay))
+    hooks = (HookInfo(*one) for one in tape.hooks())
+    return tape.snapshot, tuple(hooks), lambda: None
 
 
 async def _serve(server: Server, log: Log, sockets: list[socket.socket], file: Path | None) -> None:

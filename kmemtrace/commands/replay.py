@@ -1,6 +1,8 @@
 """Shows a recording in place of what is traced: `--replay` of `top`, and what `export` needs of it."""
 
 import argparse
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from kmemtrace.commands.frames import text_of
 from kmemtrace.commands.session import refuse_tracing_arguments
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus, UsageError
+from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
 from kmemtrace.recording.needed import require
 
@@ -100,3 +103,28 @@ def replay(options: argparse.Namespace, view: View, *, on_terminal: bool) -> Exi
                 if not write(text_of(one.snapshot, one.previous, view, options, dated=True)):
                     break
     return ExitStatus.OK
+
+
+class Tape:
+    """Plays a recording by the clock, as it went: what is asked for is the newest moment by then.
+
+    At the end that is the last one, unless there is more by then.
+    """
+
+    def __init__(self, reel: "Replay") -> None:
+        self._reel, self._frame = reel, reel.first()
+        self._shown = time.monotonic()
+
+    def snapshot(self) -> Snapshot:
+        """Returns the Snapshot of the moment."""
+        moments = int((time.monotonic() - self._shown) / self._frame.interval)
+        if moments:
+            self._shown += moments * self._frame.interval
+            self._frame = self._reel.moved(self._frame.position, moments)
+        return self._frame.snapshot
+
+    def hooks(self) -> Iterator[tuple[str, str, str]]:
+        """Yields the event, the hook and the mechanism of each that the recording was made by."""
+        for event, hook in self._reel.meta.get("plan", {}).get("events", {}).items():
+            for mechanism in hook.get("mechanisms", ()):
+                yield event, hook["hook"], mechanism

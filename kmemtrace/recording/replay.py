@@ -15,6 +15,9 @@ from kmemtrace.recording.rebuilt import snapshot_of
 from kmemtrace.recording.rows import NANOSECONDS, rows_of, stacks_of, states
 from kmemtrace.recording.schema import FINDINGS
 
+_LEAST_SECONDS = 0.001
+"""Between moments that were recorded as fast as could be."""
+
 
 class Replay:
     """Gives the frames of a recording, which may be written and rotated meanwhile.
@@ -35,6 +38,11 @@ class Replay:
         self._read: _Read | None = None
         self._end: tuple[dict[str, Any], Snapshot] | None = None
         """Of the last minute whose last Snapshot was made, the meta.json and that."""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What meta.json tells of the minute that was read last: kernel, tier, the plan; empty before."""
+        return {} if self._read is None else self._read.meta
 
     def first(self) -> Frame:
         """Returns the first frame."""
@@ -157,7 +165,7 @@ class Replay:
             before,
             Position(read.number, offset),
             read.meta["run"],
-            read.meta["interval_seconds"],
+            max(_LEAST_SECONDS, read.meta["interval_seconds"]),
             min(1.0, place / len(numbers)),
         )
 

@@ -3,8 +3,11 @@
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from kmemtrace.recording.folder import DamagedError, minutes, named, remove
 from kmemtrace.recording.reader import snapshots
 from kmemtrace.recording.replay import Replay
 from kmemtrace.recording.writer import Writer
+from tests.prometheus import free_port
 from tests.recording.same import assert_same
 from tests.recording.source import machine
 
@@ -216,3 +220,38 @@ def test_a_time_without_a_recording() -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == ExitStatus.USAGE
     assert done.stderr == "kmemtrace: --at is for --replay, which was not given.\n"
+
+
+def test_export_serves_a_recording_as_it_went(tmp_path: Path) -> None:
+    """To its end, and then the last moment; nothing is traced, so that no privilege is needed."""
+    made = record(tmp_path, 8)
+    port = free_port()
+    command = [sys.executable, "-m", "kmemtrace", "export", "--replay", str(tmp_path)]
+    process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"kmemtrace: serving")
+        seen: list[float] = []
+        while not seen or seen[-1] != made[-1].cgroups[0].charged_pages:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+                page = bytes(answer.read()).decode()
+            (line,) = re.findall(
+                r'^kmemtrace_charged_pages_total{cgroup="/counter"} (.*)$', page, re.MULTILINE
+            )
+            seen.append(float(line))
+            time.sleep(0.3)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert seen == sorted(seen)
+    assert set(seen) <= {float(one.cgroups[0].charged_pages) for one in made}
+    assert len(set(seen)) > 2
+
+
+def test_export_refuses_what_is_for_tracing() -> None:
+    for given in (["--tier", "fentry"], ["--census", "off"], ["--program-stats"]):
+        command = [sys.executable, "-m", "kmemtrace", "export", "--replay", "sample", *given]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == ExitStatus.USAGE
+        assert f"{given[0]} is for tracing here" in done.stderr
