@@ -65,7 +65,7 @@ def snapshot_of(state: State, time: float, stacks: Stacks) -> Snapshot:
             _cgroup(key, values, by_cgroup, told["watched_seconds"])
             for key, values in sorted(state["cgroups"].items(), key=_in_order)
         ),
-        losses=_losses(state),
+        losses=losses_of(state),
         maps={name: MapFill(*fill) for (name,), fill in state["maps"].items()},
         gone=Gone(**{name: told[f"gone_{name}"] for name in GONE}),
         mismatches=tuple(_mismatch(values, stacks) for _, values in sorted(state["findings"].items())),
@@ -159,7 +159,8 @@ def _mismatch(values: Values, stacks: Stacks) -> Mismatch:
     return Mismatch(**told)
 
 
-def _losses(state: State) -> Losses:
+def losses_of(state: State) -> Losses:
+    """Returns the losses that a State tells."""
     told: dict[str, Any] = {}
     for (name, part), (count,) in state["losses"].items():
         if name not in OF_PARTS:
