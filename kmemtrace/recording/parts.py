@@ -77,9 +77,9 @@ def _ends(run: list[_Told]) -> tuple[int, int]:
 def _parts(run: list[_Told], count: int, counts: Counts) -> Iterator[Part]:
     """Yields the parts of a run in their order, each of as many moments as the others."""
     first, last = _ends(run)
-    bounds = iter(sorted({first + round(i * (last - first) / count) for i in range(count + 1)}))
+    bounds = iter(sorted({first + round(i * (last - first) / count) for i in range(1, count + 1)}))
     # What is there at the first moment was counted before.
-    part, bound, is_counted = Part(), next(bounds), False
+    part, bound, is_counted = Part(), -1, False
     for minute, _ in run:
         file = file_of(minute, _TABLES)
         if file is None:
@@ -88,6 +88,8 @@ def _parts(run: list[_Told], count: int, counts: Counts) -> Iterator[Part]:
             counts.enter_stacks(file.tables["stacks"])
             begin, end = file.meta["moments"]
             while begin <= end:
+                if bound < begin:  # or else it would be in a minute that is missing
+                    bound = next((one for one in bounds if one >= begin), last) if is_counted else begin
                 to = min(bound, end)
                 counts.enter({name: between(file.tables[name], begin, to) for name in _IN_TIME}, part)
                 begin = to + 1
@@ -95,4 +97,4 @@ def _parts(run: list[_Told], count: int, counts: Counts) -> Iterator[Part]:
                     counts.close(part)
                     if is_counted:
                         yield part
-                    part, bound, is_counted = Part(), next(bounds, last + 1), True
+                    part, is_counted = Part(), True

@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 from kmemtrace.recording.folder import META, minutes, unsealed
+from kmemtrace.recording.parts import side_of
 from kmemtrace.recording.reader import snapshots
+from kmemtrace.recording.replay import Replay
 from kmemtrace.recording.rotation import Limits
 from kmemtrace.recording.writer import Writer
 from tests.recording.same import assert_same
@@ -93,6 +95,10 @@ def main(folder: Path, times: int, seed: int) -> None:
         assert began or newest == -1
         kept.append(looked_at(folder, run, number, newest) if began else 0)
         runs = run + 1
+    # What all of them left can be shown and compared, too.
+    frames, back = Replay(folder).frames(), snapshots(folder)
+    assert all(frame.snapshot == one for frame, one in zip(frames, back, strict=True))
+    assert side_of(folder, "killed").parts
     print(json.dumps({"kept": kept, "left_over": left_over}))
 
 

@@ -13,10 +13,11 @@ import pytest
 from kmemtrace.errors import ExitStatus
 from kmemtrace.model.comparison import Measure, RowKey, RowKind, Side, estimate
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.recording import parts
 from kmemtrace.recording.counts import function_name
-from kmemtrace.recording.folder import minutes
+from kmemtrace.recording.folder import minutes, remove
 from kmemtrace.recording.parts import MOST_PARTS, side_of
-from kmemtrace.recording.reader import snapshots
+from kmemtrace.recording.reader import file_of, snapshots
 from kmemtrace.recording.writer import Writer
 from tests.recording.source import machine
 from tests.sample import cgroup, followed, site
@@ -181,6 +182,35 @@ def test_the_sample_beside_itself(tmp_path: Path) -> None:
     told = json.loads(diff("sample", "sample", "--json", at=tmp_path).stdout)
     assert {one["verdict"] for one in told["differences"]} <= {"within", "unknown"}
     assert told["a"]["seconds"] == pytest.approx(80.0, abs=0.1)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2, 3])
+def test_a_minute_that_is_missing_takes_nothing_of_the_rest(which: int, tmp_path: Path) -> None:
+    """Counts go on over the gap; at the ends it is a shorter recording."""
+    made = list(itertools.islice(machine(5), 36))
+    record(tmp_path, made)
+    remove(minutes(tmp_path)[which].path)
+    first, last = made[9 if which == 0 else 0], made[26 if which == 3 else 35]
+    side = side_of(tmp_path, "r")
+    assert charged(side, ALL) == 4096 * (last.charged_pages - first.charged_pages)
+    assert side.seconds == last.watched_seconds - first.watched_seconds
+    assert all(part.seconds > 0 for part in side.parts)
+
+
+@pytest.mark.parametrize("which", [0, 1, 3])
+def test_a_minute_that_is_removed_while_it_is_read(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list(itertools.islice(machine(5), 36))
+    record(tmp_path, made)
+    gone = minutes(tmp_path)[which].number
+    monkeypatch.setattr(
+        parts, "file_of", lambda one, tables: None if one.number == gone else file_of(one, tables)
+    )
+    first, last = made[9 if which == 0 else 0], made[26 if which == 3 else 35]
+    side = side_of(tmp_path, "r")
+    assert side.seconds <= last.watched_seconds - first.watched_seconds
+    assert 0 < charged(side, ALL) <= 4096 * (last.charged_pages - first.charged_pages)
 
 
 def test_sums_are_those_of_the_newest_snapshots(tmp_path: Path) -> None:

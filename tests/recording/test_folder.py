@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.errors import OutputError, UsageError
+from kmemtrace.model.comparison import RowKey, RowKind
 from kmemtrace.model.document import mismatch_document
 from kmemtrace.recording.folder import minutes
 from kmemtrace.recording.load import load
+from kmemtrace.recording.parts import side_of
 from kmemtrace.recording.reader import files, snapshots
+from kmemtrace.recording.replay import Replay
 from kmemtrace.recording.rotation import Limits, Now
 from kmemtrace.recording.writer import Writer
 from tests.recording.same import assert_same
@@ -106,6 +109,14 @@ def test_snapshots_whose_clock_is_set_back_keep_their_order(tmp_path: Path) -> N
     assert list(found.snapshots["moment"]) == list(range(6))
     (counter,) = found.state("cgroups").query("path == '/counter'")["charged_pages"]
     assert counter == 1005
+    frames = list(Replay(tmp_path).frames())
+    assert [one.snapshot.time for one in frames] == [one.time for one in given]
+    assert [frames[0].previous, *[one.previous for one in frames[1:]]] == [
+        None,
+        *[one.snapshot for one in frames[:-1]],
+    ]
+    side = side_of(tmp_path, "r")
+    assert [part.seconds for part in side.parts] == [1.0] * 5, "by a clock that nobody sets"
 
 
 def test_two_runs_follow_each_other(tmp_path: Path) -> None:
@@ -180,11 +191,17 @@ def test_read_while_it_is_written_and_rotated(tmp_path: Path) -> None:
             while not end.is_set():
                 try:
                     back = [s.cgroups[0].charged_pages - 1000 for s in snapshots(tmp_path)]
+                    replayed = [f.snapshot.cgroups[0].charged_pages - 1000 for f in Replay(tmp_path).frames()]
+                    assert replayed == sorted(set(replayed))
                     frames = load(tmp_path)
                 except UsageError as error:
                     assert "no minute in it yet" in str(error) or "is empty" in str(error)  # noqa: PT017
                     continue
                 assert back == sorted(set(back))
+                if len(back) > 1:  # what is removed meanwhile is missing, and nothing is counted twice
+                    side = side_of(tmp_path, "r")
+                    of = [part.rows[RowKey(RowKind.CGROUP, "/counter")].charged for part in side.parts]
+                    assert 0 < sum(of) <= 250 * 4096
                 assert not frames.state("cgroups").empty
         except BaseException as error:  # noqa: BLE001 told by the main thread
             failures.append(error)
