@@ -130,6 +130,10 @@ account: $(VENV)/.project ## print how much of each cgroup's kernel memory is ex
 bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
 	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)
 
+.PHONY: bench-recording
+bench-recording: $(VENV)/.project | bench-packages ## measure what recording costs, beside perf kmem and memleak
+	@$(AS_ROOT) $(BIN)/python bench/recording.py $(ARGS)
+
 .PHONY: bench-startup
 bench-startup: $(VENV)/.project | bench-packages ## measure how long a start takes, and what stays resident
 	@scripts/as-root $(BIN)/python bench/startup.py $(ARGS)

@@ -60,15 +60,16 @@ _WITH_TRACEFS = (
 
 
 @contextmanager
-def memleak(path: str) -> Iterator[None]:
-    """bcc's memleak in kernel mode, attached. It is given our small tree of headers and the two
-    things it needs beside them, so that it too runs without the kernel's."""
+def memleak(path: str, every: int = 3600) -> Iterator[subprocess.Popen[str]]:
+    """bcc's memleak in kernel mode, attached, which tells what is held every so many seconds. It is
+    given our small tree of headers and the two things it needs beside them, so that it too runs
+    without the kernel's."""
     with tempfile.TemporaryDirectory(prefix="kmemtrace-bench-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(probes_folder(), tree)
         _complete(tree / "include")
         process = subprocess.Popen(
-            [*_WITH_TRACEFS, path, "3600"],
+            [*_WITH_TRACEFS, path, str(every)],
             env={**os.environ, "BCC_KERNEL_SOURCE": str(tree), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -79,7 +80,7 @@ def memleak(path: str) -> Iterator[None]:
             line = process.stdout.readline()
             if "Attaching" not in line:
                 raise CannotError("memleak did not start; run it by itself to see why.")
-            yield
+            yield process
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
