@@ -23,6 +23,7 @@ from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
 from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
+from kmemtrace.tracer import walk
 from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
 from kmemtrace.tracer.tracer import Tracer
 
@@ -160,7 +161,8 @@ def prepare_tracer(
                 plan = with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
-            tracer = Tracer(plan, hierarchy, paths, capacity, limit, sites, walk_checks)
+            more = walk.defines(walk_checks) | (limit or {})
+            tracer = Tracer(plan, hierarchy, paths, capacity, more, sites)
             stack.callback(tracer.close)
         yield tracer
 

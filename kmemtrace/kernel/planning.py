@@ -1,7 +1,7 @@
 """Makes the Plan of what a kernel offers."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, Unpack
 
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts, version
@@ -59,23 +59,20 @@ class _Offered(NamedTuple):
 
 
 class Asked(TypedDict, total=False):
-    """What of make_plan()'s arguments a command asks for."""
+    """What a command asks for beyond what is always seen; what is left out is not asked for."""
 
     alloc_latency: bool
+    """Whether the allocator's own function is timed, at a cost to every allocation."""
     kernel_total: bool
+    """Whether the changes of the kernel's own totals are counted, at a cost to every charge."""
     departures: bool
+    """Whether it is also seen where the processes go that we started."""
     steady: bool
+    """Whether as few allocations are missed as can be, at whatever cost."""
 
 
 def make_plan(
-    facts: Facts,
-    forced: Tier | None = None,
-    *,
-    alloc_latency: bool = False,
-    kernel_total: bool = False,
-    departures: bool = False,
-    steady: bool = False,
-    page_frames: int = 1,
+    facts: Facts, forced: Tier | None = None, *, page_frames: int = 1, **asked: Unpack[Asked]
 ) -> Plan:
     """Makes the Plan for the best tier that this kernel allows, or for the forced one.
 
@@ -84,22 +81,20 @@ def make_plan(
     Args:
         facts: What is known of the kernel.
         forced: The tier that is asked for; None for the best.
-        alloc_latency: Whether the allocator's own function is timed, at a cost to every allocation.
-        kernel_total: Whether the changes of the kernel's own totals are counted, at a cost to every charge.
-        departures: Whether it is also seen where the processes go that we started.
-        steady: Whether as few allocations are missed as can be, at whatever cost.
         page_frames: One more than the number of the machine's highest page frame.
+        asked: What is asked for beside that.
 
     Raises:
         CannotError: The forced tier is not to be had.
     """
     tier, unprobed = _tier(facts, forced)
+    departures = asked.get("departures", False)
     hooks = {event: _hook(event, facts, tier) for event in Event}
-    if not kernel_total and isinstance(hooks[Event.KERNEL_TOTAL], Hook):
+    if not asked.get("kernel_total") and isinstance(hooks[Event.KERNEL_TOTAL], Hook):
         hooks[Event.KERNEL_TOTAL] = NoHook(_TOTAL_NOT_ASKED)
-    alloc = _alloc_function(facts, tier, wanted=alloc_latency)
+    alloc = _alloc_function(facts, tier, wanted=asked.get("alloc_latency", False))
     programs = _programs(hooks, alloc, tier, facts, departures=departures)
-    steadied = _steady(programs, facts, page_frames) if steady else {}
+    steadied = _steady(programs, facts, page_frames) if asked.get("steady") else {}
     why = unjudged(facts, tier, hooks, page_frames)
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)

@@ -21,7 +21,7 @@ from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
 from kmemtrace.tracer import departures, objects, walk
 from kmemtrace.tracer.before import PagesBefore
-from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, WALK_CHECKS, Capacity
+from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.judge import Judge, Judged
@@ -61,9 +61,8 @@ class Tracer:
         hierarchy: MemoryHierarchy,
         paths: CgroupPaths,
         capacity: Capacity,
-        subtree: Defines | None = None,
+        more: Defines | None = None,
         sites: bool = True,
-        walk_checks: int = WALK_CHECKS,
     ) -> None:
         """Compiles the programs and begins to load them; nothing is attached yet.
 
@@ -72,9 +71,8 @@ class Tracer:
             hierarchy: The cgroup hierarchy that memory is accounted by.
             paths: Names cgroups.
             capacity: How many entries each map has.
-            subtree: Constants of the cgroup that alone is traced, with those below it; None for the machine.
+            more: Further constants, as of the cgroup that alone is traced, with those below it.
             sites: Whether call sites are recorded; without, no stack is.
-            walk_checks: Of so many stacks that need no walk one is walked all the same; a power of two.
 
         Raises:
             CannotError: No tier works here, or what was compiled is refused.
@@ -84,17 +82,15 @@ class Tracer:
         self.plan, self.hierarchy = plan, hierarchy
         self._tier, self._capacity = plan.tier, capacity
         seen, symbols = sees(plan), kernel_symbols()
-        constants = _defines(plan, hierarchy, capacity, walk_checks, sites=sites) | (subtree or {})
+        constants = _defines(plan, hierarchy, capacity, sites=sites) | (more or {})
         self._programs = programs = Programs(program_text(SOURCE), plan.programs, constants)
         check_layouts(programs, layouts(seen.latencies))
         self._tables = Tables.of(programs, capacity, seen)
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
-        learns = sites and plan.walked is None
-        self._walk = Walk(programs, symbols) if learns else None
+        self._walk = Walk(programs, symbols) if sites and plan.walked is None else None
         self._before = PagesBefore(programs, plan, capacity)
-        self._sweeper = Sweeper(
-            programs.fd, ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
-        )
+        inspections = ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
+        self._sweeper = Sweeper(programs.fd, inspections)
         self._judge = Judge(programs, plan, Verdicts(stacks, lambda number: paths.resolve(number).path))
         self._losses = LossCount(programs, plan, self._tables)
         self._ledger = Ledger(hierarchy, paths, stacks, seen)
@@ -261,9 +257,7 @@ class Tracer:
         return {one: n for one, n in counts.items() if n}
 
 
-def _defines(
-    plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, walk_checks: int, *, sites: bool
-) -> Defines:
+def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool) -> Defines:
     """Returns the constants that the programs are compiled with."""
     constants: Defines = {
         **kernel_version(platform.release()),
@@ -273,7 +267,7 @@ def _defines(
         constants["CGROUP_V1"] = 1
     if not sites:
         constants["WITHOUT_SITES"] = 1
-    return plan.defines | capacity.defines() | walk.defines(walk_checks) | constants
+    return plan.defines | capacity.defines() | walk.defines() | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

@@ -1,9 +1,10 @@
 """Makes plain frames, for a pipe, a log, or a terminal that wants no more."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from kmemtrace import text
-from kmemtrace.model.row import follows_objects, latency_shown
+from kmemtrace.model.row import Row, follows_objects, latency_shown
 from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
@@ -41,15 +42,8 @@ def frame(
         census=snapshot.census is not None,
         objects=follows_objects(snapshot),
     )
-    chosen = fitted(width or _LEAST_TABLE)
-    if width is None:
-        width, room = _ENDLESS, _LEAST_TABLE
-        name = max((text.width(row.name) for row in table), default=0)
-        site = max((text.width(row.top_site[1]) for row in table), default=0)
-        # The two share what room there is.
-        while (short := max(name - chosen[0].width, site - chosen[-1].width)) > 0 and room < _ENDLESS:
-            room += short
-            chosen = fitted(room)
+    chosen = _uncut(table, fitted) if width is None else fitted(width)
+    width = width or _ENDLESS
     head = [
         summary.title(snapshot, width, marks),
         summary.totals(snapshot, previous, width),
@@ -64,6 +58,18 @@ def frame(
         body = [*body[:room], f"... and {len(body) - room} more rows"]
     lines = (text.cut(line.rstrip(), width) for line in [*head, *body, *foot])
     return "\n".join(lines) + "\n"
+
+
+def _uncut(table: Sequence[Row], fitted: Callable[[int], list[columns.Fitted]]) -> list[columns.Fitted]:
+    """Returns columns in which no name and no call site is cut."""
+    room, chosen = _LEAST_TABLE, fitted(_LEAST_TABLE)
+    name = max((text.width(row.name) for row in table), default=0)
+    site = max((text.width(row.top_site[1]) for row in table), default=0)
+    # The two share what room there is.
+    while (short := max(name - chosen[0].width, site - chosen[-1].width)) > 0 and room < _ENDLESS:
+        room += short
+        chosen = fitted(room)
+    return chosen
 
 
 def empty(snapshot: Snapshot, view: View) -> str:
