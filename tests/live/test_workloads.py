@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kmemtrace.commands.session import make_tracer
 from kmemtrace.model.enums import CgroupState, Exemption, SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup, Site
 from kmemtrace.model.unseen import Unseen
@@ -384,18 +385,29 @@ def kernel_pages(folder: Path) -> tuple[int, int] | None:
     return int(stat["kernel"]) // workloads.PAGE, 64 * (os.cpu_count() or 1)
 
 
-def test_kernels_own_total_brackets_what_was_traced(
-    tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
-) -> None:
+@pytest.mark.own_tracer
+@pytest.mark.usefixtures("_able")
+def test_kernels_own_total_brackets_what_was_traced(make_cgroup: MakeCgroup) -> None:
     """The kernel's total of the cgroup rises by the pages that a workload holds, and by the slab
     and per-CPU memory that it takes beside: never by less."""
     folder = make_cgroup("total")
-    watched = watch(folder)
-    with held_in(folder, lambda: workloads.fill_pipes(2003)):
-        row = watched.row()
-        if row.kernel_pages_change is None:
-            pytest.skip(tracer.snapshot().unseen[Unseen.KERNEL_TOTAL])
-        assert row.held_pages <= row.kernel_pages_change <= row.held_pages + 1500
-    after = settled(watched, nothing_held)
-    assert after.kernel_pages_change is not None
-    assert after.kernel_pages_change <= 1500
+    with make_tracer(kernel_total=True) as tracer:
+        why = tracer.plan.unseen.get(Unseen.KERNEL_TOTAL)
+        if why is not None:
+            pytest.skip(why)
+        watched = Watched(tracer, folder)
+        with held_in(folder, lambda: workloads.fill_pipes(2003)):
+            row = watched.row()
+            assert row.kernel_pages_change is not None
+            assert row.held_pages <= row.kernel_pages_change <= row.held_pages + 1500
+        after = settled(watched, nothing_held)
+        assert after.kernel_pages_change is not None
+        assert after.kernel_pages_change <= 1500
+
+
+def test_kernels_own_total_is_not_counted_unasked(tracer: Tracer, make_cgroup: MakeCgroup) -> None:
+    folder = make_cgroup("total")
+    watched = Watched(tracer, folder)
+    run_in(folder, lambda: workloads.fill_pipes(11))
+    assert watched.row().kernel_pages_change is None
+    assert Unseen.KERNEL_TOTAL in tracer.snapshot().unseen
