@@ -11,6 +11,7 @@ from kmemtrace.model.enums import Tier
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.tracer.tracer import Tracer
 from tests.live import workloads
+from tests.live.test_workloads import PIPE_WRITE
 from tests.tracing import new_cgroup
 
 _PAGES = 4001
@@ -56,7 +57,7 @@ def checked(snapshot: Snapshot) -> int:
 
 def pipe_pages(snapshot: Snapshot, folder: Path) -> int:
     rows = [c for c in snapshot.cgroups if c.key.id == folder.stat().st_ino]
-    return sum(s.charged_pages for c in rows for s in c.sites if s.symbol.endswith("pipe_write"))
+    return sum(s.charged_pages for c in rows for s in c.sites if s.symbol in PIPE_WRITE)
 
 
 def test_sites_are_counted_exactly_whoever_tells_them(tracer: Tracer, folder: Path) -> None:
