@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from kmemtrace.errors import UsageError
 from kmemtrace.recording.folder import META, minutes, unsealed
 from kmemtrace.recording.parts import side_of
 from kmemtrace.recording.reader import snapshots
@@ -98,7 +99,10 @@ def main(folder: Path, times: int, seed: int) -> None:
     # What all of them left can be shown and compared, too.
     frames, back = Replay(folder).frames(), snapshots(folder)
     assert all(frame.snapshot == one for frame, one in zip(frames, back, strict=True))
-    assert side_of(folder, "killed").parts
+    try:
+        assert side_of(folder, "killed").parts
+    except UsageError:  # on a busy machine each was killed at its first moment
+        assert not any(frame.position.offset for frame in Replay(folder).frames())
     print(json.dumps({"kept": kept, "left_over": left_over}))
 
 
