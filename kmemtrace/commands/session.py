@@ -54,6 +54,12 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         help="also time every page allocation, accounted or not, where functions can be probed",
     )
     group.add_argument(
+        "--learned-sites",
+        action="store_true",
+        help="tell most call sites by what is learned of return addresses, at a quarter of the cost; "
+        "one in 128 is checked, and those that were wrong are counted. Being tried out (docs/overhead.md)",
+    )
+    group.add_argument(
         "--kernel-total",
         action="store_true",
         help="also count how the kernel's own total of each cgroup changes (`kernel_pages_change` in JSON), "
@@ -90,7 +96,7 @@ def check_object_arguments(options: argparse.Namespace) -> None:
 
 def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
     """Returns by name what was given of add_tracer_arguments()'s options."""
-    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency", "kernel-total")
+    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency", "learned-sites", "kernel-total")
     return {name: getattr(options, name.replace("-", "_")) for name in names}
 
 
@@ -119,6 +125,7 @@ def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager[Tra
     return prepare_tracer(
         alloc_latency=options.alloc_latency,
         kernel_total=options.kernel_total,
+        learned=options.learned_sites,
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,

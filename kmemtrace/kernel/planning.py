@@ -19,6 +19,7 @@ _ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
 _FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_COMM")
 
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
+_WALKS_NOT_ASKED = "what is learned of return addresses is used on request only (--learned-sites)"
 _TOTAL_NOT_ASKED = "counted on request only (--kernel-total), because it costs every charge"
 
 
@@ -67,6 +68,8 @@ class Asked(TypedDict, total=False):
     """Whether the changes of the kernel's own totals are counted, at a cost to every charge."""
     departures: bool
     """Whether it is also seen where the processes go that we started."""
+    learned: bool
+    """Whether call sites are told by what is learned of return addresses, where that can be."""
     steady: bool
     """Whether as few allocations are missed as can be, at whatever cost."""
 
@@ -98,7 +101,7 @@ def make_plan(
     why = unjudged(facts, tier, hooks, page_frames)
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
-    walked = why_not_learned(facts, tier, programs)
+    walked = why_not_learned(facts, tier, programs) if asked.get("learned") else _WALKS_NOT_ASKED
     return Plan(
         facts.release,
         tier if offered.refusal is None else None,

@@ -73,6 +73,7 @@ class Walk:
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
         self._told: Buckets = {}
+        self._known: dict[int, NDArray[np.uint64]] = {}
         self._given_up = False
 
     def learn(self, wrong: int) -> None:
@@ -103,14 +104,24 @@ class Walk:
             self._paths[place] = none
 
     def _take(self, lesson: Records) -> None:
-        try:
-            stack = self._stacks[int(lesson["stack"])]
-        except KeyError:
-            return
+        stack = self._stack(int(lesson["stack"]))
         chain = self._chain(stack)
         if chain and all(map(self._code.has, chain)):
             words = lesson["words"][: int(lesson["count"])]
             study(self._learned, chain, words, whole=not stack[-1])
+
+    def _stack(self, stack_id: int) -> NDArray[np.uint64]:
+        """Returns a stack, read once.
+
+        While it is read the kernel takes it out of the map, and may give its id to another of its bucket.
+        """
+        stack = self._known.get(stack_id)
+        if stack is None:
+            try:
+                stack = self._known[stack_id] = self._stacks[stack_id]
+            except KeyError:
+                return np.zeros(STACK_DEPTH, ID)
+        return stack
 
     def _chain(self, stack: NDArray[np.uint64]) -> list[int]:
         """Returns the return addresses that lie above the program's context, innermost first."""

@@ -20,7 +20,7 @@ _PAGES = 4001
 @pytest.fixture(scope="module")
 def learner(_able: None) -> Iterator[Tracer]:
     """Has each stack that it knows walked by the kernel, too."""
-    with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
+    with make_tracer(Tier.TRACEPOINT, walk_checks=1, learned=True) as tracer:
         if tracer.plan.walked is not None:
             pytest.skip(tracer.plan.walked)
         yield tracer
@@ -69,7 +69,7 @@ def test_sites_are_counted_exactly_whoever_tells_them(tracer: Tracer, folder: Pa
     assert after.losses.unknown_stacks == before.losses.unknown_stacks
     if tracer.plan.walked is None:
         assert checked(after) > checked(before)
-        assert after.losses.wrong_stacks == 0
+        assert after.losses.wrong_stacks == before.losses.wrong_stacks
     else:
         assert (after.losses.checked_stacks, after.losses.wrong_stacks) == (None, None)
 
