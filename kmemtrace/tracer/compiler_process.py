@@ -88,8 +88,9 @@ def _request(text: str, flags: Sequence[str]) -> bytes:
 def _start(request: bytes) -> subprocess.Popen[bytes]:
     ours = str(Path(__file__).resolve().parents[2])
     paths = json.dumps((ours, [one for one in sys.path if one]))
-    # -I takes no notice of the environment, and so not of who wants no files of compiled Python.
-    options = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
+    options = ["-P", "-s", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
+    # As by -I Python takes no notice of its environment, but for where it is installed itself.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON") or k == "PYTHONHOME"}
     with os.fdopen(os.memfd_create("kmemtrace-request"), "wb") as file:
         file.write(request)
         file.flush()
@@ -100,7 +101,7 @@ def _start(request: bytes) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # The tree of small headers that stands in for the kernel's own.
-            env={**os.environ, "BCC_KERNEL_SOURCE": str(probes_folder())},
+            env={**environment, "BCC_KERNEL_SOURCE": str(probes_folder())},
             # A Ctrl-C is for us, who end it: it would tell of it too.
             process_group=0,
         )
