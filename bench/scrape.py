@@ -45,11 +45,10 @@ def main() -> int:
     options = parser.parse_args()
     try:
         with ExitStack() as stack:
-            root = stack.enter_context(_folder("kmemtrace-bench-scrape"))
+            root = stack.enter_context(cgroup_folder("kmemtrace-bench-scrape"))
             tracer = stack.enter_context(make_tracer())
             folders = [root / f"job-{number}" for number in range(options.cgroups)]
-            for begin in range(0, len(folders), _OF_A_PROCESS):
-                stack.enter_context(_charged(folders[begin : begin + _OF_A_PROCESS]))
+            stack.enter_context(charged(folders))
             for most in (1000, options.cgroups):
                 source = Source(tracer.snapshot, (), lambda: None, most)
                 _rounds(source, root, folders, options.churn, options.rounds, most)
@@ -63,7 +62,7 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
     ours, files, peer, reading = [], [], [], []
     body = source.page("", zipped=False).body
     for turn in range(rounds):
-        with _charged([root / f"short-{turn}-{number}" for number in range(churn)]):
+        with charged([root / f"short-{turn}-{number}" for number in range(churn)]):
             pass
         before = source.told().reading_seconds
         time.sleep(FRESH_SECONDS)
@@ -123,7 +122,8 @@ def _tell(figures: dict[Path, dict[str, int]], most: int) -> bytes:
 
 
 @contextmanager
-def _folder(name: str) -> Iterator[Path]:
+def cgroup_folder(name: str) -> Iterator[Path]:
+    """A memory cgroup of that name, for others below it."""
     hierarchy = memory_hierarchy()
     if hierarchy.version == 2:
         (hierarchy.mount / "cgroup.subtree_control").write_text("+memory")
@@ -135,6 +135,15 @@ def _folder(name: str) -> Iterator[Path]:
         yield folder
     finally:
         folder.rmdir()
+
+
+@contextmanager
+def charged(folders: list[Path]) -> Iterator[None]:
+    """Makes these cgroups; processes have a page of a pipe charged to each."""
+    with ExitStack() as stack:
+        for begin in range(0, len(folders), _OF_A_PROCESS):
+            stack.enter_context(_charged(folders[begin : begin + _OF_A_PROCESS]))
+        yield
 
 
 @contextmanager

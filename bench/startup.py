@@ -21,13 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.scrape import _charged, _folder
+from bench.scrape import cgroup_folder, charged
 from kmemtrace.text import size
 
 _KMEMTRACE = (sys.executable, "-m", "kmemtrace")
 _FRAMES = (*_KMEMTRACE, "top", "--batch", "--interval", "50ms")
 _PASS, _NUMPY = "python3 -c pass", "python3 -c 'import numpy'"
-_OF_A_PROCESS = 500
 _PORT = 19796
 _SCRAPES = 3
 
@@ -94,10 +93,8 @@ def _print_times(times: dict[str, list[float]]) -> None:
 def _print_resident(cgroups: int) -> None:
     print(f"\n{'':36} {'VmRSS':>8} {'VmHWM':>8}")
     with ExitStack() as stack:
-        root = stack.enter_context(_folder("kmemtrace-bench-startup"))
-        folders = [root / f"job-{number}" for number in range(cgroups)]
-        for begin in range(0, len(folders), _OF_A_PROCESS):
-            stack.enter_context(_charged(folders[begin : begin + _OF_A_PROCESS]))
+        root = stack.enter_context(cgroup_folder("kmemtrace-bench-startup"))
+        stack.enter_context(charged([root / f"job-{number}" for number in range(cgroups)]))
         for name, kept in (("compiled", {"KMEMTRACE_CACHE": "off"}), ("kept", {})):
             with _running(("export", "--web.listen-address", f"127.0.0.1:{_PORT}"), kept) as pid:
                 for _ in range(_SCRAPES):

@@ -4,6 +4,7 @@ Widths are columns of the screen, which is not the number of characters: one may
 """
 
 import math
+from datetime import UTC, datetime
 
 from rich.cells import cell_len
 
@@ -66,6 +67,11 @@ def duration(seconds: float | None) -> str:
     if hours < 24:
         return f"{hours}h{minutes % 60:02d}m"
     return f"{days}d{hours % 24:02d}h"
+
+
+def moment(seconds: float) -> str:
+    """Tells a time since the epoch in UTC, to the second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def shortened(name: str, width: int) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER = r"\d+(?:\.\d+)?|\.\d+"
@@ -42,8 +43,16 @@ def size(text: str) -> int:
     return number
 
 
-def entries(text: str) -> int:
-    """Returns the number of map entries that a text says."""
-    if not text.isdigit() or not 1 <= int(text) <= 1 << 26:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {1 << 26}")
-    return int(text)
+def up_to(most: int) -> Callable[[str], int]:
+    """Returns what reads a whole number from 1 to `most`."""
+
+    def number(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+        return int(text)
+
+    return number
+
+
+entries = up_to(1 << 26)
+"""Reads the number of a map's entries."""

@@ -3,9 +3,10 @@
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
+from kmemtrace.commands.arguments import up_to
+from kmemtrace.commands.progress import say
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.console import write
 from kmemtrace.errors import ExitStatus
@@ -15,6 +16,7 @@ from kmemtrace.recording.needed import require
 from kmemtrace.report.diff import diff_document, report
 
 _MOST = 10
+_MOST_ROWS = 1_000_000
 _SCALED = (Measure.HELD, Measure.CHARGED, Measure.TIME)
 """Measures of which it can be said how many percent they are uncertain by."""
 
@@ -51,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument(
         "--most",
-        type=_count,
+        type=up_to(_MOST_ROWS),
         default=_MOST,
         metavar="N",
         help="rows of each kind and measure that are listed (default: %(default)s)",
@@ -66,12 +68,6 @@ def _percent(text: str) -> float:
     if not found or float(found[1]) > 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage: write it as 5%")
     return float(found[1]) / 100
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
@@ -99,19 +95,16 @@ def _judged(found: Comparison, over: float) -> ExitStatus:
     if grew:
         named = [f"{one.measure} of {one.key.kind} {one.key.name}".rstrip() for one in grew]
         more = f", and {len(named) - 3:,} more" if len(named) > 3 else ""
-        _say(f"From A to B grew by more than {100 * over:g}%, for certain: {'; '.join(named[:3])}{more}.")
+        which = printable(f"{'; '.join(named[:3])}{more}")
+        say(f"From A to B grew by more than {100 * over:g}%, for certain: {which}.")
         return ExitStatus.BAD
     whole = [one for one in found.differences if one.key.kind is RowKind.ALL and one.measure in _SCALED]
     hidden = [one.measure.value for one in whole if one.could_hide(over)]
     if hidden or not whole or min(len(found.before.parts), len(found.after.parts)) < LEAST_PARTS:
         unsure = ", ".join(hidden) or "all"
-        _say(
+        say(
             f"Whether anything grew by more than {100 * over:g}% cannot be told: {unsure} is uncertain by "
             "more than that. Record for longer, or name what matters by --measure."
         )
         return ExitStatus.INCONCLUSIVE
     return ExitStatus.OK
-
-
-def _say(words: str) -> None:
-    print(f"kmemtrace: {printable(words)}", file=sys.stderr)

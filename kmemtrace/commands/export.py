@@ -14,8 +14,8 @@ from typing import Any
 
 from kmemtrace.commands.arguments import GRAMMAR
 from kmemtrace.commands.censuses import add_census_argument, open_both
-from kmemtrace.commands.replay import Tape, add_replay_argument, opened
-from kmemtrace.commands.session import add_tracer_arguments, refuse_tracing_arguments
+from kmemtrace.commands.replay import Tape, add_replay_argument, opened, refuse_tracing
+from kmemtrace.commands.session import add_tracer_arguments
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.errors import CannotError, ExitStatus, UsageError
 from kmemtrace.exporter import systemd, web_config
@@ -152,7 +152,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         if options.replay is not None:
             if options.program_stats:
                 raise UsageError("--program-stats is for tracing here: leave it out, or --replay.")
-            refuse_tracing_arguments(options, "--replay reads a recording")
+            refuse_tracing(options)
         sockets = [
             stack.enter_context(one)
             for where in options.listen_address or [address(DEFAULT_ADDRESS)]

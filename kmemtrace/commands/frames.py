@@ -3,8 +3,8 @@
 import argparse
 import json
 import shutil
-from datetime import UTC, datetime
 
+from kmemtrace import text
 from kmemtrace.model.document import document
 from kmemtrace.model.rows import selected
 from kmemtrace.model.snapshot import Snapshot
@@ -34,5 +34,5 @@ def text_of(
 
     # 0: a pipe, or a terminal that does not know.
     width = shutil.get_terminal_size((0, 0)).columns or None
-    when = f"[{datetime.fromtimestamp(snapshot.time, UTC):%Y-%m-%d %H:%M:%S} UTC]" if dated else ""
+    when = f"[{text.moment(snapshot.time)}]" if dated else ""
     return frame(snapshot, previous, view, width, None, when)

@@ -54,13 +54,22 @@ def _time(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+def refuse_tracing(options: argparse.Namespace) -> None:
+    """Refuses what says how to trace.
+
+    Raises:
+        UsageError: Such an option was given.
+    """
+    refuse_tracing_arguments(options, _WHY)
+
+
 def refuse_watching(options: argparse.Namespace) -> None:
     """Refuses what says how to trace, or for how long.
 
     Raises:
         UsageError: Such an option was given.
     """
-    refuse_tracing_arguments(options, _WHY)
+    refuse_tracing(options)
     if options.prometheus is not None:
         raise UsageError(f"{_WHY}, and --prometheus asks a server: leave one of them out.")
     for name in ("interval", "duration"):

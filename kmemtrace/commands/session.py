@@ -23,7 +23,6 @@ from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
 from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
-from kmemtrace.tracer import walk
 from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
 from kmemtrace.tracer.tracer import Tracer
 
@@ -146,7 +145,8 @@ def prepare_tracer(
 ) -> Iterator[Tracer]:
     """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
-    `objects` says whether the slab's are followed too, or how many at a time.
+    `objects` says whether the slab's are followed too, or how many at a time. Of `walk_checks` stacks that
+    need no walk one is walked all the same; a power of two.
 
     Raises:
         CannotError: This process or kernel cannot trace; raised before anything is loaded.
@@ -158,17 +158,12 @@ def prepare_tracer(
         with progress("starting"), Btf() as btf:
             facts = RunningKernel(btf)
             frames = highest_page_frame()
-            plan = make_plan(
-                facts,
-                tier,
-                page_frames=frames,
-                **asked,
-            )
+            plan = make_plan(facts, tier, page_frames=frames, **asked)
             if objects:
                 plan = with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
-            more = walk.defines(walk_checks) | (limit or {})
+            more = {"WALK_CHECKS": walk_checks} | (limit or {})
             tracer = Tracer(plan, hierarchy, paths, capacity, more, sites)
             stack.callback(tracer.close)
         yield tracer

@@ -6,6 +6,7 @@ schema's columns.
 
 import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from enum import Enum
 from hashlib import blake2b
 from operator import attrgetter
@@ -50,18 +51,7 @@ OBJECT = _names("objects")
 FINDING = tuple(n.replace("last_time", "time") for n in _names("findings"))
 OF_PARTS = ("map_full", "recursion_misses")
 """Fields of Losses that are counted by part."""
-OF_ALL = (
-    "ring_drops",
-    "healed",
-    "swept",
-    "unmatched_frees",
-    "unknown_stacks",
-    "unpaired",
-    "pages_busy",
-    "checked_stacks",
-    "wrong_stacks",
-    "mended_objects",
-)
+OF_ALL = tuple(one.name for one in fields(Losses) if one.name not in OF_PARTS)
 """Its other fields."""
 
 _account, _gone, _cgroup = attrgetter(*ACCOUNT), attrgetter(*GONE), attrgetter(*CGROUP)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from kmemtrace import text
@@ -72,10 +71,9 @@ def _listed(found: Comparison, verdict: Verdict, most: int) -> Iterator[str]:
 
 
 def _side(which: str, side: Side) -> str:
-    begin = datetime.fromtimestamp(side.begin, UTC)
     parts = (
         f"{which}: {side.folder}, of {side.host}, {side.kernel}, {side.tier} tier, from",
-        f"{begin:%Y-%m-%d %H:%M:%S} UTC on: {text.duration(side.seconds)} in {len(side.parts)} parts,",
+        f"{text.moment(side.begin)} on: {text.duration(side.seconds)} in {len(side.parts)} parts,",
         f"{side.missed_events:,} events missed",
     )
     return " ".join(parts)

@@ -77,7 +77,11 @@ class Tables:
 
     def losses(self) -> dict[Loss, int]:
         """Returns how often each kind of loss was counted since the programs were loaded."""
-        return {loss: int(self.lost[loss.value][0]) for loss in Loss}
+        return {loss: self.loss(loss) for loss in Loss}
+
+    def loss(self, loss: Loss) -> int:
+        """Returns how often one kind was."""
+        return int(self.lost[loss.value][0])
 
     def checked_stacks(self) -> int | None:
         """Returns how many stacks were walked although they were known; None where the kernel walks all."""

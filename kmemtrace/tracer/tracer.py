@@ -87,7 +87,7 @@ class Tracer:
         check_layouts(programs, layouts(seen.latencies))
         self._tables = Tables.of(programs, capacity, seen)
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
-        self._walk = Walk(programs, symbols) if sites and plan.walked is None else None
+        self._walk = Walk(programs, stacks, symbols) if sites and plan.walked is None else None
         self._before = PagesBefore(programs, plan, capacity)
         inspections = ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
         self._sweeper = Sweeper(programs.fd, inspections)
@@ -187,7 +187,7 @@ class Tracer:
         """
         self._check_memory()
         if self._walk is not None:
-            self._walk.learn(self._tables.losses()[Loss.WALK_WRONG])
+            self._walk.learn(self._tables.loss(Loss.WALK_WRONG))
         followed = None if self._objects is None else self._objects.read()
         reading = self._tables.read()
         heirs = self._mend(reading)
@@ -267,7 +267,7 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
         constants["CGROUP_V1"] = 1
     if not sites:
         constants["WITHOUT_SITES"] = 1
-    return plan.defines | capacity.defines() | walk.defines() | constants
+    return plan.defines | capacity.defines() | walk.DEFINES | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

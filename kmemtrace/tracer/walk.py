@@ -7,7 +7,6 @@ stack from the program's context on, and the kernel's own walk of it.
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.symbols import Symbols
@@ -23,6 +22,7 @@ from kmemtrace.tracer.capacity import (
 from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
+from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.structs import HOPS, ID, LESSON
 
 _MIX = 0x9E3779B97F4A7C15
@@ -34,46 +34,40 @@ Buckets = dict[int, dict[int, int]]
 """By the bucket that the programs look in: the addresses there, each with its step."""
 
 
-def defines(checks: int = WALK_CHECKS) -> Defines:
-    """Returns the constants that the programs are compiled with.
-
-    Args:
-        checks: Of so many stacks that are known one is walked by the kernel, too; a power of two.
-    """
-    return {
-        "WALK_WORDS": WALK_WORDS,
-        "WALK_WAYS": WALK_WAYS,
-        "WALK_HOPS": WALK_HOPS,
-        "WALK_PATHS": WALK_PATHS,
-        "WALK_CHECKS": checks,
-        "WALK_END": END,
-        "WALK_REGISTERS": REGISTERS,
-        "WALK_REGISTERS_CS": REGISTERS_CS,
-        "WALK_ROOT": ROOT,
-        "WALK_MIX": f"{_MIX}ULL",
-        "LESSONS_PAGES": LESSONS_PAGES,
-    }
+DEFINES: Defines = {
+    "WALK_WORDS": WALK_WORDS,
+    "WALK_WAYS": WALK_WAYS,
+    "WALK_HOPS": WALK_HOPS,
+    "WALK_PATHS": WALK_PATHS,
+    "WALK_CHECKS": WALK_CHECKS,
+    "WALK_END": END,
+    "WALK_REGISTERS": REGISTERS,
+    "WALK_REGISTERS_CS": REGISTERS_CS,
+    "WALK_ROOT": ROOT,
+    "WALK_MIX": f"{_MIX}ULL",
+    "LESSONS_PAGES": LESSONS_PAGES,
+}
+"""Constants that the programs are compiled with."""
 
 
 class Walk:
     """Learns for the programs of one tracer, whenever it is asked to."""
 
-    def __init__(self, programs: Programs, symbols: Symbols) -> None:
+    def __init__(self, programs: Programs, stacks: Stacks, symbols: Symbols) -> None:
         """Opens the maps of programs that take what is learned.
 
         Args:
             programs: The programs, compiled.
+            stacks: Those that the kernel walked.
             symbols: Tells where the kernel's code lies.
         """
         self._ring = programs.ring("lessons")
         self._hops = ArrayMap(programs.map_fd("hops"), HOPS)
         self._paths = ArrayMap(programs.map_fd("paths"), ID)
-        self._stacks = ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH)
-        self._symbols = symbols
+        self._stacks, self._symbols = stacks, symbols
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
         self._told: Buckets = {}
-        self._known: dict[int, NDArray[np.uint64]] = {}
         self._given_up = False
 
     def learn(self, wrong: int) -> None:
@@ -104,31 +98,15 @@ class Walk:
             self._paths[place] = none
 
     def _take(self, lesson: Records) -> None:
-        stack = self._stack(int(lesson["stack"]))
-        chain = self._chain(stack)
+        try:
+            stack = self._stacks.addresses(int(lesson["stack"]))
+        except KeyError:
+            return
+        # Without that of who runs the program, which lies below the context.
+        chain = self._stacks.of_kernel(stack)[1:]
         if chain and all(map(self._code.has, chain)):
             words = lesson["words"][: int(lesson["count"])]
-            study(self._learned, chain, words, whole=not stack[-1])
-
-    def _stack(self, stack_id: int) -> NDArray[np.uint64]:
-        """Returns a stack, read once.
-
-        While it is read the kernel takes it out of the map, and may give its id to another of its bucket.
-        """
-        stack = self._known.get(stack_id)
-        if stack is None:
-            try:
-                stack = self._known[stack_id] = self._stacks[stack_id]
-            except KeyError:
-                return np.zeros(STACK_DEPTH, ID)
-        return stack
-
-    def _chain(self, stack: NDArray[np.uint64]) -> list[int]:
-        """Returns the return addresses that lie above the program's context, innermost first."""
-        own = [int(address) for address in stack if address]
-        while own and own[0] not in self._symbols.text:
-            del own[0]  # of the program
-        return own[1:]  # without that of who runs it, which lies below the context
+            study(self._learned, chain, words, whole=len(stack) < STACK_DEPTH)
 
     def _tell(self) -> None:
         """Tells the programs what changed.

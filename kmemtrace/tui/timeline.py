@@ -1,7 +1,5 @@
 """Makes the time line of a recording: which moment is shown, where that is, and how it goes on."""
 
-from datetime import UTC, datetime
-
 from rich.text import Text
 
 from kmemtrace import text
@@ -14,11 +12,10 @@ _PASSED, _HERE, _AHEAD = "━", "●", "─"
 
 def timeline(frame: Frame, width: int, *, playing: bool, at_end: bool, speed: float, note: str) -> Text:
     """Makes the line, no wider than `width`; the bar takes what room there is."""
-    when = datetime.fromtimestamp(frame.snapshot.time, UTC)
     how = "paused" if not playing else "at the end" if at_end else "playing"
     parts = [
         (100, f"{how:10}"),
-        (98, f"{when:%Y-%m-%d %H:%M:%S} UTC"),
+        (98, text.moment(frame.snapshot.time)),
         (80, f"x{speed:g}"),
         (95, note),
     ]

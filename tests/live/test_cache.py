@@ -1,7 +1,6 @@
 """A second start takes what the first compiled, and counts the same; what is damaged or full is no matter."""
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from kmemtrace.tracer.compiled import NotCompiledError, read
 from kmemtrace.tracer.tracer import Tracer
+from tests.live.folders import in_unusable
 from tests.live.workloads import fill_pipes, held_in
 from tests.unit.test_console import shell
 
@@ -59,11 +59,6 @@ def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], P
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_to(tmp_path: Path) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare here, to mount with")
-    full = f"mount -t tmpfs -o size=4k,mode=0700 none {tmp_path}; head -c 4096 /dev/zero >{tmp_path}/x"
-    none = f"mount -t tmpfs -o ro,mode=0700 none {tmp_path}"
-    for way in (full, none):
-        done = shell(f"unshare -m bash -c '{way}; KMEMTRACE_CACHE={tmp_path} {TOP}; ls -A {tmp_path}'")
+    for done in in_unusable(tmp_path, f"KMEMTRACE_CACHE={tmp_path} {TOP}; ls -A {tmp_path}"):
         assert (done.returncode, done.stderr) == (0, ""), done
         assert done.stdout.splitlines()[1:] in ([], ["x"])
