@@ -3,8 +3,8 @@
 Pages are base pages throughout: an order-3 charge counts 8.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kmemtrace.model.account import Account, CensusInfo
@@ -49,6 +49,34 @@ class Site:
     def held_pages(self) -> int:
         """Pages charged here that are not given back yet, those from before the start included."""
         return _held(self)
+
+
+def added_sites(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Adds sites up to one for each stack, most held pages first, then most charged.
+
+    A stack may be recorded under two ids: its first frames are of who runs the program, which is called from
+    another place while the kernel counts what programs take (kernel.bpf_stats_enabled).
+    """
+    found: dict[tuple[SiteKind, str, tuple[str, ...]], Site] = {}
+    for one in sites:
+        key = (one.kind, one.symbol, one.stack)
+        found[key] = _sum_of(found[key], one) if key in found else one
+    return tuple(
+        sorted(found.values(), key=lambda s: (-s.held_pages, -s.charged_pages, s.kind, s.symbol, s.stack))
+    )
+
+
+def _sum_of(a: Site, b: Site) -> Site:
+    lost = (
+        None if a.lost_pages is None and b.lost_pages is None else (a.lost_pages or 0) + (b.lost_pages or 0)
+    )
+    return replace(
+        a,
+        charged_pages=a.charged_pages + b.charged_pages,
+        uncharged_pages=a.uncharged_pages + b.uncharged_pages,
+        lost_pages=lost,
+        preexisting_pages=a.preexisting_pages + b.preexisting_pages,
+    )
 
 
 @dataclass(frozen=True, slots=True)

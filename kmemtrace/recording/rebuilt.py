@@ -14,7 +14,7 @@ from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.losses import Losses, MapFill
 from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.objects import ObjectSite, added_objects
-from kmemtrace.model.snapshot import Allocations, Cgroup, CgroupKey, Gone, Site, Snapshot
+from kmemtrace.model.snapshot import Allocations, Cgroup, CgroupKey, Gone, Site, Snapshot, added_sites
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.recording.schema import BY_NAME
 from kmemtrace.recording.state import (
@@ -116,7 +116,7 @@ def _cgroup(key: Key, values: Values, parts: _Parts, watched: float) -> Cgroup:
     return Cgroup(
         key=CgroupKey(hierarchy, number),
         host=host,
-        sites=tuple(sorted(parts.sites[key], key=_most_held)),
+        sites=added_sites(parts.sites[key]),
         latency={measured: one for (measured, *_), one in parts.latencies[key].items()},
         account=None
         if account["pages_bytes"] is None
@@ -124,10 +124,6 @@ def _cgroup(key: Key, values: Values, parts: _Parts, watched: float) -> Cgroup:
         objects=added_objects(parts.objects[key]) if values[FOLLOWS_OBJECTS] else None,
         **told,
     )
-
-
-def _most_held(site: Site) -> tuple[Any, ...]:
-    return -site.held_pages, -site.charged_pages, site.kind, site.symbol, site.stack
 
 
 def _most_bytes(uses: list[CacheUse]) -> tuple[CacheUse, ...]:

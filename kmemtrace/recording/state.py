@@ -17,7 +17,7 @@ from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.losses import Losses
 from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.objects import added_objects
-from kmemtrace.model.snapshot import Cgroup, Snapshot
+from kmemtrace.model.snapshot import Cgroup, Site, Snapshot, added_sites
 from kmemtrace.recording.schema import BY_NAME
 
 Key = tuple[Any, ...]
@@ -85,7 +85,7 @@ def state_of(snapshot: Snapshot, before: State, stacks: Stacks) -> State:
     for cgroup in snapshot.cgroups:
         key = (cgroup.host, *cgroup.key)
         state["cgroups"][key] = _values(cgroup, snapshot.watched_seconds, old.get(key))
-        _add_sites(state["sites"], key, cgroup, stacks)
+        state["sites"].update(_sites(key, cgroup.sites, stacks))
         for measured, histogram in cgroup.latency.items():
             state["latencies"][*key, measured, None, None] = _histogram(histogram)
         if cgroup.account is not None:
@@ -154,16 +154,9 @@ def _values(cgroup: Cgroup, watched: float, before: Values | None) -> Values:
     return (*values, cgroup.objects is not None, *account)
 
 
-def _add_sites(sites: dict[Key, Values], cgroup: Key, of: Cgroup, stacks: Stacks) -> None:
-    """Adds a cgroup's call sites; those that differ in nothing are added up to one."""
-    for one in of.sites:
-        key = (*cgroup, one.kind.value, one.symbol, stack_number(one.stack, stacks))
-        known, values = sites.get(key), _site(one)
-        sites[key] = values if known is None else tuple(map(_added, known, values))
-
-
-def _added(a: int | None, b: int | None) -> int | None:
-    return None if a is None and b is None else (a or 0) + (b or 0)
+def _sites(cgroup: Key, sites: tuple[Site, ...], stacks: Stacks) -> Rows:
+    for one in added_sites(sites):
+        yield (*cgroup, one.kind.value, one.symbol, stack_number(one.stack, stacks)), _site(one)
 
 
 def _caches(cgroup: Key, uses: tuple[CacheUse, ...]) -> Rows:

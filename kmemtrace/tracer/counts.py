@@ -6,7 +6,7 @@ from errno import errorcode
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
-from kmemtrace.model.snapshot import Cgroup, CgroupKey, Site
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Site, added_sites
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.reading import SiteRead
 from kmemtrace.tracer.sees import Sees
@@ -35,7 +35,7 @@ class Counts:
             lost_pages=self._lost(int(totals["lost"])),
             preexisting_pages=int(totals["before"]),
             failed_charges=int(totals["failed"]),
-            sites=tuple(sorted(map(self._site, sites), key=lambda s: (-s.held_pages, -s.charged_pages))),
+            sites=added_sites(map(self._site, sites)),
             latency={name: histogram(totals[name]) for name in sees.latencies},
             kernel_pages_change=int(totals["kernel"]) if sees.kernel_total else None,
             reclaim_stalls=int(totals["stalls"]) if sees.reclaim else None,

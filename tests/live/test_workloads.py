@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.commands.session import make_tracer
+from kmemtrace.kernel.run_time import counting
 from kmemtrace.model.enums import CgroupState, Exemption, SiteKind, Tier
 from kmemtrace.model.snapshot import Cgroup, Site
 from kmemtrace.model.unseen import Unseen
@@ -403,6 +404,22 @@ def test_kernels_own_total_brackets_what_was_traced(make_cgroup: MakeCgroup) -> 
         after = settled(watched, nothing_held)
         assert after.kernel_pages_change is not None
         assert after.kernel_pages_change <= 1500
+
+
+def test_a_call_site_is_told_once_whatever_calls_the_program(
+    tracer: Tracer, make_cgroup: MakeCgroup, watch: Watch
+) -> None:
+    """While the kernel counts what programs take it calls them from another place: another stack, of the same
+    call site."""
+    folder = make_cgroup("counting")
+    watched = watch(folder)
+    run_in(folder, lambda: workloads.fill_pipes(97))
+    with counting():
+        run_in(folder, lambda: workloads.fill_pipes(97))
+    row = watched.row()
+    told = [(s.kind, s.symbol, s.stack) for s in row.sites]
+    assert len(told) == len(set(told)), told
+    assert at(row, PIPE_WRITE).charged_pages == 2 * 97
 
 
 def test_kernels_own_total_is_not_counted_unasked(tracer: Tracer, make_cgroup: MakeCgroup) -> None:
