@@ -108,12 +108,13 @@ def test_replay_tells_what_top_told(tracer: Tracer, make_cgroup: MakeCgroup, tmp
     folder, output = make_cgroup("replayed"), tmp_path / "r"
     every = ["--interval", "200ms", "--census", "off"]
     recording = subprocess.Popen([*COMMAND, "record", "-o", str(output), *every], stderr=subprocess.DEVNULL)
-    watching = subprocess.Popen([*COMMAND, "top", "--json", *every], stdout=subprocess.PIPE, text=True)
+    # Into a file: a pipe that nobody reads meanwhile would be full, and its last line cut by the signal.
+    shown = tmp_path / "shown"
+    with shown.open("w") as file:
+        watching = subprocess.Popen([*COMMAND, "top", "--json", *every], stdout=file)
     try:
-        assert watching.stdout is not None
-        watching.stdout.readline()  # it traces
         deadline = time.monotonic() + 60
-        while not (output / "meta.json").exists():
+        while not (output / "meta.json").exists() or not shown.stat().st_size:  # both trace
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
@@ -122,7 +123,7 @@ def test_replay_tells_what_top_told(tracer: Tracer, make_cgroup: MakeCgroup, tmp
             time.sleep(1.0)
             for process in (recording, watching):
                 process.send_signal(signal.SIGINT)
-            told, _ = watching.communicate(timeout=60)
+            watching.wait(60)
             assert recording.wait(60) == 0
     finally:
         for process in (recording, watching):
@@ -130,7 +131,7 @@ def test_replay_tells_what_top_told(tracer: Tracer, make_cgroup: MakeCgroup, tmp
             process.wait()
     command = [*COMMAND, "top", "--replay", str(output), "--once", "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    live, replayed = json.loads(told.splitlines()[-1]), json.loads(done.stdout)
+    live, replayed = json.loads(shown.read_text().splitlines()[-1]), json.loads(done.stdout)
     assert row_of(replayed, f"/{folder.name}") == row_of(live, f"/{folder.name}")
     pipes = [one for one in row_of(replayed, f"/{folder.name}")["sites"] if one[1] in PIPE_WRITE]
     assert sum(one[3] for one in pipes) == 2 * PAGES
