@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300, help="default: %(default)s")
     seconds = parser.parse_args().seconds
     try:
-        with make_tracer(Tier.TRACEPOINT, walk_checks=1, learned=True) as tracer:
+        with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
             if tracer.plan.walked is not None:
                 raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
             with memory_cgroup(memory_hierarchy().mount), _load(seconds):

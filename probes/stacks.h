@@ -11,11 +11,20 @@ struct stack {
 
 BPF_TABLE("stacktrace", int, struct stack, stacks, MAX_STACKS);
 
-/* Two stacks of one hash bucket exclude each other; without its first frame,
- * which is the tracepoint's and tells nothing, a stack hashes elsewhere. */
+/*
+ * Two stacks of one hash bucket exclude each other; with a frame more or less,
+ * which tells nothing, a stack hashes elsewhere. What is learned of stacks
+ * wants one id for each, so the program is no part of them, nor is who runs it:
+ * the kernel has two places to run a raw tracepoint's program from, one of them
+ * while kernel.bpf_stats_enabled is set.
+ */
 static __always_inline s32 stack_of(void *ctx)
 {
+#ifdef LEARNED_WALK
+	s32 stack = stacks.get_stackid(ctx, STACK_SKIPS);
+#else
 	s32 stack = stacks.get_stackid(ctx, 0);
+#endif
 
 	if (stack < 0)
 		stack = stacks.get_stackid(ctx, 1);

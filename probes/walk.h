@@ -27,7 +27,7 @@ struct hops {
 /* Of the stack, from the context on. */
 struct stack_words {
 	u64 context; /* read back it is a number, which the verifier lets be calculated with */
-	u64 count; /* of the words that lie on this stack */
+	u64 count; /* of the words that lie on this stack, WALK_WORDS at most */
 	u64 words[WALK_WORDS];
 };
 
@@ -54,23 +54,45 @@ static __always_inline u64 count_walk(u32 what)
 	return count ? ++*count : 0;
 }
 
-/* The part of the stack above the context; not past its end, where a read would fault: 500 ns. */
-static __always_inline struct stack_words *read_stack(void *ctx)
+/* How many bytes there are above the context; not past the stack's end, where a read would fault:
+ * 500 ns. */
+static __always_inline u64 stack_bytes(struct stack_words *stack)
+{
+	u64 size = WALK_STACK - (*(volatile u64 *)&stack->context & (WALK_STACK - 1));
+
+	return size > sizeof(stack->words) ? sizeof(stack->words) : size;
+}
+
+static __always_inline bool copy_stack(void *ctx, struct stack_words *stack)
+{
+	return !bpf_probe_read_kernel(stack->words, stack_bytes(stack), ctx);
+}
+
+/* The part of the stack above the context. */
+static __always_inline struct stack_words *find_stack(void *ctx)
 {
 	u32 first = 0;
 	struct stack_words *stack = stack_words.lookup(&first);
-	u64 size;
 
 	if (!stack)
 		return 0;
 	*(volatile u64 *)&stack->context = (u64)ctx;
-	size = WALK_STACK - (*(volatile u64 *)&stack->context & (WALK_STACK - 1));
-	if (size > sizeof(stack->words))
-		size = sizeof(stack->words);
-	if (bpf_probe_read_kernel(stack->words, size, ctx))
+	stack->count = stack_bytes(stack) / sizeof(u64);
+#ifndef CAST_FUNCTION
+	if (!copy_stack(ctx, stack))
 		return 0;
-	stack->count = size / sizeof(u64);
+#endif
 	return stack;
+}
+
+/* One that is below the stack's count. A dozen loads take less than a copy. */
+static __always_inline u64 word_of_stack(struct stack_words *stack, u64 at)
+{
+#ifdef CAST_FUNCTION
+	return read_u64(stack->context + at * sizeof(u64));
+#else
+	return stack->words[at & (WALK_WORDS - 1)];
+#endif
 }
 
 /* A hash of all return addresses, as deep as the kernel's own walk goes; 0 where they are not
@@ -97,24 +119,29 @@ static __always_inline u64 known_path(struct stack_words *stack)
 		/* An exception's frame: where it came from the user, the stack ends. */
 		if (step == WALK_REGISTERS) {
 			at += WALK_REGISTERS_CS;
-			if (at >= stack->count || at >= WALK_WORDS)
+			if (at >= stack->count)
 				return 0;
-			return (stack->words[at & (WALK_WORDS - 1)] & 3) == 3 ? hash : 0;
+			return (word_of_stack(stack, at) & 3) == 3 ? hash : 0;
 		}
 		at += step;
-		if (!step || at >= stack->count || at >= WALK_WORDS)
+		if (!step || at >= stack->count)
 			return 0;
-		address = stack->words[at & (WALK_WORDS - 1)];
+		address = word_of_stack(stack, at);
 		hash = (hash ^ address) * WALK_MIX;
 		hash ^= hash >> 29;
 	}
 	return hash;
 }
 
-static __always_inline void teach(struct stack_words *stack, s32 walked)
+static __always_inline void teach(void *ctx, struct stack_words *stack, s32 walked)
 {
-	struct lesson *lesson = lessons.ringbuf_reserve(sizeof(*lesson));
+	struct lesson *lesson;
 
+#ifdef CAST_FUNCTION
+	if (!copy_stack(ctx, stack))
+		return;
+#endif
+	lesson = lessons.ringbuf_reserve(sizeof(*lesson));
 	if (!lesson)
 		return; /* there are enough for now */
 	lesson->stack = walked;
@@ -126,7 +153,7 @@ static __always_inline void teach(struct stack_words *stack, s32 walked)
 /* As stack_of(). */
 static __always_inline s32 path_of(void *ctx)
 {
-	struct stack_words *stack = read_stack(ctx);
+	struct stack_words *stack = find_stack(ctx);
 	u64 path = stack ? known_path(stack) : 0;
 	u32 at = path & (WALK_PATHS - 1);
 	u64 *word = path ? paths.lookup(&at) : 0;
@@ -148,7 +175,7 @@ static __always_inline s32 path_of(void *ctx)
 		*word = (path & ~(u64)(WALK_PATHS - 1)) | (u64)(here + 1);
 	} else {
 		count_walk(WALK_UNKNOWN);
-		teach(stack, here);
+		teach(ctx, stack, here);
 	}
 	return here;
 }

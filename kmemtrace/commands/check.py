@@ -28,6 +28,8 @@ from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
 
 Part = dict[str, Any]
 
+_HELPED = "read by a helper for each word: the kernel does not let programs load it (bpf_rdonly_cast, 6.2)"
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
@@ -75,6 +77,7 @@ def examine() -> Part:
         "account": _part(lambda: _account(hierarchy), problems) if works and hierarchy is not None else {},
         "functions": plan.unprobed if plan is not None and works else None,
         "walked": plan.walked if plan is not None and works else None,
+        "loads": plan.loads if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
@@ -157,6 +160,8 @@ def _text(report: Part) -> str:
         lines.append(_wrap("stacks      ", f"each is walked by the kernel: {report['walked']}"))
     elif report["tier"]:
         lines.append("stacks      most told by what is learned of return addresses")
+    if report["loads"] is not None:
+        lines.append(_wrap("memory      ", "loaded by the programs" if report["loads"] else _HELPED))
     if report["symbols"]:
         lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")

@@ -53,10 +53,10 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         help="also time every page allocation, accounted or not, where functions can be probed",
     )
     group.add_argument(
-        "--learned-sites",
+        "--walk-stacks",
         action="store_true",
-        help="tell most call sites by what is learned of return addresses, at a quarter of the cost; "
-        "one in 128 is checked, and those that were wrong are counted. Being tried out (docs/overhead.md)",
+        help="have the kernel walk the stack of each charged page, at six times the cost; else most are told "
+        "by what is learned of return addresses, and one in 128 of these is walked to check them",
     )
     group.add_argument(
         "--kernel-total",
@@ -95,7 +95,7 @@ def check_object_arguments(options: argparse.Namespace) -> None:
 
 def tracer_arguments(options: argparse.Namespace) -> dict[str, object]:
     """Returns by name what was given of add_tracer_arguments()'s options."""
-    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency", "learned-sites", "kernel-total")
+    names = ("cgroup", "tier", "max-pages", "no-sites", "alloc-latency", "walk-stacks", "kernel-total")
     return {name: getattr(options, name.replace("-", "_")) for name in names}
 
 
@@ -124,7 +124,7 @@ def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager[Tra
     return prepare_tracer(
         alloc_latency=options.alloc_latency,
         kernel_total=options.kernel_total,
-        learned=options.learned_sites,
+        walks=options.walk_stacks,
         subtree=options.cgroup,
         tier=None if options.tier is None else Tier(options.tier),
         max_pages=options.max_pages,

@@ -133,6 +133,10 @@ class Btf:
         type_id = self._find(struct, _STRUCT)
         return None if type_id is None else int(self._type(type_id).size)
 
+    def struct_id(self, struct: str) -> int | None:
+        """Returns the BTF id of a struct."""
+        return self._find(struct, _STRUCT)
+
     def tracepoint(self, name: str) -> tuple[Parameter, ...] | None:
         """Returns the raw arguments of a tracepoint, from the typedef btf_trace_<name> (5.5+)."""
         type_id = self._find(f"btf_trace_{name}", _TYPEDEF)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal, tracepoint_number
 from kmemtrace.kernel.btf import Btf
+from kmemtrace.kernel.casting import Cast, find_cast
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
 
@@ -52,6 +53,9 @@ class Facts(Protocol):
     def function_id(self, name: str) -> int | None:
         """Returns the BTF id of a function, which is what a fentry program is attached to."""
 
+    def cast(self) -> Cast | None:
+        """Returns what programs load the kernel's memory by; None where they need a helper for it."""
+
     def symbol(self, name: str) -> int | None:
         """Returns the address of a variable of the kernel; only kernels with CONFIG_KALLSYMS_ALL tell it."""
 
@@ -96,6 +100,9 @@ class RunningKernel:
 
     def function_id(self, name: str) -> int | None:
         return self._btf.function_id(name)
+
+    def cast(self) -> Cast | None:
+        return find_cast(self._btf)
 
     def symbol(self, name: str) -> int | None:
         return kernel_symbols().variable(name)

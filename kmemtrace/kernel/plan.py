@@ -95,6 +95,8 @@ class Plan:
     """Whether it is seen where the processes go that we started."""
     walked: str | None
     """Why the kernel walks the stack of each charge; None where most are known by what was learned."""
+    loads: bool
+    """Whether programs load the kernel's memory themselves; else they call a helper for each read."""
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)

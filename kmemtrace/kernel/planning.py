@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypedDict, Unpack
 
 from kmemtrace.errors import CannotError
+from kmemtrace.kernel.casting import Cast
 from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
 from kmemtrace.kernel.judged import PageMap, judged_defines, page_map, unjudged
@@ -19,7 +20,7 @@ _ESSENTIAL_FUNCTIONS = (Event.CHARGE, Event.UNCHARGE)
 _FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_COMM")
 
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
-_WALKS_NOT_ASKED = "what is learned of return addresses is used on request only (--learned-sites)"
+_WALKS_ASKED = "so it was asked for (--walk-stacks)"
 _TOTAL_NOT_ASKED = "counted on request only (--kernel-total), because it costs every charge"
 
 
@@ -68,8 +69,10 @@ class Asked(TypedDict, total=False):
     """Whether the changes of the kernel's own totals are counted, at a cost to every charge."""
     departures: bool
     """Whether it is also seen where the processes go that we started."""
-    learned: bool
-    """Whether call sites are told by what is learned of return addresses, where that can be."""
+    walks: bool
+    """Whether the kernel walks the stack of each charge, where most could be told without."""
+    helpers: bool
+    """Whether memory is read by helpers, where programs could load it themselves."""
     steady: bool
     """Whether as few allocations are missed as can be, at whatever cost."""
 
@@ -92,16 +95,15 @@ def make_plan(
     """
     tier, unprobed = _tier(facts, forced)
     departures = asked.get("departures", False)
-    hooks = {event: _hook(event, facts, tier) for event in Event}
-    if not asked.get("kernel_total") and isinstance(hooks[Event.KERNEL_TOTAL], Hook):
-        hooks[Event.KERNEL_TOTAL] = NoHook(_TOTAL_NOT_ASKED)
+    hooks = _hooks(facts, tier, kernel_total=asked.get("kernel_total", False))
     alloc = _alloc_function(facts, tier, wanted=asked.get("alloc_latency", False))
     programs = _programs(hooks, alloc, tier, facts, departures=departures)
     steadied = _steady(programs, facts, page_frames) if asked.get("steady") else {}
     why = unjudged(facts, tier, hooks, page_frames)
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
-    walked = why_not_learned(facts, tier, programs) if asked.get("learned") else _WALKS_NOT_ASKED
+    walked = _WALKS_ASKED if asked.get("walks") else why_not_learned(facts, tier, programs)
+    cast = None if asked.get("helpers") else facts.cast()
     return Plan(
         facts.release,
         tier if offered.refusal is None else None,
@@ -112,7 +114,7 @@ def make_plan(
         programs,
         steadied
         | offered.defines
-        | _parts(offered.page_map, departures=sees_departures, learned=walked is None),
+        | _parts(offered.page_map, cast, departures=sees_departures, learned=walked is None),
         offered.refusal,
         page_map=offered.page_map,
         page_struct_bytes=facts.size("page") or 0,
@@ -120,6 +122,7 @@ def make_plan(
         misses_are_counted=tier is not Tier.KPROBE or version(facts.release) >= _KPROBE_MISSES_SINCE,
         sees_departures=sees_departures,
         walked=walked,
+        loads=cast is not None,
     )
 
 
@@ -164,9 +167,11 @@ def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
     return NoHook(NOT_ASKED) if isinstance(hook, Hook) and not wanted else hook
 
 
-def _parts(pages: PageMap | None, *, departures: bool, learned: bool) -> Defines:
+def _parts(pages: PageMap | None, cast: Cast | None, *, departures: bool, learned: bool) -> Defines:
     """Returns the constants of what is compiled in where it can be done."""
     found: Defines = {} if pages is None else {**pages.defines}
+    if cast is not None:
+        found |= {"CAST_FUNCTION": cast.function, "CAST_STRUCT": cast.struct}
     wanted = {"WITH_DEPARTURES": departures, "LEARNED_WALK": learned}
     return found | {name: 1 for name, yes in wanted.items() if yes}
 
@@ -183,6 +188,14 @@ def _tier_refusal(tier: Tier, facts: Facts) -> str | None:
 def _both(refusals: Mapping[Tier, str | None]) -> str:
     """Says why neither tier with function probes is to be had; a reason that they share is told once."""
     return " and ".join(dict.fromkeys(reason for reason in refusals.values() if reason))
+
+
+def _hooks(facts: Facts, tier: Tier, *, kernel_total: bool) -> dict[Event, Hook | NoHook]:
+    """Returns the hook of each event, or why it has none."""
+    hooks = {event: _hook(event, facts, tier) for event in Event}
+    if not kernel_total and isinstance(hooks[Event.KERNEL_TOTAL], Hook):
+        hooks[Event.KERNEL_TOTAL] = NoHook(_TOTAL_NOT_ASKED)
+    return hooks
 
 
 def _hook(event: Event, facts: Facts, tier: Tier) -> Hook | NoHook:

@@ -7,6 +7,9 @@ from kmemtrace.kernel.layout import Defines
 from kmemtrace.model.histogram import BUCKETS, SHIFT
 
 STACK_DEPTH = 20
+STACK_SKIPS = 2
+"""Innermost frames that are left out of stacks that are learned of: the program, and who runs it. Before 5.18
+(ee2a098851bf) a stack that they are left out of is so many frames shorter than it could be."""
 LIFE_PATH = 384
 INSPECT_BATCH = 512
 ADOPT_BATCH = 512

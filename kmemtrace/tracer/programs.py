@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kmemtrace.kernel import loading, making
 from kmemtrace.kernel.attaching import PerfLink, attach, attach_kprobe, attach_tracepoint
+from kmemtrace.kernel.casting import calling
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.making import make_map
@@ -59,6 +60,7 @@ class Programs:
         self._maps: dict[str, int] = {}
         self._make_maps({mark: int(defines[name]) for name, mark in _MARKS.items() if name in defines})
         self._probes = probes
+        self._cast = defines.get("CAST_FUNCTION")
         self._links: list[int] = []
         self._perf_links: dict[str, PerfLink] = {}
         self._loader = Loader(self._load)
@@ -148,6 +150,8 @@ class Programs:
 
     def _load(self, name: str) -> int:
         code, probe = self._compiled.functions[name].with_maps(self._maps), self._probes.get(name)
+        if self._cast is not None:
+            code = calling(code, int(self._cast))
         if probe is None:
             return loading.load(code, loading.RAW_TRACEPOINT, name)
         kind = _KINDS[probe.attachment]

@@ -13,6 +13,7 @@ from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.tracer.capacity import (
     LESSONS_PAGES,
     STACK_DEPTH,
+    STACK_SKIPS,
     WALK_CHECKS,
     WALK_HOPS,
     WALK_PATHS,
@@ -35,6 +36,7 @@ Buckets = dict[int, dict[int, int]]
 
 
 DEFINES: Defines = {
+    "STACK_SKIPS": STACK_SKIPS,
     "WALK_WORDS": WALK_WORDS,
     "WALK_WAYS": WALK_WAYS,
     "WALK_HOPS": WALK_HOPS,
@@ -102,11 +104,15 @@ class Walk:
             stack = self._stacks.addresses(int(lesson["stack"]))
         except KeyError:
             return
-        # Without that of who runs the program, which lies below the context.
-        chain = self._stacks.of_kernel(stack)[1:]
+        chain = self._stacks.of_kernel(stack)
+        if chain and self._runs_programs(chain[0]):  # which lies below the context
+            del chain[0]
         if chain and all(map(self._code.has, chain)):
             words = lesson["words"][: int(lesson["count"])]
-            study(self._learned, chain, words, whole=len(stack) < STACK_DEPTH)
+            study(self._learned, chain, words, whole=len(stack) < STACK_DEPTH - STACK_SKIPS)
+
+    def _runs_programs(self, address: int) -> bool:
+        return (self._symbols.function(address) or "").startswith("bpf_trace_run")
 
     def _tell(self) -> None:
         """Tells the programs what changed.

@@ -17,12 +17,14 @@ from tests.tracing import new_cgroup
 _PAGES = 4001
 
 
-@pytest.fixture(scope="module")
-def learner(_able: None) -> Iterator[Tracer]:
+@pytest.fixture(scope="module", params=["loads", "helpers"])
+def learner(_able: None, request: pytest.FixtureRequest) -> Iterator[Tracer]:
     """Has each stack that it knows walked by the kernel, too."""
-    with make_tracer(Tier.TRACEPOINT, walk_checks=1, learned=True) as tracer:
+    with make_tracer(Tier.TRACEPOINT, walk_checks=1, helpers=request.param == "helpers") as tracer:
         if tracer.plan.walked is not None:
             pytest.skip(tracer.plan.walked)
+        if tracer.plan.loads != (request.param == "loads"):
+            pytest.skip("this kernel does not let programs load its memory")
         yield tracer
 
 
@@ -71,9 +73,31 @@ def counted_exactly(tracer: Tracer, folder: Path) -> tuple[Snapshot, Snapshot]:
     return before, after
 
 
-def test_sites_are_counted_exactly_by_the_kernels_walk(tracer: Tracer, folder: Path) -> None:
-    _, after = counted_exactly(tracer, folder)
+def test_sites_are_counted_exactly_as_is_by_default(tracer: Tracer, folder: Path) -> None:
+    before, after = counted_exactly(tracer, folder)
+    assert after.losses.wrong_stacks == before.losses.wrong_stacks
+
+
+@pytest.mark.own_tracer
+def test_sites_are_counted_exactly_by_the_kernels_walk(folder: Path) -> None:
+    with make_tracer(Tier.TRACEPOINT, walks=True) as tracer:
+        _, after = counted_exactly(tracer, folder)
     assert (after.losses.checked_stacks, after.losses.wrong_stacks) == (None, None)
+
+
+@pytest.mark.own_tracer
+def test_a_path_has_one_stack_wherever_its_program_is_run_from(learner: Tracer, folder: Path) -> None:
+    before = taught(learner, folder)
+    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    was = switch.read_text()
+    try:
+        for value in "1010":
+            switch.write_text(value)
+            after = taught(learner, folder, 1)
+    finally:
+        switch.write_text(was)
+    assert after.losses.wrong_stacks == before.losses.wrong_stacks
+    assert checked(after) > checked(before) + 4 * _PAGES
 
 
 @pytest.mark.own_tracer

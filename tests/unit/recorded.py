@@ -7,6 +7,8 @@ distribution gave it some.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kmemtrace.kernel.casting import Cast
+from kmemtrace.kernel.facts import version
 from kmemtrace.model.enums import Tier
 
 PAGE, MEMCG, CGROUP = "struct page *", "struct mem_cgroup *", "struct cgroup *"
@@ -121,6 +123,9 @@ class Recorded:
 
     def function_id(self, name: str) -> int | None:
         return 1 if name in self.functions else None
+
+    def cast(self) -> Cast | None:
+        return Cast(100_003, 101) if version(self.release) >= (6, 2) else None
 
     def symbol(self, name: str) -> int | None:
         return self.symbols.get(name)

@@ -63,14 +63,14 @@ def test_the_kernels_own_total_only_on_request(kernel: str) -> None:
 
 def test_stacks_are_learned_where_the_allocator_runs_the_program() -> None:
     facts = without_functions("6.18")
-    plan = make_plan(facts, learned=True)
+    plan = make_plan(facts)
     assert (plan.walked, plan.defines["LEARNED_WALK"]) == (None, 1)
     others = {
-        "--learned-sites": make_plan(facts),
-        "fentry": make_plan(KERNELS["6.18"], learned=True),
-        "aarch64": make_plan(dataclasses.replace(facts, machine="aarch64"), learned=True),
-        "tell": make_plan(dataclasses.replace(facts, symbols={}), learned=True),
-        "place": make_plan(without_functions("7.2"), steady=True, learned=True, page_frames=1 << 20),
+        "--walk-stacks": make_plan(facts, walks=True),
+        "fentry": make_plan(KERNELS["6.18"]),
+        "aarch64": make_plan(dataclasses.replace(facts, machine="aarch64")),
+        "tell": make_plan(dataclasses.replace(facts, symbols={})),
+        "place": make_plan(without_functions("7.2"), steady=True, page_frames=1 << 20),
     }
     for word, other in others.items():
         assert other.walked is not None
