@@ -150,6 +150,7 @@ def test_record_of_a_command_ends_with_it(tracer: Tracer, tmp_path: Path) -> Non
     assert len(load(tmp_path / "r").snapshots) > 2
 
 
+@pytest.mark.own_tracer
 def test_what_record_refuses(tracer: Tracer, tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("dear")
     for arguments, words in (
