@@ -3,7 +3,7 @@
  * The ledger: a record for each page (or block) that is charged, from its
  * charge to its end, and sums by cgroup and by call site.
  *
- * Whoever deletes a record from `pages` counts its end; nobody else does. That
+ * Whoever closes a record counts its end; nobody else does. That
  * one rule keeps the sums right when a free, a sweep and a missed event meet.
  */
 #ifndef KMEMTRACE_CHARGES_H
@@ -13,16 +13,9 @@
 #include "losses.h"
 #include "memcg.h"
 #include "pages.h"
+#include "records.h"
 #include "unfollowed.h"
 #include "walk.h"
-
-struct charge {
-	struct owner owner; /* as of the charge: a later reparenting changes nothing */
-	u64 time; /* CLOCK_MONOTONIC, ns */
-	u16 order;
-	u16 flags; /* CHARGE_* */
-	s32 stack; /* STACK_UNKNOWN, or STACK_NO_SITE when `sites` has no entry for it */
-};
 
 struct latency {
 	u64 ns;
@@ -60,7 +53,6 @@ struct site {
 	u64 lost;
 };
 
-BPF_HASH(pages, u64, struct charge, MAX_PAGES);
 BPF_HASH(cgroups, u64, struct totals, MAX_CGROUPS);
 BPF_HASH(sites, struct site_key, struct site, MAX_SITES);
 BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
@@ -152,14 +144,11 @@ static __always_inline void count_before(struct totals *totals, struct site *sit
  * was under way when the page was found, and is counted now, or its end had come. */
 static __always_inline void forget_before(u64 page)
 {
-	struct charge *found = pages.lookup(&page), before;
+	struct charge before;
 	struct totals *totals;
 
-	if (!found || !(found->flags & CHARGE_BEFORE))
-		return;
-	before = *found;
-	if (pages.delete(&page))
-		return; /* another CPU ended it, and counted its end */
+	if (!close_found_record(page, &before))
+		return; /* there is none, or another CPU ended it, and counted its end */
 	totals = cgroups.lookup(&before.owner.cgroup);
 	if (totals)
 		count_before(totals, site_at_end(&before), -(1LL << before.order));
@@ -195,10 +184,12 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark
 	site = site_of(ctx, &charge, stack);
 	if (!time) /* after the stack walk, which is no part of the page's life */
 		charge.time = bpf_ktime_get_ns();
-	if (pages.update(&page, &charge)) {
+	if (put_record(page, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
 		return totals;
 	}
+	if (has_found_record_too(page))
+		forget_before(page);
 	track(page, order, TRACKED);
 	end_unfollowed(page);
 	if (order) /* what became of its pages when they were another's */

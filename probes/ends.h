@@ -17,7 +17,7 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
 	NO_UNROLL
 	for (u32 order = 0; order <= MAX_ORDER; order++) {
 		u64 head = block_head(page, order);
-		struct charge *found = pages.lookup(&head);
+		struct charge *found = record_of_page(head);
 
 		if (found && found->order >= order) {
 			*charge = *found;
@@ -27,9 +27,6 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
 	return 0;
 }
 
-/* What a map answers to the deletion of a key that it does not have. */
-#define NO_ENTRY (-2)
-
 /* Whether the record of a larger block covers a page as well: a later one's, for a charge opens one
  * record for all of its block. The smaller record is stale then. Asked of findings only. */
 static __always_inline bool is_covered(u64 page, u32 order)
@@ -37,7 +34,7 @@ static __always_inline bool is_covered(u64 page, u32 order)
 	NO_UNROLL
 	for (u32 larger = 1; larger <= MAX_ORDER; larger++) {
 		u64 head = block_head(page, larger);
-		struct charge *found = larger > order ? pages.lookup(&head) : 0;
+		struct charge *found = larger > order ? record_of_page(head) : 0;
 
 		if (found && found->order >= larger)
 			return true;
@@ -60,7 +57,7 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 		if (cut < order || cut >= whole)
 			continue;
 		charge->order = cut;
-		if (!pages.update(&buddy, charge))
+		if (!put_record(buddy, charge))
 			continue;
 		lose(LOSS_PAGES_FULL, 1);
 		dropped += 1ULL << cut;
@@ -128,7 +125,7 @@ static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps
 	if (!keeps_head)
 		return count;
 	charge->order = 0;
-	kept = !pages.update(&head, charge);
+	kept = !put_record(head, charge);
 	charge->order = order;
 	if (!kept) {
 		lose(LOSS_PAGES_FULL, 1);
@@ -169,7 +166,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		end_without_record(page, order, marked);
 		return;
 	}
-	error = pages.delete(&ending.head);
+	error = close_record(ending.head);
 	if (error) {
 		/* No entry: another CPU ended it first, and counts it. Else the map was locked by
 		 * what we interrupt (EBUSY from 5.11 on, mostly mended by 6.7's d35381aa73f7): the

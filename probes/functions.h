@@ -181,7 +181,7 @@ int uncharge(void *ctx)
 static __always_inline void put_tracked(void *ctx, u64 page)
 {
 	bool compound = read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1;
-	struct charge *charge = pages.lookup(&page);
+	struct charge *charge = record_of_page(page);
 
 	if (is_charged(page))
 		end_charge(ctx, page, compound && charge ? charge->order : 0, END_PUT);
@@ -217,7 +217,7 @@ static __always_inline u64 note_put(u64 page)
 	if (!is_tracked(page) || !is_charged(page))
 		return 0;
 	set_unfollowed(page, true);
-	charge = pages.lookup(&page);
+	charge = record_of_page(page);
 	if (!charge || owner_word(page) == charge->owner.objcg)
 		return 0;
 #ifdef JUDGE_WRONG_CGROUP
@@ -287,7 +287,7 @@ int put_uncharge_batch(void *ctx)
 {
 	u64 wrong = note_all(ctx);
 #ifdef JUDGE_WRONG_CGROUP
-	struct charge *charge = wrong ? pages.lookup(&wrong) : 0;
+	struct charge *charge = wrong ? record_of_page(wrong) : 0;
 	struct charge copy = {};
 
 	if (charge) {
@@ -320,7 +320,7 @@ int split(void *ctx)
 	u64 head = argument(ctx, ARG_SPLIT_HEAD);
 	struct charge *charge;
 
-	charge = is_tracked(head) ? pages.lookup(&head) : 0;
+	charge = is_tracked(head) ? record_of_page(head) : 0;
 	if (charge)
 		charge->flags |= CHARGE_SPLIT;
 	else
@@ -369,7 +369,7 @@ int alloc_exit(void *ctx)
 	count_allocation(ALLOC_ACCOUNTED + call.order, ns);
 	if (!page || !is_tracked(page))
 		return 0;
-	charge = pages.lookup(&page);
+	charge = record_of_page(page);
 	totals = charge ? cgroups.lookup(&charge->owner.cgroup) : 0;
 	if (totals)
 		count_latency(&totals->alloc, ns);

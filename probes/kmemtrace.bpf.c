@@ -111,7 +111,7 @@ int page_free(struct bpf_raw_tracepoint_args *ctx)
 #ifdef WITH_UNCHARGE
 	/* Directly freed: the function that uncharges it comes next, and ends it. */
 	if (is_charged(page)) {
-		struct charge *charge = pages.lookup(&page);
+		struct charge *charge = record_of_page(page);
 
 		if (!charge)
 			return 0;

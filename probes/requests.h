@@ -38,7 +38,7 @@ BPF_ARRAY(inspections, struct inspections, 1);
 
 static __always_inline bool is_open(u64 page, u64 time)
 {
-	struct charge *charge = pages.lookup(&page);
+	struct charge *charge = record_of_page(page);
 
 	return charge && charge->time == time;
 }
@@ -166,7 +166,7 @@ int adopt(struct bpf_raw_tracepoint_args *ctx)
 	charge.time = bpf_ktime_get_ns();
 	site = site_of(ctx, &charge, stack_before(page));
 	count_before(totals, site, 1LL << order);
-	if (pages.insert(&page, &charge)) { /* charged anew by now */
+	if (!put_found_record(page, &charge)) { /* charged anew by now */
 		count_before(totals, site, -(1LL << order));
 		return 0;
 	}

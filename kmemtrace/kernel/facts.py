@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal, tracepoint_number
 from kmemtrace.kernel.btf import Btf
-from kmemtrace.kernel.casting import Cast, find_cast
+from kmemtrace.kernel.instructions import Cast, exchanges, find_cast
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
 
@@ -56,6 +56,9 @@ class Facts(Protocol):
     def cast(self) -> Cast | None:
         """Returns what programs load the kernel's memory by; None where they need a helper for it."""
 
+    def exchanges(self) -> bool:
+        """Returns whether programs can compare and exchange."""
+
     def symbol(self, name: str) -> int | None:
         """Returns the address of a variable of the kernel; only kernels with CONFIG_KALLSYMS_ALL tell it."""
 
@@ -103,6 +106,9 @@ class RunningKernel:
 
     def cast(self) -> Cast | None:
         return find_cast(self._btf)
+
+    def exchanges(self) -> bool:
+        return exchanges()
 
     def symbol(self, name: str) -> int | None:
         return kernel_symbols().variable(name)

@@ -97,6 +97,8 @@ class Plan:
     """Why the kernel walks the stack of each charge; None where most are known by what was learned."""
     loads: bool
     """Whether programs load the kernel's memory themselves; else they call a helper for each read."""
+    tables: bool
+    """Whether the records of pages are in a table of our own; else in a hash map."""
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypedDict, Unpack
 
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.casting import Cast
 from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
+from kmemtrace.kernel.instructions import Cast
 from kmemtrace.kernel.judged import PageMap, judged_defines, page_map, unjudged
 from kmemtrace.kernel.layout import Defines, defines
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
@@ -123,6 +123,7 @@ def make_plan(
         sees_departures=sees_departures,
         walked=walked,
         loads=cast is not None,
+        tables=facts.machine == "x86_64" and facts.exchanges(),  # elsewhere stores change places
     )
 
 

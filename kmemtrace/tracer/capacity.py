@@ -33,6 +33,8 @@ WALK_MIX = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, which spreads what is multiplied by it (Knuth)."""
 LESSONS_PAGES = 64
 """Pages of the ring buffer: room for 250 lessons between two snapshots."""
+RECORD_WAYS = 4
+"""Records of pages in a bucket of their table."""
 MAX_DEPARTURES = 1 << 10
 """How many cgroups that the processes of a verified command go to can be told."""
 MAX_ORDER = 10
@@ -51,6 +53,7 @@ ENTRIES = (
     "MAX_DEPARTURES",
     "MAX_OBJECTS",
     "MAX_OBJECT_SITES",
+    "MAX_BUCKETS",
 )
 """Constants that say how many entries a map has, and nothing else: no program knows them."""
 

@@ -35,6 +35,7 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
     index = np.dtype("u4")
     return {
         "pages": (structs.ID, structs.CHARGE),
+        "records": (index, structs.BUCKET),
         "cgroups": (structs.ID, structs.totals_dtype(latencies)),
         "sites": (structs.SITE_KEY, structs.SITE),
         "lives": (structs.ID, structs.LIFE),

@@ -1,5 +1,6 @@
 """Loads and attaches compiled BPF programs, and makes their maps."""
 
+import mmap
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from kmemtrace.kernel import loading, making
 from kmemtrace.kernel.attaching import PerfLink, attach, attach_kprobe, attach_tracepoint
-from kmemtrace.kernel.casting import calling
 from kmemtrace.kernel.clock import kernel_seconds
+from kmemtrace.kernel.instructions import calling
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.making import make_map
 from kmemtrace.kernel.plan import Attachment, Probe
@@ -35,8 +36,8 @@ _MARKS = {name: 1009 + i for i, name in enumerate(ENTRIES)}
 """The compiler is told these small numbers for ENTRIES: how many entries a map has tells which of them it is
 to have. For BCC makes the maps when it compiles, and at their size they would take as much memory again: half
 a gigabyte on a large machine."""
-_COUNTED = (making.HASH, making.LRU_HASH, making.STACKS)
-"""Types of the maps whose entries are one of ENTRIES; an array may have any small number of them."""
+_COUNTED = (making.HASH, making.LRU_HASH, making.STACKS, making.ARRAY)
+"""Types of the maps whose entries may be one of ENTRIES; no array of another size has as many."""
 
 
 class Programs:
@@ -159,6 +160,15 @@ class Programs:
 
     def map_fd(self, name: str) -> int:
         return self._maps[name]
+
+    def mapped(self, name: str, size: int) -> mmap.mmap:
+        """Maps an array into this process, for as long as the programs are loaded.
+
+        Raises:
+            RefusedError: The kernel refuses.
+        """
+        with refusing(f"to map the BPF array {name}"):
+            return mmap.mmap(self._maps[name], size, mmap.MAP_SHARED)
 
     def has_map(self, name: str) -> bool:
         """Returns whether this map was compiled in."""

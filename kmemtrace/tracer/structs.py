@@ -14,13 +14,14 @@ from kmemtrace.tracer.capacity import (
     CACHE_NAME,
     CACHES_AT_ONCE,
     LIFE_PATH,
+    RECORD_WAYS,
     WALK_WAYS,
     WALK_WORDS,
 )
 
 ID = np.dtype("u8")
 
-# probes/charges.h
+# probes/records.h
 CHARGE = np.dtype(
     [
         ("objcg", "u8"),
@@ -32,6 +33,9 @@ CHARGE = np.dtype(
         ("stack", "i4"),
     ]
 )
+BUCKET = np.dtype([("page", "u8", (RECORD_WAYS,)), ("charge", CHARGE, (RECORD_WAYS,))])
+
+# probes/charges.h
 LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
 SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
 SITE = np.dtype([(name, "u8") for name in ("charged", "uncharged", "lost")])

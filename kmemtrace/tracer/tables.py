@@ -14,6 +14,7 @@ from kmemtrace.tracer.counts import histogram
 from kmemtrace.tracer.ledger import Ended
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.reading import Reading
+from kmemtrace.tracer.records import PageRecords, RecordTable, map_entries, table_buckets
 from kmemtrace.tracer.sees import Sees
 
 
@@ -22,7 +23,7 @@ class Tables:
     """Maps that the programs of one Tracer count in; one that was not compiled in is None."""
 
     capacity: Capacity
-    pages: maps.HashMap
+    pages: PageRecords
     cgroups: maps.HashMap
     sites: maps.HashMap
     lives: maps.HashMap
@@ -53,7 +54,7 @@ class Tables:
         totals = structs.totals_dtype(sees.latencies)
         return cls(
             room,
-            pages=maps.HashMap(fd("pages"), structs.ID, structs.CHARGE, room.pages),
+            pages=_page_records(programs, room),
             cgroups=maps.HashMap(fd("cgroups"), structs.ID, totals, room.cgroups),
             sites=maps.HashMap(fd("sites"), structs.SITE_KEY, structs.SITE, room.sites),
             lives=maps.HashMap(fd("lives"), structs.ID, structs.LIFE, room.lives),
@@ -131,3 +132,11 @@ class Tables:
             self.failures.delete((ended.cgroup, error, 0))
         self.cgroups.delete(ended.cgroup)
         self.lives.delete(ended.cgroup)
+
+
+def _page_records(programs: Programs, room: Capacity) -> PageRecords:
+    if not programs.has_map("records"):
+        return maps.HashMap(programs.map_fd("pages"), structs.ID, structs.CHARGE, room.pages)
+    more = maps.HashMap(programs.map_fd("pages"), structs.ID, structs.CHARGE, map_entries(room))
+    buckets = table_buckets(room)
+    return RecordTable(programs.mapped("records", buckets * structs.BUCKET.itemsize), buckets, more)

@@ -19,7 +19,7 @@ from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer import departures, objects, walk
+from kmemtrace.tracer import departures, objects, records, walk
 from kmemtrace.tracer.before import PagesBefore
 from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
@@ -267,6 +267,8 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
         constants["CGROUP_V1"] = 1
     if not sites:
         constants["WITHOUT_SITES"] = 1
+    if plan.tables:
+        constants |= records.defines(capacity)
     return plan.defines | capacity.defines() | walk.DEFINES | constants
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
+from kmemtrace.tracer.capacity import RECORD_WAYS, WALK_MIX
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
@@ -100,9 +101,20 @@ _OTHERS: dict[str, int | str] = {
 PROGRAMS = ("charge_entry", "charge_exit", "uncharge", "put_uncharge", "put_uncharge_batch", "split")
 
 
-def _flags() -> list[str]:
+def _table(buckets: int) -> dict[str, int | str]:
+    if not buckets:
+        return {}
+    return {
+        "RECORD_BUCKETS": buckets,
+        "MAX_BUCKETS": buckets,
+        "RECORD_WAYS": RECORD_WAYS,
+        "RECORD_MIX": f"{WALK_MIX}ULL",
+    }
+
+
+def _flags(buckets: int) -> list[str]:
     judged = [f"-DJUDGE_{c.name}" for c in MismatchClass]
-    flags = [f"-D{n}={v}" for n, v in (_OFFSETS | _ARGUMENTS | _OTHERS).items()]
+    flags = [f"-D{n}={v}" for n, v in (_OFFSETS | _ARGUMENTS | _OTHERS | _table(buckets)).items()]
     return [*flags, *c_defines(), *judged, *(f"-DPROGRAM_{p}" for p in PROGRAMS)]
 
 
@@ -123,18 +135,27 @@ def _source(name: str) -> str:
     )
 
 
-def _compile(source: str, *to: str | Path) -> None:
-    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *_flags(), "-x", "c++", "-", *to]
+def _compile(source: str, buckets: int, *to: str | Path) -> None:
+    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *_flags(buckets), "-x", "c++", "-", *to]
     subprocess.run(command, input=source, check=True, text=True)
 
 
 def check_alone(header: str) -> None:
     """Compiles that header of probes/ with nothing before it. Raises CalledProcessError."""
-    _compile(_source(header), "-fsyntax-only")
+    for buckets in (0, 16):
+        _compile(_source(header), buckets, "-fsyntax-only")
+
+
+def compiled(source: Path, header: str, buckets: int) -> ctypes.CDLL:
+    """Compiles a file of C++ after that header of probes/."""
+    library = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-")) / "compiled.so"
+    text = f"{_source(header)}\n{source.read_text()}"
+    _compile(text, buckets, "-shared", "-fPIC", "-pthread", "-O2", "-o", library)
+    return ctypes.CDLL(str(library))
 
 
 @functools.cache
-def _library() -> Path:
+def _library(buckets: int) -> Path:
     """Compiled once per run of the tests."""
     folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
     library = folder / "rules.so"
@@ -149,30 +170,38 @@ def _library() -> Path:
         "u64 lost_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->lost; }\n"
         "void set_room(u64 records) { pages.room = records; }\n"
         "u64 lost_count(u32 what) { return losses.all[what]; }\n"
-        "u64 held() { return pages.all.size(); }\n"
+        "}\n"
+        "template <typename F> void each_record(F of) {"
+        " for (auto &[page, charge] : pages.all) of(page, charge);\n"
+        "#ifdef RECORD_BUCKETS\n"
+        "for (auto &b : records.all) EACH_WAY(way) if (b.page[way]) of(b.page[way], b.charge[way]);\n"
+        "#endif\n"
+        "}\n"
+        'extern "C" {\n'
+        "u64 held() { u64 n = 0; each_record([&](u64, charge &) { n++; }); return n; }\n"
         "void set_scanned() { scanned.all[0] = 1; }\n"
         "u64 found_pages(u64 *to) { auto &s = searches.all[0]; memcpy(to, s.found, 8 * s.count);"
         " return s.count; }\n"
         "u64 before_pages(u64 cgroup) { auto t = cgroups.lookup(&cgroup); return t ? t->before : 0; }\n"
         "void confirm() { std::vector<std::pair<u64, u64>> found;"
-        " for (auto &[page, charge] : pages.all) if (charge.flags & CHARGE_BEFORE && !is_charged(page))"
-        " found.push_back({page, charge.time});"
+        " each_record([&](u64 page, charge &one) { if (one.flags & CHARGE_BEFORE && !is_charged(page))"
+        " found.push_back({page, one.time}); });"
         " for (auto [page, time] : found) { bpf_raw_tracepoint_args args = {{page, time}};"
         " sweep(&args); } }\n"
         "u64 refused_pages() { return adoptions.all[0].refused; }\n"
         "}\n"
     )
-    _compile(source, "-shared", "-fPIC", "-o", library)
+    _compile(source, buckets, "-shared", "-fPIC", "-o", library)
     return library
 
 
 class Machine:
-    """A fresh tracer on a kernel of PAGES pages."""
+    """A fresh tracer on a kernel of PAGES pages, with a table of records in so many buckets, or without."""
 
-    def __init__(self) -> None:
+    def __init__(self, buckets: int = 0) -> None:
         # Loaded from a copy: a library that is loaded twice from one file keeps its state.
         with tempfile.NamedTemporaryFile(suffix=".so") as copy:
-            copy.write(_library().read_bytes())
+            copy.write(_library(buckets).read_bytes())
             copy.flush()
             self._lib = ctypes.CDLL(copy.name)
         for name, result in (

@@ -87,6 +87,7 @@ struct Ring {
 #define BPF_RINGBUF_OUTPUT(name, pages) Ring name
 #define TABLE_lru_hash(K, V, name, size) Hash<K, V> name{size}
 #define TABLE_stacktrace(K, V, name, size) Stacks name
+#define BPF_F_TABLE(kind, K, V, name, size, flags) Array<V> name(size)
 #define BPF_TABLE(kind, K, V, name, size) TABLE_##kind(K, V, name, size)
 
 static u64 test_time, test_task;

@@ -18,8 +18,8 @@ PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 class Bench(Machine):
     """Two cgroups, a task in the first, and a tracer that knows what was charged before."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, buckets: int = 0) -> None:
+        super().__init__(buckets)
         self.a, self.b = self.memcg(A), self.memcg(B)
         self.objcg_a, self.objcg_b = self.objcg(self.a), self.objcg(self.b)
         self.enter(self.a, self.objcg_a)
@@ -49,8 +49,14 @@ class Bench(Machine):
             self.mark(tail, self.objcg_a)
 
 
+@pytest.fixture(params=[0, 64, 1], ids=["map", "table", "full-table"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return Bench(request.param)
+
+
 @pytest.fixture
-def bench() -> Bench:
+def bench_with_map() -> Bench:
+    """Where all records are in the hash map, which can be locked, or full."""
     return Bench()
 
 
@@ -342,8 +348,11 @@ def test_before_the_scan_is_through_nothing_is_stray() -> None:
 
 
 @pytest.mark.parametrize("tries", [1, 2])
-def test_an_end_that_the_locked_map_refused_is_counted_and_not_found(bench: Bench, tries: int) -> None:
+def test_an_end_that_the_locked_map_refused_is_counted_and_not_found(
+    bench_with_map: Bench, tries: int
+) -> None:
     """At its put, or at its free as well; then another's page, unaccounted, is freed from the same place."""
+    bench = bench_with_map
     bench.charge(3)
     bench.set_busy(True)
     bench.event("put_uncharge", bench.page(3))
@@ -357,8 +366,9 @@ def test_an_end_that_the_locked_map_refused_is_counted_and_not_found(bench: Benc
     assert (bench.held, bench.uncharged(A)) == (0, 1)
 
 
-def test_parts_of_a_block_that_find_no_room_count_as_ended(bench: Bench) -> None:
+def test_parts_of_a_block_that_find_no_room_count_as_ended(bench_with_map: Bench) -> None:
     """Of eight pages one is freed: there is room for the record of one of the three parts left."""
+    bench = bench_with_map
     bench.charge(8, 3)
     bench.split(8, 3)
     bench.set_room(1)

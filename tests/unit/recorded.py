@@ -7,8 +7,8 @@ distribution gave it some.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kmemtrace.kernel.casting import Cast
 from kmemtrace.kernel.facts import version
+from kmemtrace.kernel.instructions import Cast
 from kmemtrace.model.enums import Tier
 
 PAGE, MEMCG, CGROUP = "struct page *", "struct mem_cgroup *", "struct cgroup *"
@@ -126,6 +126,9 @@ class Recorded:
 
     def cast(self) -> Cast | None:
         return Cast(100_003, 101) if version(self.release) >= (6, 2) else None
+
+    def exchanges(self) -> bool:
+        return version(self.release) >= (5, 12)
 
     def symbol(self, name: str) -> int | None:
         return self.symbols.get(name)

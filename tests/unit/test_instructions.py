@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmemtrace.kernel.casting import calling
+from kmemtrace.kernel.instructions import calling
 
 _FUNCTION = 100_003
 _CALL, _LOAD_64 = 0x85, 0x18

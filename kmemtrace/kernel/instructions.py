@@ -1,12 +1,16 @@
-"""Finds out how programs can load the kernel's memory themselves, where a helper's call is most of a read."""
+"""Finds out which instructions the kernel takes that not all do; each is tried.
+
+A load of the kernel's memory, where a helper's call is most of a read; and a compare-and-exchange, by which
+two programs agree on who has a record.
+"""
 
 import os
 import struct
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kmemtrace.kernel.btf import Btf
-from kmemtrace.kernel.loading import RAW_TRACEPOINT, LoadError, load
+from kmemtrace.kernel.loading import RAW_TRACEPOINT, load
 
 _FUNCTION = "bpf_rdonly_cast"
 """Since 6.2 (a35b9af4ec2c): has the verifier take any number for the address of a struct. A load from there
@@ -15,7 +19,7 @@ _STRUCT = "page"
 """Begins with a word, of which programs read 8 bytes or 4."""
 _OF_KERNEL = 2
 """Source register of a call whose number is a kernel function's BTF id (BPF_PSEUDO_KFUNC_CALL)."""
-_CALL = 0x85
+_CALL, _EXIT = 0x85, 0x95
 _SIZE = 8
 
 
@@ -35,11 +39,29 @@ def find_cast(btf: Btf) -> Cast | None:
     function, type_ = btf.function_id(_FUNCTION), btf.struct_id(_STRUCT)
     if function is None or type_ is None:
         return None
+    return Cast(function, type_) if _takes(_loading(function, type_)) else None
+
+
+def exchanges() -> bool:
+    """Returns whether programs can compare and exchange (5.12: 5ffa25502b5a)."""
+    return _takes(
+        (
+            _instruction(0x7A, 10, offset=-8),  # *(u64 *)(r10 - 8) = 0
+            _instruction(0xB7, 0),  # r0 = 0
+            _instruction(0xB7, 1, value=1),  # r1 = 1
+            _instruction(0xDB, 10, 1, -8, 0xF1),  # r0 = cmpxchg(r10 - 8, r0, r1)
+            _instruction(0xB7, 0),
+            _instruction(_EXIT),
+        )
+    )
+
+
+def _takes(instructions: Sequence[bytes]) -> bool:
     try:
-        os.close(load(_program(function, type_), RAW_TRACEPOINT, "try_cast"))
-    except (LoadError, OSError):
-        return None
-    return Cast(function, type_)
+        os.close(load(b"".join(instructions), RAW_TRACEPOINT, "try"))
+    except OSError:
+        return False
+    return True
 
 
 def calling(code: bytes, function: int) -> bytes:
@@ -58,16 +80,19 @@ def calling(code: bytes, function: int) -> bytes:
 
 
 def _call(function: int) -> bytes:
-    return struct.pack("<BBhi" if sys.byteorder == "little" else ">BBhi", _CALL, 0, 0, function)
+    return _instruction(_CALL, value=function)
 
 
-def _program(function: int, type_: int) -> bytes:
+def _loading(function: int, type_: int) -> Sequence[bytes]:
     """Returns a program that loads 8 bytes from where its context is."""
-    instructions = (
-        struct.pack("=BBhi", 0xB7, 2, 0, type_),  # r2 = type
-        _call(function),
-        struct.pack("=BBhi", 0x79, 0, 0, 0),  # r0 = *(u64 *)(r0 + 0)
-        struct.pack("=BBhi", 0xB7, 0, 0, 0),  # r0 = 0
-        struct.pack("=BBhi", 0x95, 0, 0, 0),  # exit
+    return (
+        _instruction(0xB7, 2, value=type_),  # r2 = type
+        calling(_call(function), function),
+        _instruction(0x79),  # r0 = *(u64 *)(r0 + 0)
+        _instruction(0xB7, 0),
+        _instruction(_EXIT),
     )
-    return calling(b"".join(instructions), function)
+
+
+def _instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    return struct.pack("=BBhi", code, source << 4 | to, offset, value)

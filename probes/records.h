@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The records of charged pages, by page.
+ *
+ * They are in a table of our own, four to a bucket, where to open and close one takes a third of
+ * what it takes in a hash map, which has those that a bucket has no room for. A record is opened by
+ * putting its page into a free place, and closed by taking it out, each by one compare-and-exchange:
+ * of all who close it one succeeds. Kernels before 5.12 (5ffa25502b5a) have no such instruction for
+ * programs, and all records in the hash map.
+ */
+#ifndef KMEMTRACE_RECORDS_H
+#define KMEMTRACE_RECORDS_H
+
+#include "memcg.h"
+
+struct charge {
+	struct owner owner; /* as of the charge: a later reparenting changes nothing */
+	u64 time; /* CLOCK_MONOTONIC, ns */
+	u16 order;
+	u16 flags; /* CHARGE_* */
+	s32 stack; /* STACK_UNKNOWN, or STACK_NO_SITE when `sites` has no entry for it */
+};
+
+/* What a map answers to the deletion of a key that it does not have. */
+#define NO_ENTRY (-2)
+
+BPF_HASH(pages, u64, struct charge, MAX_PAGES);
+
+#ifndef RECORD_BUCKETS
+static __always_inline struct charge *record_of_page(u64 page)
+{
+	return pages.lookup(&page);
+}
+
+static __always_inline int put_record(u64 page, struct charge *charge)
+{
+	return pages.update(&page, charge);
+}
+
+static __always_inline bool put_found_record(u64 page, struct charge *charge)
+{
+	return !pages.insert(&page, charge);
+}
+
+static __always_inline int close_record(u64 page)
+{
+	return pages.delete(&page);
+}
+
+static __always_inline bool close_found_record(u64 page, struct charge *before)
+{
+	struct charge *found = pages.lookup(&page);
+
+	if (!found || !(found->flags & CHARGE_BEFORE))
+		return false;
+	*before = *found;
+	return !pages.delete(&page);
+}
+
+static __always_inline bool has_found_record_too(u64 page)
+{
+	return false;
+}
+#else
+#define RECORD_TAKEN 1 /* by one that is being written; no page's address is odd */
+
+struct bucket {
+	u64 page[RECORD_WAYS]; /* 0: free. Apart from what they are records of: these are looked through */
+	struct charge charge[RECORD_WAYS];
+};
+
+BPF_F_TABLE("array", u32, struct bucket, records, MAX_BUCKETS, BPF_F_MMAPABLE);
+BPF_ARRAY(overflown, u64, 1); /* how many are in `pages` */
+
+#define EACH_WAY(way) _Pragma("unroll") for (u32 way = 0; way < RECORD_WAYS; way++)
+
+static __always_inline struct bucket *bucket_of(u64 page)
+{
+	u32 at = (page >> STRUCT_PAGE_SHIFT) * RECORD_MIX >> 32 & (RECORD_BUCKETS - 1);
+
+	return records.lookup(&at);
+}
+
+static __always_inline u64 page_in(struct bucket *bucket, u32 way)
+{
+	return *(volatile u64 *)&bucket->page[way];
+}
+
+static __always_inline u64 *overflow(void)
+{
+	u32 first = 0;
+
+	return overflown.lookup(&first);
+}
+
+static __always_inline struct charge *record_of_page(u64 page)
+{
+	struct bucket *bucket = bucket_of(page);
+	u64 *more;
+
+	if (!bucket)
+		return 0;
+	EACH_WAY(way)
+		if (page_in(bucket, way) == page)
+			return &bucket->charge[way];
+	more = overflow();
+	return more && *more ? pages.lookup(&page) : 0;
+}
+
+/* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
+static __always_inline u32 take_place(struct bucket *bucket, u64 page, struct charge *charge)
+{
+	EACH_WAY(way) {
+		if (page_in(bucket, way) ||
+		    __sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
+			continue;
+		bucket->charge[way] = *charge;
+		asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
+		*(volatile u64 *)&bucket->page[way] = page;
+		return way;
+	}
+	return RECORD_WAYS;
+}
+
+static __always_inline int put_among_more(u64 page, struct charge *charge)
+{
+	u64 *more = overflow();
+	int error = pages.insert(&page, charge);
+
+	if (!error && more)
+		__sync_fetch_and_add(more, 1);
+	return error;
+}
+
+/* Opens a record, or changes the one that there is; but one of the search stays, for whoever closes
+ * it has to count that. Answers an error where there is no room. */
+static __always_inline int put_record(u64 page, struct charge *charge)
+{
+	struct charge *found = record_of_page(page);
+	struct bucket *bucket = bucket_of(page);
+
+	if (found && !(found->flags & CHARGE_BEFORE)) {
+		*found = *charge;
+		return 0;
+	}
+	if (bucket && take_place(bucket, page, charge) < RECORD_WAYS)
+		return 0;
+	return put_among_more(page, charge);
+}
+
+static __always_inline bool close_place(struct bucket *bucket, u32 way, u64 page)
+{
+	return page_in(bucket, way) == page &&
+	       __sync_val_compare_and_swap(&bucket->page[way], page, 0) == page;
+}
+
+static __always_inline int close_among_more(u64 page)
+{
+	u64 *more = overflow();
+	int error;
+
+	if (!more || !*more)
+		return NO_ENTRY;
+	error = pages.delete(&page);
+	if (!error)
+		__sync_fetch_and_add(more, -1);
+	return error;
+}
+
+/* Closes a record; answers an error where there is none, or who else closed it was first. */
+static __always_inline int close_record(u64 page)
+{
+	struct bucket *bucket = bucket_of(page);
+
+	if (!bucket)
+		return NO_ENTRY;
+	EACH_WAY(way)
+		if (close_place(bucket, way, page))
+			return 0;
+	return close_among_more(page);
+}
+
+/*
+ * Opens a record for the search. Should the page be charged at the same time, two see no record of
+ * it, and open one each. Both look again when they have taken a place: whichever took it later
+ * sees the other's, and that of the search goes, here or by close_found_record().
+ */
+static __always_inline bool put_found_record(u64 page, struct charge *charge)
+{
+	struct bucket *bucket = bucket_of(page);
+	u32 place;
+
+	if (!bucket || record_of_page(page))
+		return false;
+	place = take_place(bucket, page, charge);
+	if (place >= RECORD_WAYS)
+		return !put_among_more(page, charge);
+	place &= RECORD_WAYS - 1;
+	/* Changes nothing; but until it is done, no load below is. */
+	__sync_val_compare_and_swap(&bucket->page[place], page, page);
+	EACH_WAY(way)
+		if (way != place && (page_in(bucket, way) & ~(u64)RECORD_TAKEN) == page)
+			return !close_place(bucket, place, page);
+	return true;
+}
+
+/* Whether a page that was charged just now has a record of the search, too. */
+static __always_inline bool has_found_record_too(u64 page)
+{
+	struct bucket *bucket = bucket_of(page);
+	u64 *more = overflow();
+	u32 count = 0;
+
+	if (!bucket || !more)
+		return false;
+	EACH_WAY(way)
+		count += page_in(bucket, way) == page;
+	return count > 1 || (count && *more && pages.lookup(&page));
+}
+
+/* Closes the record that the search opened of a page, and copies it. */
+static __always_inline bool close_found_record(u64 page, struct charge *before)
+{
+	struct bucket *bucket = bucket_of(page);
+	struct charge *more;
+
+	if (!bucket)
+		return false;
+	EACH_WAY(way) {
+		if (page_in(bucket, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
+			continue;
+		*before = bucket->charge[way];
+		return close_place(bucket, way, page);
+	}
+	more = record_of_page(page);
+	if (!more || !(more->flags & CHARGE_BEFORE))
+		return false;
+	*before = *more;
+	return !close_among_more(page);
+}
+#endif
+
+#endif
