@@ -4,9 +4,9 @@
  *
  * They are in a table of our own, four to a bucket, where to open and close one takes a third of
  * what it takes in a hash map, which has those that a bucket has no room for. A record is opened by
- * putting its page into a free place, and closed by taking it out, each by one compare-and-exchange:
- * of all who close it one succeeds. Kernels before 5.12 (5ffa25502b5a) have no such instruction for
- * programs, and all records in the hash map.
+ * putting its page into a free place, and closed by taking it out, each by one
+ * compare-and-exchange: of all who close it one succeeds. Kernels before 5.12 (5ffa25502b5a) have
+ * no such instruction for programs, and all records in the hash map.
  */
 #ifndef KMEMTRACE_RECORDS_H
 #define KMEMTRACE_RECORDS_H
@@ -64,8 +64,9 @@ static __always_inline bool has_found_record_too(u64 page)
 #else
 #define RECORD_TAKEN 1 /* by one that is being written; no page's address is odd */
 
+/* All pages first, for these are looked through. */
 struct bucket {
-	u64 page[RECORD_WAYS]; /* 0: free. Apart from what they are records of: these are looked through */
+	u64 page[RECORD_WAYS]; /* 0: free */
 	struct charge charge[RECORD_WAYS];
 };
 
@@ -100,7 +101,7 @@ static __always_inline struct charge *record_of_page(u64 page)
 
 	if (!bucket)
 		return 0;
-	EACH_WAY(way)
+	EACH_WAY (way)
 		if (page_in(bucket, way) == page)
 			return &bucket->charge[way];
 	more = overflow();
@@ -110,7 +111,7 @@ static __always_inline struct charge *record_of_page(u64 page)
 /* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
 static __always_inline u32 take_place(struct bucket *bucket, u64 page, struct charge *charge)
 {
-	EACH_WAY(way) {
+	EACH_WAY (way) {
 		if (page_in(bucket, way) ||
 		    __sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
 			continue;
@@ -174,7 +175,7 @@ static __always_inline int close_record(u64 page)
 
 	if (!bucket)
 		return NO_ENTRY;
-	EACH_WAY(way)
+	EACH_WAY (way)
 		if (close_place(bucket, way, page))
 			return 0;
 	return close_among_more(page);
@@ -198,7 +199,7 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	place &= RECORD_WAYS - 1;
 	/* Changes nothing; but until it is done, no load below is. */
 	__sync_val_compare_and_swap(&bucket->page[place], page, page);
-	EACH_WAY(way)
+	EACH_WAY (way)
 		if (way != place && (page_in(bucket, way) & ~(u64)RECORD_TAKEN) == page)
 			return !close_place(bucket, place, page);
 	return true;
@@ -213,7 +214,7 @@ static __always_inline bool has_found_record_too(u64 page)
 
 	if (!bucket || !more)
 		return false;
-	EACH_WAY(way)
+	EACH_WAY (way)
 		count += page_in(bucket, way) == page;
 	return count > 1 || (count && *more && pages.lookup(&page));
 }
@@ -226,7 +227,7 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 
 	if (!bucket)
 		return false;
-	EACH_WAY(way) {
+	EACH_WAY (way) {
 		if (page_in(bucket, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
 			continue;
 		*before = bucket->charge[way];

@@ -14,8 +14,8 @@ from kmemtrace.tracer.structs import BUCKET
 _TAKEN = np.uint64(1)
 """Bit of a page whose record is being written (RECORD_TAKEN in probes/records.h)."""
 _OF_MAP = 4
-"""The hash map beside the table has room for one page in so many. At four to a bucket, a fifth of them need it
-when the table is full; one in 28 when half of it is."""
+"""The hash map beside the table has room for one page in so many. At four to a bucket a fifth of them need it
+when the table is full, one in 28 when half of it is."""
 
 
 class PageRecords(Protocol):

@@ -79,5 +79,5 @@ def test_entries_are_known_to_maps_alone() -> None:
     lines = [line for path in probes_folder().glob("*.[ch]") for line in path.read_text().splitlines()]
     for name in ENTRIES:
         (line,) = [line for line in lines if name in line.replace(",", " ").replace(")", " ").split()]
-        assert line.startswith(("BPF_HASH(", 'BPF_TABLE("')), line
-        assert line.endswith(f", {name});"), line
+        assert line.startswith(("BPF_HASH(", 'BPF_TABLE("', 'BPF_F_TABLE("')), line
+        assert line.endswith((f", {name});", f", {name}, BPF_F_MMAPABLE);")), line
