@@ -87,6 +87,30 @@ static __always_inline u64 page_in(struct bucket *bucket, u32 way)
 	return *(volatile u64 *)&bucket->page[way];
 }
 
+/* 1 where they are the same, else 0; without a branch, which the verifier would follow to both
+ * sides, for each place of a bucket: to load the programs took twice as long. */
+static __always_inline u64 is_same(u64 one, u64 other)
+{
+	u64 differs = one ^ other, negative = -differs;
+
+	asm volatile("" : "+r"(negative)); /* else clang makes a branch of it */
+	return (differs | negative) >> 63 ^ 1;
+}
+
+/* By the four bits of who has a page, two bits each: the first that has it, 0 where none has. */
+#define FIRST_OF_WAYS 0x12131210
+
+/* The first place that has such a page; 0 where there is none, which is to be looked at again. */
+static __always_inline u32 way_of(struct bucket *bucket, u64 page)
+{
+	u64 has = 0;
+
+	EACH_WAY (way)
+		has |= is_same(page_in(bucket, way), page) << way;
+	asm volatile("" : "+r"(has)); /* else clang proves away what the verifier has to see */
+	return FIRST_OF_WAYS >> 2 * (has & 15) & (RECORD_WAYS - 1);
+}
+
 static __always_inline u64 *overflow(void)
 {
 	u32 first = 0;
@@ -98,12 +122,13 @@ static __always_inline struct charge *record_of_page(u64 page)
 {
 	struct bucket *bucket = bucket_of(page);
 	u64 *more;
+	u32 way;
 
 	if (!bucket)
 		return 0;
-	EACH_WAY (way)
-		if (page_in(bucket, way) == page)
-			return &bucket->charge[way];
+	way = way_of(bucket, page);
+	if (page_in(bucket, way) == page)
+		return &bucket->charge[way];
 	more = overflow();
 	return more && *more ? pages.lookup(&page) : 0;
 }
@@ -111,16 +136,17 @@ static __always_inline struct charge *record_of_page(u64 page)
 /* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
 static __always_inline u32 take_place(struct bucket *bucket, u64 page, struct charge *charge)
 {
-	EACH_WAY (way) {
-		if (page_in(bucket, way) ||
-		    __sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
-			continue;
-		bucket->charge[way] = *charge;
-		asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
-		*(volatile u64 *)&bucket->page[way] = page;
-		return way;
+	u32 way = way_of(bucket, 0);
+
+	if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN)) {
+		way = way_of(bucket, 0); /* another CPU was first, or all are taken */
+		if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
+			return RECORD_WAYS;
 	}
-	return RECORD_WAYS;
+	bucket->charge[way] = *charge;
+	asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
+	*(volatile u64 *)&bucket->page[way] = page;
+	return way;
 }
 
 static __always_inline int put_among_more(u64 page, struct charge *charge)
@@ -175,10 +201,7 @@ static __always_inline int close_record(u64 page)
 
 	if (!bucket)
 		return NO_ENTRY;
-	EACH_WAY (way)
-		if (close_place(bucket, way, page))
-			return 0;
-	return close_among_more(page);
+	return close_place(bucket, way_of(bucket, page), page) ? 0 : close_among_more(page);
 }
 
 /*
@@ -194,8 +217,11 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	if (!bucket || record_of_page(page))
 		return false;
 	place = take_place(bucket, page, charge);
-	if (place >= RECORD_WAYS)
-		return !put_among_more(page, charge);
+	if (place >= RECORD_WAYS) {
+		if (put_among_more(page, charge))
+			return false;
+		return page_in(bucket, way_of(bucket, page)) != page || close_among_more(page);
+	}
 	place &= RECORD_WAYS - 1;
 	/* Changes nothing; but until it is done, no load below is. */
 	__sync_val_compare_and_swap(&bucket->page[place], page, page);
@@ -210,12 +236,12 @@ static __always_inline bool has_found_record_too(u64 page)
 {
 	struct bucket *bucket = bucket_of(page);
 	u64 *more = overflow();
-	u32 count = 0;
+	u64 count = 0;
 
 	if (!bucket || !more)
 		return false;
 	EACH_WAY (way)
-		count += page_in(bucket, way) == page;
+		count += is_same(page_in(bucket, way), page);
 	return count > 1 || (count && *more && pages.lookup(&page));
 }
 
@@ -223,9 +249,10 @@ static __always_inline bool has_found_record_too(u64 page)
 static __always_inline bool close_found_record(u64 page, struct charge *before)
 {
 	struct bucket *bucket = bucket_of(page);
-	struct charge *more;
+	struct charge *found;
+	u64 *more = overflow();
 
-	if (!bucket)
+	if (!bucket || !more)
 		return false;
 	EACH_WAY (way) {
 		if (page_in(bucket, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
@@ -233,10 +260,10 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 		*before = bucket->charge[way];
 		return close_place(bucket, way, page);
 	}
-	more = record_of_page(page);
-	if (!more || !(more->flags & CHARGE_BEFORE))
+	found = *more ? pages.lookup(&page) : 0;
+	if (!found || !(found->flags & CHARGE_BEFORE))
 		return false;
-	*before = *more;
+	*before = *found;
 	return !close_among_more(page);
 }
 #endif

@@ -14,8 +14,8 @@ from kmemtrace.tracer.capacity import INSPECT_BATCH
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.structs import INSPECTION
 
-PAGES_PER_SNAPSHOT = 64 * INSPECT_BATCH
-"""Records that are looked at for a snapshot, which bounds its work: 64 system calls, about 5 ms. More held
+PAGES_PER_SNAPSHOT = 256 * INSPECT_BATCH
+"""Records that are looked at for a snapshot, which bounds its work: 256 system calls, about 6 ms. More held
 pages take more snapshots."""
 
 
