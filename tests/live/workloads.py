@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ PIPE_PAGES = 256
 """Pages that a pipe of the largest size open to all can hold (fs.pipe-max-size)."""
 F_SETPIPE_SZ = 1031
 MADV_NOHUGEPAGE = 15
+_PR_SET_THP_DISABLE = 41
 
 Pipe = tuple[int, int]
 
@@ -43,8 +45,7 @@ def held_in(folder: Path, work: Callable[[], object], *, leave_to: Path | None =
     if child == 0:
         _child(folder, work, leave_to, done, end)
     try:
-        if not _wait(done):
-            raise AssertionError("the workload failed; its traceback is above")
+        _wait(child, done)
         yield
     finally:
         os.eventfd_write(end, 1)
@@ -56,13 +57,24 @@ def held_in(folder: Path, work: Callable[[], object], *, leave_to: Path | None =
 _OK, _FAILED = 1, 2
 
 
-def _wait(done: int) -> bool:
-    return os.eventfd_read(done) == _OK
+def _wait(child: int, done: int) -> None:
+    """Waits until the child tells how its work went, or has ended without: by a limit, it was killed."""
+    ended = os.pidfd_open(child)
+    try:
+        ready, _, _ = select.select([done, ended], [], [])
+    finally:
+        os.close(ended)
+    if done not in ready:
+        raise AssertionError("the workload was killed")
+    if os.eventfd_read(done) != _OK:
+        raise AssertionError("the workload failed; its traceback is above")
 
 
 def _child(folder: Path, work: Callable[[], object], leave_to: Path | None, done: int, end: int) -> None:
     """Never returns: the child must not run what the parent would clean up."""
     try:
+        # khugepaged charges huge pages at a moment of its own, and a limit may have no room for them.
+        ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
         join(folder)
         kept = work()  # held until the exit
         if leave_to is not None:
