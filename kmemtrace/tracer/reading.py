@@ -19,9 +19,9 @@ class Reading:
     lives: tuple[Records, Records]
     """Paths of the removed cgroups, by id."""
     pages: Records
-    """Addresses of the struct pages that have a record: the keys of the map `pages`."""
+    """Addresses of the struct pages that have a record: tracer/records.py."""
     charges: Records
-    """Records of those pages: the values of the map `pages`, in the same order."""
+    """Records of those pages, in the same order."""
     sites: tuple[Records, Records]
     """Sums by cgroup and stack."""
     cgroups: tuple[Records, Records]

@@ -20,7 +20,7 @@ pages take more snapshots."""
 
 
 class Sweeper:
-    """Runs the programs `inspect` and `sweep` over the records of the map `pages`."""
+    """Runs the programs `inspect` and `sweep` over the records of pages."""
 
     def __init__(self, program: Callable[[str], int], inspections: ArrayMap) -> None:
         """Prepares to sweep.
