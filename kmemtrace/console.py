@@ -72,6 +72,21 @@ def write(text: str) -> bool:
     return True
 
 
+def write_bytes(data: bytes) -> None:
+    """Writes what is no text to the standard output; a reader that has hung up is no error.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except OSError as error:
+        _mute(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"The output could not be written: {error.strerror}.") from None
+
+
 def _mute(stream: TextIO) -> None:
     """Lets a stream write nowhere: what is left in its buffer would be tried again at exit, and fail."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -11,6 +11,7 @@ SUMMARIES = {
     "dead": "removed cgroups that the kernel still has, and what keeps them",
     "export": "serve the metrics for Prometheus",
     "record": "write what is charged over time into a folder, for analysis",
+    "report": "what a recording tells: a summary, profiles, or a page to look at",
     "diff": "what grew from one recording to another, before and after a kernel or a deploy",
     "check": "what this kernel offers, and what is missing",
 }

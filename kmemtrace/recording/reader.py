@@ -88,9 +88,9 @@ def columns(file: File, wanted: Mapping[str, Collection[str]]) -> dict[str, Any]
     Raises:
         DamagedError: A file is not as it was written.
     """
+    told = file.meta["files"]
     return _unless_removed(
-        file.path,
-        lambda: {name: _table(file.path, BY_NAME[name], file.meta["files"], of) for name, of in wanted.items()},
+        file.path, lambda: {name: _table(file.path, BY_NAME[name], told, of) for name, of in wanted.items()}
     )
 
 

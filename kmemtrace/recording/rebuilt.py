@@ -68,7 +68,7 @@ def snapshot_of(state: State, time: float, stacks: Stacks) -> Snapshot:
         losses=losses_of(state),
         maps={name: MapFill(*fill) for (name,), fill in state["maps"].items()},
         gone=Gone(**{name: told[f"gone_{name}"] for name in GONE}),
-        mismatches=tuple(_mismatch(values, stacks) for _, values in sorted(state["findings"].items())),
+        mismatches=mismatches_of(state, stacks),
         exempt={Exemption(name): count for name, count in told["exempt"]},
         allocations=allocations if told["times_allocations"] else None,
         unseen=_unseen(told["unseen"]),
@@ -144,6 +144,11 @@ def _census(told: dict[str, Any], caches: list[CacheUse]) -> CensusInfo | None:
 
 def _unseen(items: Values) -> dict[Unseen, str]:
     return {Unseen(name): why for name, why in items}
+
+
+def mismatches_of(state: State, stacks: Stacks) -> tuple[Mismatch, ...]:
+    """Returns the mismatches that a State has, in their order."""
+    return tuple(_mismatch(values, stacks) for _, values in sorted(state["findings"].items()))
 
 
 def _mismatch(values: Values, stacks: Stacks) -> Mismatch:

@@ -1,0 +1,1 @@
+"""What a recording tells over time: its report in the terminal, as profiles and as a page."""
