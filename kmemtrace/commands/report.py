@@ -1,15 +1,18 @@
 """kmemtrace report: what a recording tells, in the terminal, as profiles and as a page."""
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmemtrace import text
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.summaries import SUMMARIES
 from kmemtrace.console import write, write_bytes
-from kmemtrace.errors import ExitStatus, UsageError
+from kmemtrace.errors import ExitStatus, OutputError, UsageError
 from kmemtrace.printable import printable
 from kmemtrace.recording.needed import require
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 10
 _BINS = 60
 """Points of time that a summary is made of: from which one on a cgroup was removed is told by them."""
+_BINS_OF_PAGE = 240
 _VALUES = ("held", "charged", "uncharged")
 
 
@@ -30,12 +34,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "cgroups, call sites and slab caches hold and are charged most, removed cgroups, mismatches with "
         "their evidence. Needs no root (docs/report.md).",
         epilog="A TIME is written as 2026-03-01T12:05:00, which is UTC, or as 12:05 alone, the first one "
-        "from the begin of the recording on.\n\nexample:\n  kmemtrace report day --from 03:00 --to 04:00",
+        "from the begin of the recording on.\n\nexample:\n"
+        "  kmemtrace report day --from 03:00 --to 04:00 --html night.html",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what record wrote")
     parser.add_argument("--from", dest="since", metavar="TIME", help="when to begin (default: at its begin)")
     parser.add_argument("--to", dest="until", metavar="TIME", help="when to end (default: at its end)")
     output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page to look at, which needs nothing but itself"
+    )
     output.add_argument("--json", action="store_true", help="one JSON object, with all rows")
     output.add_argument("--csv", action="store_true", help="a line for each call site of a cgroup, in bytes")
     output.add_argument(
@@ -61,8 +69,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> ExitStatus:
     if options.pprof and sys.stdout.isatty():
         raise UsageError("--pprof writes what no terminal can show: redirect it, as with >profile.pb.gz.")
-    require("pyarrow")
-    history = _read(options)
+    require("pyarrow", *(["jinja2"] if options.html else []))
+    if options.html:
+        _write_page(options)
+        return ExitStatus.OK
+    with _shown_progress() as told:
+        history = _read(options, _BINS, told)
     if options.pprof:
         write_bytes(_pprof(history))
     else:
@@ -70,15 +82,32 @@ def run(options: argparse.Namespace) -> ExitStatus:
     return ExitStatus.OK
 
 
-def _read(options: argparse.Namespace) -> "History":
+def _read(options: argparse.Namespace, bins: int, told: Callable[[str], None] = lambda _: None) -> "History":
     # Here, as in all that follows: it needs pyarrow, which may be missing and takes time to import.
     from kmemtrace.history.history import read  # noqa: PLC0415
 
-    at = ["reading"]
-    with progress(lambda: at[0]):
-        return read(
-            options.folder, _BINS, options.since, options.until, lambda words: at.__setitem__(0, words)
-        )
+    return read(options.folder, bins, options.since, options.until, told)
+
+
+def _write_page(options: argparse.Namespace) -> None:
+    from kmemtrace.history.page import page  # noqa: PLC0415
+    from kmemtrace.recording.folder import write_whole  # noqa: PLC0415
+
+    with _shown_progress() as told:
+        data = page(_read(options, _BINS_OF_PAGE, told), told).encode()
+        try:
+            write_whole(options.html, data)
+        except OSError as error:
+            raise OutputError(f"{options.html} cannot be written: {error.strerror}.") from None
+    print(printable(f"kmemtrace: Wrote {options.html}, {text.size(len(data))}."), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _shown_progress() -> Iterator[Callable[[str], None]]:
+    """Yields what is to be told, by who takes long, what is being done."""
+    words = ["reading"]
+    with progress(lambda: words[0]):
+        yield lambda now: words.__setitem__(0, now)
 
 
 def _text(options: argparse.Namespace, history: "History") -> str:

@@ -14,7 +14,7 @@ from kmemtrace.history.endings import Ending, Last, endings, last_rows
 from kmemtrace.history.timeline import Stretch, Timeline, timeline
 from kmemtrace.recording.reader import columns
 
-_CGROUP = ("host", "hierarchy", "id")
+CGROUP = ("host", "hierarchy", "id")
 _PAGES = ("charged_pages", "uncharged_pages", "lost_pages", "preexisting_pages")
 
 
@@ -41,7 +41,7 @@ def _of_sites(table: Any) -> list[Any]:
 
 CGROUPS = What(
     "cgroups",
-    _CGROUP,
+    CGROUP,
     (*_PAGES, "state", "failed_charges", "account_kernel_bytes"),
     _of_cgroups,
     standing=("held", "dead", "kernel_bytes"),
@@ -50,7 +50,7 @@ CGROUPS = What(
 )
 SITES = What(
     "sites",
-    (*_CGROUP, "kind", "symbol", "stack"),
+    (*CGROUP, "kind", "symbol", "stack"),
     _PAGES,
     _of_sites,
     standing=("held",),
@@ -58,7 +58,7 @@ SITES = What(
 )
 CACHES = What(
     "caches",
-    (*_CGROUP, "cache", "reclaimable"),
+    (*CGROUP, "cache", "reclaimable"),
     ("bytes", "objects"),
     lambda table: [_number(table, "bytes"), _number(table, "objects")],
     standing=("bytes", "objects"),
@@ -85,13 +85,13 @@ class History:
 
     def name_of(self) -> dict[tuple[Any, ...], str]:
         """Returns the names of cgroups by host, hierarchy and id."""
-        keys = (tuple(one[name] for name in _CGROUP) for one in self.cgroups.details)
+        keys = (tuple(one[name] for name in CGROUP) for one in self.cgroups.details)
         return dict(zip(keys, self.names, strict=True))
 
 
 def cgroup_key(detail: dict[str, Any]) -> tuple[Any, ...]:
     """Returns host, hierarchy and id of the cgroup that something is of."""
-    return tuple(detail[name] for name in _CGROUP)
+    return tuple(detail[name] for name in CGROUP)
 
 
 def read(

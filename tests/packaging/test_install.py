@@ -54,7 +54,7 @@ def _sources(folder: Path) -> set[Path]:
     return {
         path.relative_to(folder)
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix in {".c", ".h", ".py", ".typed"}
+        if path.is_file() and path.suffix in {".c", ".h", ".py", ".typed", ".html", ".css", ".js"}
     }
 
 
