@@ -15,7 +15,7 @@ UV ?= uv
 
 # Debian packages: to run, and on top of these for the tests and for the benchmarks.
 RUN_PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := $(RUN_PACKAGES) bpftool g++ stress-ng tmux
+TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium g++ stress-ng tmux
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
@@ -60,7 +60,7 @@ pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 unit: RUN_PACKAGES :=
 unit: $(VENV)/.dev ## run the tests that need neither root nor packages
 	@$(AS_OWNER) env HYPOTHESIS_STORAGE_DIRECTORY=$(VENV)/hypothesis \
-		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/recording tests/screen tests/web $(ARGS)
+		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/recording tests/history tests/screen tests/web $(ARGS)
 
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks
@@ -102,6 +102,10 @@ pictures: $(VENV)/.dev ## draw the dashboards' panels into docs/, while `make de
 picture: $(VENV)/.dev ## draw `kmemtrace top` into docs/, of a real run on some 300 cgroups
 	@$(AS_ROOT) $(BIN)/python -m dashboards.top_picture $(ARGS)
 
+.PHONY: report-picture
+report-picture: $(VENV)/.dev | test-packages ## draw the page of `kmemtrace report` into docs/, of a real run on some 300 cgroups
+	@$(AS_ROOT) $(BIN)/python -m dashboards.report_picture $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.project | bench-packages ## run the benchmarks
 	@$(AS_ROOT) $(BIN)/python bench/overhead.py $(ARGS)
@@ -141,6 +145,10 @@ bench-startup: $(VENV)/.project | bench-packages ## measure how long a start tak
 .PHONY: bench-peers
 bench-peers: $(VENV)/.project | bench-packages ## run the benchmark of the exporter amidst slow and hostile peers
 	@$(AS_ROOT) $(BIN)/python bench/peers.py $(ARGS)
+
+.PHONY: bench-report
+bench-report: $(VENV)/.project ## measure what a report of a day of 1,000 busy cgroups costs
+	@$(AS_OWNER) $(BIN)/python bench/report.py $(ARGS)
 
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)

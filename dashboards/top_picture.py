@@ -25,7 +25,7 @@ from kmemtrace.model.snapshot import Cgroup, Snapshot
 from kmemtrace.model.view import View
 from kmemtrace.tui.app import TopApp
 
-_BELOW = "kmemtrace-picture"
+BELOW = "kmemtrace-picture"
 _HOST = "node-7"
 _MONOSPACE = "font-family: monospace;"
 
@@ -53,12 +53,12 @@ def main() -> int:
     parser.add_argument("--size", metavar="COLUMNSxLINES", help="of all; default: each in its own")
     options = parser.parse_args()
     try:
-        with host(_BELOW) as begin, open_censor() as censor, CgroupPaths(memory_hierarchy()) as paths:
+        with host(BELOW) as begin, open_censor() as censor, CgroupPaths(memory_hierarchy()) as paths:
             begin()
-            keeper = Keeper(censor, paths, f"/{_BELOW}")
-            with make_tracer(subtree=f"/{_BELOW}") as tracer, keeper:
+            keeper = Keeper(censor, paths, f"/{BELOW}")
+            with make_tracer(subtree=f"/{BELOW}") as tracer, keeper:
                 keeper.wait_for_first()
-                source = lambda: _renamed(keeper.joined(tracer.snapshot()))  # noqa: E731
+                source = lambda: renamed(keeper.joined(tracer.snapshot()))  # noqa: E731
                 pictures = asyncio.run(_pictures(source, options))
     except KmemtraceError as error:
         print(f"kmemtrace: {error}", file=sys.stderr)
@@ -90,7 +90,7 @@ async def _pictures(source: Callable[[], Snapshot], options: argparse.Namespace)
     return made
 
 
-def _renamed(snapshot: Snapshot) -> Snapshot:
+def renamed(snapshot: Snapshot) -> Snapshot:
     """As of a host whose root is the cgroup that all of it is below."""
     return dataclasses.replace(
         snapshot,
@@ -107,7 +107,7 @@ def _renamed_cgroup(cgroup: Cgroup) -> Cgroup:
 
 
 def _below(path: str) -> str:
-    return path.removeprefix(f"/{_BELOW}") or "/"
+    return path.removeprefix(f"/{BELOW}") or "/"
 
 
 def _of_any_font(picture: str) -> str:

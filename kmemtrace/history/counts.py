@@ -56,6 +56,7 @@ class Counts:
         self._group = group
         self._groups: list[int] = []
         self._numbers: dict[int, int] = {}
+        self._newest: tuple[Any, Any] = (np.zeros(0, np.uint64), np.zeros(0, np.int64))
         names = (*what.standing, *what.counted)
         self._place = {name: place for place, name in enumerate(names)}
         shape = (_FIRST_ROOM, what.width) if what.width > 1 else (_FIRST_ROOM,)
@@ -185,25 +186,31 @@ class Counts:
         found = hashes([table[name] for name in self.what.keys], boot)
         shown = np.flatnonzero(present)
         unique, first, inverse = np.unique(found[shown], return_index=True, return_inverse=True)
-        numbers = np.empty(len(unique), np.int64)
-        new = []
-        for place, one in enumerate(unique.tolist()):
-            number = self._numbers.get(one)
-            if number is None:
-                number = self._numbers[one] = len(self._numbers)
-                new.append(shown[first[place]])
-            numbers[place] = number
-        if new:
-            rows = table.select([*self.what.keys, *self.what.details]).take(pa.array(new)).to_pylist()
-            self.details += rows
-            if self._group is not None:
-                self._groups += map(self._group, rows)
-            self._make_room(len(self.details))
+        # Most minutes have the keys of the one before.
+        if not np.array_equal(unique, self._newest[0]):
+            self._newest = unique, self._numbered(unique, shown[first], table)
+        numbers = self._newest[1]
         every = np.empty(len(found), np.int64)
         every[shown] = numbers[inverse]
         for row in np.flatnonzero(~present).tolist():
             every[row] = self._numbers.get(int(found[row]), -1)
         return every
+
+    def _numbered(self, unique: Any, rows: Any, table: Any) -> Any:
+        """Returns the numbers of hashes of keys, and keeps the details of those that are new."""
+        known = [self._numbers.get(one, -1) for one in unique.tolist()]
+        numbers = np.array(known, np.int64)
+        new = np.flatnonzero(numbers < 0)
+        if len(new):
+            numbers[new] = np.arange(len(self._numbers), len(self._numbers) + len(new))
+            self._numbers.update(zip(unique[new].tolist(), numbers[new].tolist(), strict=True))
+            wanted = table.select([*self.what.keys, *self.what.details])
+            details = wanted.take(pa.array(rows[new])).to_pylist()
+            self.details += details
+            if self._group is not None:
+                self._groups += map(self._group, details)
+            self._make_room(len(self.details))
+        return numbers
 
     def _make_room(self, size: int) -> None:
         if size <= len(self._there):

@@ -72,10 +72,10 @@ def _groups(history: History) -> dict[str, int]:
         row = highest[name]
         row[:] = max(row[0], peak), row[1] + charged
     names = [name for name, row in highest.items() if any(row)]
-    held = sorted(names, key=lambda name: (-highest[name][0], name))
-    charged = sorted(names, key=lambda name: (-highest[name][1], name))
+    by_held = sorted(names, key=lambda name: (-highest[name][0], name))
+    by_charged = sorted(names, key=lambda name: (-highest[name][1], name))
     chosen: dict[str, int] = {}
-    for pair in zip(held, charged, strict=True):
+    for pair in zip(by_held, by_charged, strict=True):
         for name in pair:
             if len(chosen) < _MOST_CGROUPS:
                 chosen.setdefault(name, len(chosen) + 1)

@@ -180,7 +180,8 @@ def _table(minute: Path, table: Table, told: dict[str, Any], wanted: Collection[
     try:
         # No pq.read_table(), which takes twice as long for a file as small as these.
         file = pq.ParquetFile(pa.BufferReader(data))
-        names = [column.name for column in kept if column.name in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)
+        names = [column.name for column in kept if column.name in there]
         return _fitted(file.read(columns=names, use_threads=False), kept)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, f"it is not as Parquet has it ({error})") from None
