@@ -7,7 +7,7 @@ beside reading every file of the recording, and reading it by `kmemtrace.load()`
 """
 
 import argparse
-import os
+import re
 import statistics
 import subprocess
 import sys
@@ -30,7 +30,6 @@ _DAY = 86_400
 _MEASURED = ("charge", "lifetime")
 _STACKS = 40
 _SITES = 3
-_KMEMTRACE = (sys.executable, "-m", "kmemtrace")
 
 
 def main() -> int:
@@ -117,16 +116,17 @@ def _measure(folder: Path, temporary: Path, rounds: int) -> None:
     files = sum(1 for one in folder.rglob("*.parquet"))
     whole = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
     page = temporary / "page.html"
-    report = (*_KMEMTRACE, "report", str(folder))
-    read = "import sys, pathlib; [p.read_bytes() for p in pathlib.Path(sys.argv[1]).rglob('*.parquet')]"
-    load = "import sys, kmemtrace; kmemtrace.load(sys.argv[1])"
+    report = "from kmemtrace.__main__ import start; start()"
     commands = {
-        "reading its files": (sys.executable, "-c", read, str(folder)),
-        "report": report,
-        "report --csv": (*report, "--csv"),
-        "report --pprof": (*report, "--pprof"),
-        "report --html": (*report, "--html", str(page)),
-        "kmemtrace.load()": (sys.executable, "-c", load, str(folder)),
+        "reading its files": (
+            "import pathlib; [p.read_bytes() for p in pathlib.Path(sys.argv[1]).rglob('*.parquet')]",
+            str(folder),
+        ),
+        "report": (report, "report", str(folder)),
+        "report --csv": (report, "report", str(folder), "--csv"),
+        "report --pprof": (report, "report", str(folder), "--pprof"),
+        "report --html": (report, "report", str(folder), "--html", str(page)),
+        "kmemtrace.load()": ("import kmemtrace; kmemtrace.load(sys.argv[1])", str(folder)),
     }
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in commands}
     for _ in range(rounds):
@@ -140,13 +140,25 @@ def _measure(folder: Path, temporary: Path, rounds: int) -> None:
 
 
 def _cost(command: tuple[str, ...]) -> tuple[float, int]:
-    """Seconds, and the highest resident memory in bytes."""
+    """Seconds of a piece of Python with its arguments, and the highest resident memory in bytes.
+
+    It tells that itself: getrusage() has the highest of the process that started it in it.
+    """
+    code, *arguments = command
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - begin, usage.ru_maxrss * 1024
+    told = f"import sys; {code}\nprint(open('/proc/self/status').read(), file=sys.stderr)"
+    done = subprocess.run(
+        (sys.executable, "-c", told, *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    seconds = time.perf_counter() - begin
+    found = re.search(r"VmHWM:\s+(\d+) kB", done.stderr)
+    if found is None:
+        raise SystemExit(done.stderr)
+    return seconds, int(found[1]) * 1024
 
 
 if __name__ == "__main__":

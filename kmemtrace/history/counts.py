@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kmemtrace.history.ahead import read_ahead
 from kmemtrace.history.hashes import hashes
 from kmemtrace.history.timeline import Stretch
 from kmemtrace.recording.reader import columns
@@ -73,9 +74,10 @@ class Counts:
 
     def follow(self, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
         """Reads the table, stretch by stretch, and yields each when it has been read."""
-        names = {*self.what.keys, *self.what.needs, *self.what.details, "moment", "present"}
-        for stretch in stretches:
-            found = columns(stretch.file, {self.what.table: names})
+        wanted = {
+            self.what.table: {*self.what.keys, *self.what.needs, *self.what.details, "moment", "present"}
+        }
+        for stretch, found in read_ahead(stretches, lambda one: columns(one.file, wanted)):
             if found is not None:
                 self.add(found[self.what.table], stretch)
                 yield stretch

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kmemtrace.errors import UsageError
+from kmemtrace.history.ahead import read_ahead
 from kmemtrace.recording.reader import File, columns, headers
 
 _COLUMNS = {"snapshots": ("run", "moment", "time", "watched_seconds", "page_size", "host")}
@@ -104,7 +105,8 @@ def timeline(folder: Path, most: int, since: str | None = None, until: str | Non
         UsageError: It is no recording, or nothing was recorded then.
     """
     listed = headers(folder)
-    read = [(file, found) for file in listed if (found := columns(file, _COLUMNS)) is not None]
+    both = read_ahead(listed, lambda file: columns(file, _COLUMNS))
+    read = [(file, found) for file, found in both if found is not None]
     tables = [found["snapshots"] for _, found in read]
     if not sum(table.num_rows for table in tables):
         raise UsageError(
