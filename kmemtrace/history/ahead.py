@@ -1,4 +1,4 @@
-"""Reads the next minutes while one is counted: decoding Parquet takes another CPU, and no lock of Python's."""
+"""Reads the next minutes while one is counted: decoding Parquet takes another CPU, and no lock of Python."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -99,12 +99,15 @@ def _cgroups(history: History, groups: dict[str, int], group_of: dict[str, int])
         counts.grouped(name, of, count, bins) for name in ("held", "charged", "uncharged")
     )
     others = len(set(history.names)) - len(groups)
-    names = [f"{OTHER}: {others:,} more cgroups", *map(printable, groups)]
-    rows = zip(names, _changes(held), charged.tolist(), uncharged.tolist(), strict=True)
-    return [
-        {"name": name, "held": held, "charged": charged, "uncharged": uncharged}
-        for name, held, charged, uncharged in rows
-    ]
+    names = [f"{OTHER}: {others:,} more cgroups", *map(printable, groups)]  # the page tells these by place
+    labels = {
+        name: printable(last.label)
+        for key, name in history.name_of().items()
+        if (last := history.last.get(key)) is not None and last.label
+    }
+    of_groups = [None, *(labels.get(name) for name in groups)]
+    rows = zip(names, of_groups, _changes(held), charged.tolist(), uncharged.tolist(), strict=True)
+    return [dict(zip(("name", "label", "held", "charged", "uncharged"), row, strict=True)) for row in rows]
 
 
 def _chosen(keys: Sequence[Any], scores: Any, most: int, rest: Callable[[Any], Any]) -> tuple[list[Any], Any]:

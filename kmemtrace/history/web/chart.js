@@ -62,13 +62,13 @@ const chart = {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
       scales: { y: { range: (_, __, high) => [0, high > 0 ? high * 1.05 : 1] } },
       cursor: { drag: { x: true, y: false, setScale: false } },
-      axes: [{ ...axis, values: (_, ticks, __, ___, step) => this.hours(ticks, step) }, {
+      axes: [{ ...axis, space: 90, values: (_, ticks, __, ___, step) => this.hours(ticks, step) }, {
         ...axis, size: 64, incrs: POWERS, values: (_, ticks) => ticks.map((n) => size(n) + unit),
       }],
       series: [{ label: 'UTC', value: (_, n) => (n === null ? '-' : when(n)) }, ...series.map((one, s) => ({
-        label: one.name,
-        stroke: color(`--series-${s}`),
-        fill: color(`--series-${s}`),
+        label: shown(one.name),
+        stroke: color(one.rest ? '--rest' : `--series-${s}`),
+        fill: color(one.rest ? '--rest' : `--series-${s}`),
         width: 1,
         points: { show: x.length < 3 },
         value: (_, __, ___, i) => (i === null || values[s][i] === null ? '-' : size(values[s][i]) + unit),

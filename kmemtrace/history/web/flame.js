@@ -11,7 +11,7 @@ const flame = {
     for (const name of [null, ...path]) {
       if (name !== null) {
         if (!node.index.has(name)) {
-          const made = { name, value: 0, now: 0, before: 0, children: [], index: new Map() };
+          const made = { name: shown(name), whole: name, value: 0, now: 0, before: 0, children: [], index: new Map() };
           node.index.set(name, made);
           node.children.push(made);
         }
@@ -24,7 +24,7 @@ const flame = {
   },
 
   tree({ group, value, split, range, kept }) {
-    const root = { name: 'all', value: 0, now: 0, before: 0, children: [], index: new Map() };
+    const root = { name: 'all', whole: 'all', value: 0, now: 0, before: 0, children: [], index: new Map() };
     // What is counted is compared as of the same time.
     const factor = kept && value !== 'held' && secondsOf(kept) > 0 ? secondsOf(range) / secondsOf(kept) : 1;
     for (const one of SITES) {
@@ -41,7 +41,7 @@ const flame = {
   told(node, root, kept) {
     const share = root.now ? `, ${((100 * node.now) / root.now).toFixed(1)}%` : '';
     const than = kept ? `; ${change(Math.round(node.now - node.before))} than ${size(Math.round(node.before))} in A` : '';
-    return `${node.name}: ${size(node.now)}${share}${than}`;
+    return `${node.whole}: ${size(node.now)}${share}${than}`;
   },
 
   // Red is more than in the range that was kept, blue is less; the paler, the less of it changed.
@@ -72,7 +72,7 @@ const flame = {
       .minFrameSize(1)
       .sort((a, b) => b.data.value - a.data.value)
       .tooltip(this.tip)
-      .setSearchMatch((d, term) => d.data.name.toLowerCase().includes(term.toLowerCase()))
+      .setSearchMatch((d, term) => d.data.whole.toLowerCase().includes(term.toLowerCase()))
       .setSearchHandler((_, sum) => this.found(sum, root.value));
     this.graph.setColorMapper((d, original) => {
       if (d.highlight) return '#e600e6';

@@ -109,7 +109,7 @@ function listen() {
 }
 
 function begin() {
-  at('group').append(new Option('all cgroups', ALL), ...CGROUPS.map((one, i) => new Option(one.name, i)));
+  at('group').append(new Option('all cgroups', ALL), ...CGROUPS.map((one, i) => new Option(one.short, i)));
   const measured = [...new Set(DATA.latencies.map((one) => one.measured))];
   at('measured').append(...measured.map((name) => new Option(name, name)));
   state.measured = measured[0] || null;

@@ -14,12 +14,18 @@ function added(changes) {
   return found;
 }
 
+// The end of a name, which tells more than its begin.
+const short = (name) => (name.length > 44 ? `…${name.slice(-43)}` : name);
+
 const CGROUPS = DATA.cgroups.map((one) => ({
   name: one.name,
+  short: short(one.label || one.name),
   held: added(one.held).map((n) => n * DATA.page_size),
   charged: Float64Array.from(one.charged, (n) => n * DATA.page_size),
   uncharged: Float64Array.from(one.uncharged, (n) => n * DATA.page_size),
 }));
+const SHORT = new Map(CGROUPS.map((one) => [one.name, one.short]));
+const shown = (name) => SHORT.get(name) || short(name);
 const SITES = DATA.sites.rows.map((one) => ({
   group: one.group,
   kind: DATA.texts[one.kind],
@@ -35,7 +41,9 @@ const CACHES = DATA.caches.rows.map((one) => ({
 }));
 
 const SOURCES = {
-  cgroup: (group) => CGROUPS.filter((_, i) => group === ALL || i === group).map((one) => [one.name, one]),
+  // Those that are not shown by themselves have no name, if there are others.
+  cgroup: (group) => (group === ALL ? CGROUPS.map((one, i) => [i ? one.name : null, one])
+    : [[CGROUPS[group].name, CGROUPS[group]]]),
   kind: (group) => SITES.filter((one) => group === ALL || one.group === group).map((one) => [one.kind, one]),
   site: (group) => SITES.filter((one) => group === ALL || one.group === group)
     .map((one) => [`${one.symbol} (${one.kind})`, one]),
@@ -56,12 +64,13 @@ function seriesOf(by, measure, group) {
     : values.reduce((a, b) => a + b, 0));
   const found = [...sums].map(([name, values]) => ({ name, values, weight: weight(values) }))
     .filter((one) => one.weight > 0)
-    .sort((a, b) => b.weight - a.weight);
+    .sort((a, b) => (a.name === null) - (b.name === null) || b.weight - a.weight);
   const rest = found.splice(MOST_SERIES);
+  if (found.at(-1)?.name === null) rest.push(found.pop());
   if (rest.length) {
     const values = new Float64Array(POINTS);
     rest.forEach((one) => one.values.forEach((n, i) => { values[i] += n; }));
-    found.push({ name: `(other): ${rest.length} more`, values });
+    found.push({ name: '(other)', values, rest: true });
   }
   return found;
 }
