@@ -30,6 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "report",
         help=SUMMARIES["report"],
+        usage="%(prog)s [-h] [--from TIME] [--to TIME] [output] FOLDER",
         description="Tells what `kmemtrace record` wrote into FOLDER, or is writing: what was missed, which "
         "cgroups, call sites and slab caches hold and are charged most, removed cgroups, mismatches with "
         "their evidence. Needs no root (docs/report.md).",
@@ -40,7 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what record wrote")
     parser.add_argument("--from", dest="since", metavar="TIME", help="when to begin (default: at its begin)")
     parser.add_argument("--to", dest="until", metavar="TIME", help="when to end (default: at its end)")
-    output = parser.add_mutually_exclusive_group()
+    titled = parser.add_argument_group("output", "One of these, in place of a summary.")
+    output = titled.add_mutually_exclusive_group()
     output.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page to look at, which needs nothing but itself"
     )
@@ -57,7 +59,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="the same for pprof, Pyroscope, Parca and Grafana, gzipped, with the cgroup as a label",
     )
-    parser.add_argument(
+    titled.add_argument(
         "--value",
         choices=_VALUES,
         default=_VALUES[0],

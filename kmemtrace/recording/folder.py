@@ -62,6 +62,11 @@ def minutes(folder: Path) -> list[Minute]:
     return sorted(Minute(int(match[1]), one) for match, one in found if match)
 
 
+def is_minute(path: Path) -> bool:
+    """Returns whether a folder is a minute of a recording, by its name."""
+    return _MINUTE.fullmatch(path.name) is not None
+
+
 def minute_path(folder: Path, number: int, begin: str) -> Path:
     """Returns where a minute stands; `begin` is when it begins, as 20260301T120500Z."""
     return folder / f"{number:08d}-{begin}"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from kmemtrace.errors import UsageError
 from kmemtrace.model.snapshot import Snapshot
-from kmemtrace.recording.folder import META, Minute, crc, damaged, is_empty, minutes, unsealed
+from kmemtrace.recording.folder import META, Minute, crc, damaged, is_empty, is_minute, minutes, unsealed
 from kmemtrace.recording.rebuilt import snapshot_of
 from kmemtrace.recording.rows import rows_of, stacks_of, states
 from kmemtrace.recording.schema import BY_NAME, TABLES, Column, Table
@@ -133,6 +133,8 @@ def listed(folder: Path) -> list[Minute]:
         raise UsageError(f"{folder} is a file: name the folder that `record` wrote.") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be read: {error.strerror}.") from None
+    if not found and is_minute(folder.resolve()):
+        raise UsageError(f"{folder} is a minute of a recording: name the folder that it is in.")
     if not found:
         raise UsageError(f"{folder} has no minute in it yet: the first is there when it is over.")
     return found

@@ -110,6 +110,7 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
         ("file", "is a file"),
     ):
         assert words in report(tmp_path / name, status=2)
+    assert "is a minute of a recording" in report(next(SAMPLE.glob("0*")), status=2)
     shutil.copytree(SAMPLE, tmp_path / "begun")
     for minute in (tmp_path / "begun").glob("0*"):
         shutil.rmtree(minute)
