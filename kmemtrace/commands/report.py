@@ -38,7 +38,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "from the begin of the recording on.\n\nexample:\n"
         "  kmemtrace report day --from 03:00 --to 04:00 --html night.html",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what record wrote")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="what record wrote; `sample` comes with kmemtrace"
+    )
     parser.add_argument("--from", dest="since", metavar="TIME", help="when to begin (default: at its begin)")
     parser.add_argument("--to", dest="until", metavar="TIME", help="when to end (default: at its end)")
     titled = parser.add_argument_group("output", "One of these, in place of a summary.")
@@ -87,8 +89,9 @@ def run(options: argparse.Namespace) -> ExitStatus:
 def _read(options: argparse.Namespace, bins: int, told: Callable[[str], None] = lambda _: None) -> "History":
     # Here, as in all that follows: it needs pyarrow, which may be missing and takes time to import.
     from kmemtrace.history.history import read  # noqa: PLC0415
+    from kmemtrace.recording.folder import named  # noqa: PLC0415
 
-    return read(options.folder, bins, options.since, options.until, told)
+    return read(named(options.folder), bins, options.since, options.until, told)
 
 
 def _write_page(options: argparse.Namespace) -> None:

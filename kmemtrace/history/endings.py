@@ -11,7 +11,7 @@ from kmemtrace.model.losses import Losses
 from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.recording.reader import columns
 from kmemtrace.recording.rebuilt import losses_of, mismatches_of
-from kmemtrace.recording.rows import stacks_of, states
+from kmemtrace.recording.rows import rows_of, stacks_of, states
 from kmemtrace.recording.schema import BY_NAME, TABLES
 from kmemtrace.recording.state import State
 
@@ -69,7 +69,7 @@ def endings(over: Timeline) -> Iterator[Ending]:
             continue
         empty = {table.name: table.schema.empty_table() for table in TABLES if table.name not in _READ}
         until = stretch.last
-        for moment, time, state in states(found | empty):
+        for moment, time, state in states(rows_of(found | empty)):
             if moment == until:
                 yield _ending(run, time, state, found["stacks"])
                 break

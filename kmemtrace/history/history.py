@@ -127,22 +127,23 @@ def read(
                 named = _add_stacks(stacks, one, stretch, named)
     told("reading how it ended")
     last = last_rows(over)
-    names = [
-        _name(last[key].path if key in last else one["path"], one["host"])
-        for one in counts["cgroups"].details
-        for key in [cgroup_key(one)]
-    ]
     return History(
         over.stretches[-1].file.meta,
         over,
         tuple(endings(over)),
         last,
         counts["cgroups"],
-        names,
+        _names(counts["cgroups"], last),
         counts["sites"],
         stacks,
         counts["caches"],
     )
+
+
+def _names(cgroups: Counts, last: dict[tuple[Any, ...], Last]) -> list[str]:
+    """Returns the name of each cgroup: the last that it had."""
+    keyed = ((cgroup_key(one), one) for one in cgroups.details)
+    return [_name(last[key].path if key in last else one["path"], one["host"]) for key, one in keyed]
 
 
 def _name(path: str | None, host: str | None) -> str:

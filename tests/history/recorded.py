@@ -7,11 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.recording.folder import named
 from kmemtrace.recording.writer import Writer
 from tests.recording.source import BEGAN, grown
 from tests.sample import cgroup, counted, mismatch, site
 
-SAMPLE = Path(__file__).parents[1] / "recording" / "sample"
+SAMPLE = named(Path("sample"))
 ABOUT = {"kernel": "6.18.44-amd64", "tier": "tracepoint"}
 
 
