@@ -162,7 +162,7 @@ class Programs:
         return self._maps[name]
 
     def mapped(self, name: str, size: int) -> mmap.mmap:
-        """Maps an array into this process, for as long as the programs are loaded.
+        """Maps an array into this process; the kernel keeps it until that is closed, or forgotten.
 
         Raises:
             RefusedError: The kernel refuses.
