@@ -45,7 +45,7 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-sites",
         action="store_true",
-        help="do not record which code asks for pages: most of what a charged page costs",
+        help="do not record which code asks for pages: a third of what a charged page costs",
     )
     group.add_argument(
         "--alloc-latency",
