@@ -46,12 +46,12 @@ def exchanges() -> bool:
     """Returns whether programs can compare and exchange (5.12: 5ffa25502b5a)."""
     return _takes(
         (
-            _instruction(0x7A, 10, offset=-8),  # *(u64 *)(r10 - 8) = 0
-            _instruction(0xB7, 0),  # r0 = 0
-            _instruction(0xB7, 1, value=1),  # r1 = 1
-            _instruction(0xDB, 10, 1, -8, 0xF1),  # r0 = cmpxchg(r10 - 8, r0, r1)
-            _instruction(0xB7, 0),
-            _instruction(_EXIT),
+            instruction(0x7A, 10, offset=-8),  # *(u64 *)(r10 - 8) = 0
+            instruction(0xB7, 0),  # r0 = 0
+            instruction(0xB7, 1, value=1),  # r1 = 1
+            instruction(0xDB, 10, 1, -8, 0xF1),  # r0 = cmpxchg(r10 - 8, r0, r1)
+            instruction(0xB7, 0),
+            instruction(_EXIT),
         )
     )
 
@@ -70,29 +70,31 @@ def calling(code: bytes, function: int) -> bytes:
     Compilers know none but helpers' calls; no helper has as high a number as a function's BTF id.
     """
     found = bytearray(code)
-    call = _call(function)
-    at = code.find(call)
+    wanted = call(function)
+    at = code.find(wanted)
     while at >= 0:
         if at % _SIZE == 0:
             found[at + 1] = _OF_KERNEL << 4
-        at = code.find(call, at + 1)
+        at = code.find(wanted, at + 1)
     return bytes(found)
 
 
-def _call(function: int) -> bytes:
-    return _instruction(_CALL, value=function)
+def call(function: int) -> bytes:
+    """Returns the call of a helper, by its number."""
+    return instruction(_CALL, value=function)
 
 
 def _loading(function: int, type_: int) -> Sequence[bytes]:
     """Returns a program that loads 8 bytes from where its context is."""
     return (
-        _instruction(0xB7, 2, value=type_),  # r2 = type
-        calling(_call(function), function),
-        _instruction(0x79),  # r0 = *(u64 *)(r0 + 0)
-        _instruction(0xB7, 0),
-        _instruction(_EXIT),
+        instruction(0xB7, 2, value=type_),  # r2 = type
+        calling(call(function), function),
+        instruction(0x79),  # r0 = *(u64 *)(r0 + 0)
+        instruction(0xB7, 0),
+        instruction(_EXIT),
     )
 
 
-def _instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+def instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    """Returns a struct bpf_insn."""
     return struct.pack("=BBhi", code, source << 4 | to, offset, value)

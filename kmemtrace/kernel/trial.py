@@ -5,11 +5,11 @@ That takes some milliseconds, and what is refused here would be refused after th
 
 import os
 import resource
-import struct
 from contextlib import ExitStack
 
 from kmemtrace.kernel import making
 from kmemtrace.kernel.attaching import attach
+from kmemtrace.kernel.instructions import call, instruction
 from kmemtrace.kernel.loading import RAW_TRACEPOINT, load
 from kmemtrace.kernel.making import Shape, make_map
 from kmemtrace.kernel.refusals import refusing
@@ -57,12 +57,12 @@ def _program() -> bytes:
     """Returns a program that reads 8 bytes of the current task, and a string there, onto its stack."""
     return b"".join(
         (
-            _call(_GET_CURRENT_TASK),
-            _instruction(0xBF, 6, 0),  # r6 = r0
+            call(_GET_CURRENT_TASK),
+            instruction(0xBF, 6, 0),  # r6 = r0
             *_read(_PROBE_READ_KERNEL),
             *_read(_PROBE_READ_KERNEL_STR),
-            _instruction(0xB7, 0),  # r0 = 0
-            _instruction(0x95),  # exit
+            instruction(0xB7, 0),  # r0 = 0
+            instruction(0x95),  # exit
         )
     )
 
@@ -70,18 +70,9 @@ def _program() -> bytes:
 def _read(helper: int) -> tuple[bytes, ...]:
     """Returns the instructions of helper(r10 - 8, 8, r6)."""
     return (
-        _instruction(0xBF, 1, 10),
-        _instruction(0x07, 1, value=-8),
-        _instruction(0xB7, 2, value=8),
-        _instruction(0xBF, 3, 6),
-        _call(helper),
+        instruction(0xBF, 1, 10),
+        instruction(0x07, 1, value=-8),
+        instruction(0xB7, 2, value=8),
+        instruction(0xBF, 3, 6),
+        call(helper),
     )
-
-
-def _call(helper: int) -> bytes:
-    return _instruction(0x85, value=helper)
-
-
-def _instruction(code: int, to: int = 0, source: int = 0, value: int = 0) -> bytes:
-    """Returns a struct bpf_insn, without an offset."""
-    return struct.pack("<BBhi", code, source << 4 | to, 0, value)

@@ -16,6 +16,7 @@ from kmemtrace.tracer.capacity import (
     STACK_SKIPS,
     WALK_CHECKS,
     WALK_HOPS,
+    WALK_MIX,
     WALK_PATHS,
     WALK_WAYS,
     WALK_WORDS,
@@ -26,8 +27,6 @@ from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.structs import HOPS, ID, LESSON
 
-_MIX = 0x9E3779B97F4A7C15
-"""2^64 divided by the golden ratio, which spreads what is multiplied by it (Knuth)."""
 _MOST_WRONG = 16
 """After so many stacks that were another's than was learned the kernel walks all."""
 
@@ -46,7 +45,7 @@ DEFINES: Defines = {
     "WALK_REGISTERS": REGISTERS,
     "WALK_REGISTERS_CS": REGISTERS_CS,
     "WALK_ROOT": ROOT,
-    "WALK_MIX": f"{_MIX}ULL",
+    "WALK_MIX": f"{WALK_MIX}ULL",
     "LESSONS_PAGES": LESSONS_PAGES,
 }
 """Constants that the programs are compiled with."""
@@ -132,7 +131,7 @@ def buckets(steps: Mapping[int, int]) -> Buckets:
     """Returns addresses and steps by bucket; what a bucket has no room for is left out."""
     found: Buckets = {}
     for address, step in sorted(steps.items()):
-        bucket = found.setdefault(address * _MIX >> 32 & (WALK_HOPS - 1), {})
+        bucket = found.setdefault(address * WALK_MIX >> 32 & (WALK_HOPS - 1), {})
         if len(bucket) < WALK_WAYS:
             bucket[address] = step
     return found
