@@ -1,6 +1,5 @@
 """Recordings for the tests of what a report tells, made of Snapshots that are made up."""
 
-import dataclasses
 import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -9,8 +8,7 @@ from pathlib import Path
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.recording.folder import named
 from kmemtrace.recording.writer import Writer
-from tests.recording.source import BEGAN, grown
-from tests.sample import cgroup, counted, mismatch, site
+from tests.recording.source import at, grown
 
 SAMPLE = named(Path("sample"))
 ABOUT = {"kernel": "6.18.44-amd64", "tier": "tracepoint"}
@@ -41,15 +39,7 @@ def machine(seed: int) -> Iterator[Snapshot]:
             which = chance.randrange(len(growth))
             growth[which], born[which] = 0, max(born) + 1
         some = [grown(i, size) for i, size in zip(born, growth, strict=True) if size]
-        of = counted()
-        found = tuple(mismatch(pid=i, count=number // (i + 3)) for i in range(3) if number // (i + 3))
-        yield dataclasses.replace(
-            of,
-            time=BEGAN + number,
-            watched_seconds=float(number),
-            cgroups=(cgroup("/counter", (site(1000 + number),), id=1), *some, *of.cgroups),
-            mismatches=found,
-        )
+        yield at(number, some)
         number += 1
 
 

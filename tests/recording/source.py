@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kmemtrace.model.enums import SiteKind
 from kmemtrace.model.histogram import Histogram
@@ -20,16 +20,21 @@ def machine(seed: int) -> Iterator[Snapshot]:
         for which in chance.sample(range(len(growth)), 3):
             growth[which] += chance.randrange(50)
         some = [grown(i, size) for i, size in enumerate(growth) if size and (i + number // 5) % 4]
-        of = counted()
-        found = tuple(mismatch(pid=i, count=number // (i + 3)) for i in range(3) if number // (i + 3))
-        yield dataclasses.replace(
-            of,
-            time=BEGAN + number,
-            watched_seconds=float(number),
-            cgroups=(cgroup("/counter", (site(1000 + number),), id=1), *some, *of.cgroups),
-            mismatches=found,
-        )
+        yield at(number, some)
         number += 1
+
+
+def at(number: int, some: Iterable[Cgroup]) -> Snapshot:
+    """The Snapshot of that number, with /counter and some other cgroups."""
+    of = counted()
+    found = tuple(mismatch(pid=i, count=number // (i + 3)) for i in range(3) if number // (i + 3))
+    return dataclasses.replace(
+        of,
+        time=BEGAN + number,
+        watched_seconds=float(number),
+        cgroups=(cgroup("/counter", (site(1000 + number),), id=1), *some, *of.cgroups),
+        mismatches=found,
+    )
 
 
 def grown(which: int, size: int) -> Cgroup:
