@@ -71,7 +71,22 @@ def duration(seconds: float | None) -> str:
 
 def moment(seconds: float) -> str:
     """Tells a time since the epoch in UTC, to the second."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc(seconds)} UTC"
+
+
+def utc(seconds: float) -> str:
+    """As moment(), where it is said elsewhere that it is UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def epoch(iso: str) -> float:
+    """Returns the seconds since the epoch of date and time as ISO 8601 has them, in UTC without an offset.
+
+    Raises:
+        ValueError: It is no time.
+    """
+    found = datetime.fromisoformat(iso)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def shortened(name: str, width: int) -> str:

@@ -4,7 +4,6 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from kmemtrace.errors import ExitStatus, UsageError
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
 from kmemtrace.recording.needed import require
+from kmemtrace.text import epoch
 
 if TYPE_CHECKING:
     from kmemtrace.recording.replay import Replay
@@ -46,12 +46,11 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 def _time(text: str) -> float:
     """Returns seconds since the epoch; without an offset it is UTC, as a recording is."""
     try:
-        found = datetime.fromisoformat(text)
+        return epoch(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time: write it as '2026-03-01 03:00' or 2026-03-01T03:00:00+01:00"
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def refuse_tracing(options: argparse.Namespace) -> None:

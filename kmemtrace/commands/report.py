@@ -142,7 +142,5 @@ def _pprof(history: "History") -> bytes:
 
 
 def _title(history: "History") -> str:
-    from kmemtrace.history.timeline import told  # noqa: PLC0415
-
     over = history.timeline
-    return printable(f"kernel memory of {over.host}, {told(over.begin)} to {told(over.end)} UTC")
+    return printable(f"kernel memory of {over.host}, {text.utc(over.begin)} to {text.utc(over.end)} UTC")

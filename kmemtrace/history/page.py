@@ -15,10 +15,9 @@ from kmemtrace.history import text as words
 from kmemtrace.history.history import History
 from kmemtrace.history.page_data import page_data
 from kmemtrace.history.summary import document
-from kmemtrace.history.timeline import told
 from kmemtrace.printable import printable
 from kmemtrace.report import mismatch
-from kmemtrace.text import change, count, duration, size
+from kmemtrace.text import change, count, duration, size, utc
 
 WEB = Path(__file__).parent / "web"
 _LIBRARIES = ("uPlot.iife.min.js", "d3.min.js", "d3-flamegraph.umd.min.js")
@@ -87,7 +86,7 @@ def _environment() -> Environment:
         "change": change,
         "count": count,
         "duration": duration,
-        "told": told,
+        "told": utc,
         "losses": words.losses_told,
         "since": words.since,
         "held_by": words.held_by,

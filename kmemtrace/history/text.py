@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kmemtrace.history.history import History
-from kmemtrace.history.timeline import told
 from kmemtrace.printable import printable
 from kmemtrace.report import mismatch
-from kmemtrace.text import change, count, duration, padded, share, size, width
+from kmemtrace.text import change, count, duration, padded, share, size, utc, width
 
 Json = dict[str, Any]
 _BY_CHARGED = "charged_bytes"
@@ -35,7 +34,7 @@ def _head(summary: Json) -> list[str]:
     return [
         f"{summary['host']}, kernel {summary['kernel']}, {summary['tier']} tier",
         (
-            f"{told(summary['begin'])} to {told(summary['end'])} UTC: {summary['snapshots']:,} Snapshots of "
+            f"{utc(summary['begin'])} to {utc(summary['end'])} UTC: {summary['snapshots']:,} Snapshots of "
             f"{duration(summary['watched_seconds'])}, one each {summary['interval_seconds']:g}s{of_runs}"
         ),
     ]
@@ -147,7 +146,7 @@ def _dead(summary: Json, most: int) -> list[str]:
 
 def since(dead: Json) -> str:
     """Says when a cgroup was removed."""
-    return "before" if dead["dead_since"] is None else told(dead["dead_since"])[11:]
+    return "before" if dead["dead_since"] is None else utc(dead["dead_since"])[11:]
 
 
 def held_by(dead: Json) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from kmemtrace.errors import UsageError
 from kmemtrace.history.ahead import read_ahead
 from kmemtrace.recording.reader import File, columns, headers
+from kmemtrace.text import epoch, utc
 
 _COLUMNS = {"snapshots": ("run", "moment", "time", "watched_seconds", "page_size", "host")}
 _STEP = 1e-3
@@ -142,8 +143,7 @@ def parse_time(text: str, begin: float) -> float:
     """
     try:
         if "-" in text[1:] or "T" in text:
-            when = datetime.fromisoformat(text)
-            return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+            return epoch(text)
         day = datetime.fromtimestamp(begin, UTC).date().isoformat()
         seconds = datetime.fromisoformat(f"{day}T{text}").replace(tzinfo=UTC).timestamp()
     except ValueError:
@@ -151,11 +151,6 @@ def parse_time(text: str, begin: float) -> float:
             f"{text!r} is no time: write it as 2026-03-01T12:05:00, which is UTC, or as 12:05."
         ) from None
     return seconds if seconds >= begin - 60 else seconds + 86_400
-
-
-def told(seconds: float) -> str:
-    """Writes seconds since the epoch as parse_time() reads them."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _moments(tables: list[Any]) -> _Moments:
@@ -184,7 +179,7 @@ def _range(moments: _Moments, since: str | None, until: str | None) -> tuple[int
     if begin >= end:
         raise UsageError(
             "Nothing was recorded in that range: the recording is of "
-            f"{told(recorded[0])} to {told(recorded[1])} UTC."
+            f"{utc(recorded[0])} to {utc(recorded[1])} UTC."
         )
     return begin, end
 

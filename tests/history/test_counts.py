@@ -9,8 +9,9 @@ import pytest
 
 from kmemtrace.errors import UsageError
 from kmemtrace.history.history import History, cgroup_key, read
-from kmemtrace.history.timeline import parse_time, timeline, told
+from kmemtrace.history.timeline import parse_time, timeline
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.text import utc
 from tests.history.recorded import machine, made_up, record
 from tests.recording.source import BEGAN
 
@@ -52,7 +53,7 @@ def site_key(history: History, detail: dict[str, object]) -> Key:
 @pytest.mark.parametrize("begin", [0, 11, 37])
 def test_counts_are_those_of_the_snapshots(tmp_path: Path, bins: int, begin: int) -> None:
     snapshots = made_up(tmp_path / "r", 5, 40)[begin:]
-    history = read(tmp_path / "r", bins, since=None if not begin else told(BEGAN + begin))
+    history = read(tmp_path / "r", bins, since=None if not begin else utc(BEGAN + begin))
     n = len(history.timeline.bins)
     assert n == min(bins, len(snapshots))
     assert history.timeline.moments == len(snapshots)
@@ -131,8 +132,8 @@ def test_random_ranges_add_up_to_the_whole(tmp_path: Path) -> None:
     for _ in range(5):
         cut = chance.randrange(1, 39)
         parts = [
-            read(tmp_path / "r", 7, None, told(BEGAN + cut)),
-            read(tmp_path / "r", 7, told(BEGAN + cut), None),
+            read(tmp_path / "r", 7, None, utc(BEGAN + cut)),
+            read(tmp_path / "r", 7, utc(BEGAN + cut), None),
         ]
         assert sum(int(one.cgroups.total("charged").sum()) for one in parts) == whole
 
