@@ -86,7 +86,7 @@ def _print(times: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
     print(
         f"CPU time per call, as a ratio to no tracer in the same round: median (least to most) of {rounds}\n"
     )
-    print_ratios(times, _LOADS, width=20)
+    print_ratios(times, list(_LOADS), width=20)
     for kind in _LOADS:
         more = [
             t - empty

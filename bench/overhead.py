@@ -1,10 +1,11 @@
 """What tracing costs: `make bench`, or python bench/overhead.py [--rounds N].
 
 Prints ratios only: each round runs every tracer in turn, so that a slow or busy machine slows all
-alike. Two tables:
+alike. Three tables:
 
-1. Time per page of traffic, as a ratio to no tracer.
-2. Time of each way out of our programs, from the kernel's own statistics, beside that of an empty
+1. Wall and CPU time per page of traffic, as a ratio to no tracer.
+2. The same of two CPUs that charge from one call site, of forks, and of programs that are started.
+3. Time of each way out of our programs, from the kernel's own statistics, beside that of an empty
    program on the same hook in the same round.
 """
 
@@ -20,12 +21,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.ratios import print_ratios
 from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics, warm
-from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup, seconds_per_page
+from bench.traffic import (
+    Anonymous,
+    Cost,
+    Execs,
+    Forks,
+    Pipe,
+    PipeOnEachCpu,
+    Traffic,
+    cost_per_unit,
+    memory_cgroup,
+)
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.tracer.program_info import ProgramInfo
 
 _PAGES = {"un-accounted": 6 * 32768, "accounted": 64 * 256}
+_WORK = {"two CPUs": 128 * 256, "fork": 500, "exec": 500}
+_UNITS = {**_PAGES, **_WORK}
 _EXITS = (
     # name, traffic, program
     ("un-accounted alloc", "un-accounted", "page_alloc"),
@@ -37,7 +50,7 @@ _EXITS = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="at least 7 (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="at least 7 (default: %(default)s)")
     rounds = max(7, parser.parse_args().rounds)
     try:
         with make_tracer() as tracer:
@@ -45,7 +58,8 @@ def main() -> int:
         tracers = _tracers(lambda: EmptyPrograms(plan))
         with memory_cgroup(mount):
             traffics: dict[str, Traffic] = {"un-accounted": Anonymous(), "accounted": Pipe()}
-            _print_ratios(_time_rounds(tracers, traffics, rounds), rounds)
+            work: dict[str, Traffic] = {"two CPUs": PipeOnEachCpu(), "fork": Forks(), "exec": Execs()}
+            _print_ratios(_time_rounds(tracers, {**traffics, **work}, rounds), rounds)
             _print_exits(_exit_rounds(lambda: EmptyPrograms(plan), traffics, rounds), rounds)
     except KmemtraceError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -53,6 +67,7 @@ def main() -> int:
     return 0
 
 
+Costs = dict[tuple[str, str], list[Cost]]
 Tracers = Mapping[str, Callable[[], AbstractContextManager[object]]]
 
 
@@ -71,29 +86,35 @@ def _tracers(empty: Callable[[], EmptyPrograms]) -> Tracers:
     return tracers
 
 
-def _time_rounds(
-    tracers: Tracers, traffics: Mapping[str, Traffic], rounds: int
-) -> dict[tuple[str, str], list[float]]:
-    """Seconds per page by (tracer, traffic), one entry a round."""
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+def _time_rounds(tracers: Tracers, traffics: Mapping[str, Traffic], rounds: int) -> Costs:
+    """Of a unit by (tracer, traffic), one entry a round."""
+    costs: Costs = defaultdict(list)
     for number in range(rounds):
         print(f"\rround {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
         for name, tracer in tracers.items():
             with tracer() as running:
                 for kind, traffic in traffics.items():
-                    warm(running, traffic)
-                    times[name, kind].append(seconds_per_page(traffic, _PAGES[kind]))
+                    warm(running, traffic, _UNITS[kind] // 16)
+                    costs[name, kind].append(cost_per_unit(traffic, _UNITS[kind]))
     print(file=sys.stderr)
-    return times
+    return costs
 
 
-def _print_ratios(times: Mapping[tuple[str, str], list[float]], rounds: int) -> None:
-    print(f"Time per page, as a ratio to no tracer in the same round: median (least to most) of {rounds}\n")
-    print_ratios(times, _PAGES, width=16)
-    for kind in _PAGES:
-        base = statistics.median(times["no tracer", kind])
-        print(f"\nno tracer, {kind}: {base * 1e9:.0f} ns a page", end="")
-    print("\n")
+def _print_ratios(costs: Costs, rounds: int) -> None:
+    print(f"As ratios to no tracer in the same round: median (least to most) of {rounds}")
+    times = {
+        "wall": {key: [cost.wall for cost in each] for key, each in costs.items()},
+        "CPU": {key: [cost.cpu for cost in each] for key, each in costs.items()},
+    }
+    for what, kinds in (("page", _PAGES), ("page, fork or exec", _WORK)):
+        for clock, of_clock in times.items():
+            print(f"\n{clock} time per {what}\n")
+            print_ratios(of_clock, list(kinds), width=16)
+        for kind in kinds:
+            base = statistics.median(times["CPU"]["no tracer", kind])
+            print(f"\nno tracer, {kind}: {base * 1e9:.0f} ns of CPU time", end="")
+        print()
+    print()
 
 
 def _exit_rounds(
@@ -106,7 +127,7 @@ def _exit_rounds(
             for who, tracer in (("empty", empty), ("kmemtrace", make_tracer)):
                 with tracer() as running:
                     for kind, traffic in traffics.items():
-                        warm(running, traffic)
+                        warm(running, traffic, _UNITS[kind] // 16)
                         _measure(costs, who, kind, running.infos, traffic)
     return costs
 

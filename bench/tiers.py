@@ -30,6 +30,7 @@ from kmemtrace.tracer.before import ADOPTION_PROGRAMS
 from kmemtrace.tracer.tracer import SWEEP_PROGRAMS
 
 _PAGES = {"un-accounted": 32768, "accounted": 32 * 256}
+_WARM_PAGES = 1024
 _AT_ALLOC = ("page_alloc", "charge_entry", "charge_exit")
 _ON_REQUEST = (*SWEEP_PROGRAMS, *ADOPTION_PROGRAMS)
 """No page pays for them. The search for pages charged before the start goes on beside the traffic, and was
@@ -106,7 +107,7 @@ def _measure(
     try:
         with tracer() as running:
             for kind, traffic in traffics.items():
-                warm(running, traffic)
+                warm(running, traffic, _WARM_PAGES)
                 before = _programs()
                 pages = traffic(_PAGES[kind])
                 after = _programs()

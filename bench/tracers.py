@@ -19,7 +19,7 @@ from kmemtrace.tracer.sources import probes_folder
 from kmemtrace.tracer.tracer import Tracer
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
-_SNAPSHOTS, _WARM_PAGES = 4, 1024
+_SNAPSHOTS = 4
 _EMPTY = "int {name}(void *ctx)\n{{\n\treturn 0;\n}}\n"
 
 
@@ -100,11 +100,11 @@ def _complete(include: Path) -> None:
     )
 
 
-def warm(tracer: object, traffic: Traffic) -> None:
-    """Moves some pages; a Tracer of ours takes Snapshots meanwhile, as whoever watches does, and so learns
-    the traffic's stacks."""
+def warm(tracer: object, traffic: Traffic, units: int) -> None:
+    """Does some of the work; a Tracer of ours takes Snapshots meanwhile, as whoever watches does, and so
+    learns the traffic's stacks."""
     for _ in range(_SNAPSHOTS):
-        traffic(_WARM_PAGES)
+        traffic(units)
         if isinstance(tracer, Tracer):
             tracer.snapshot()
 

@@ -1,12 +1,18 @@
-"""Two kinds of page traffic, timed per page: one that asks for no accounting, one that does."""
+"""Work for the page allocator, timed by its unit: pages that ask for no accounting, pages that do, and the
+work that makes and ends processes, whose stacks and page tables are charged."""
 
 import ctypes
 import fcntl
 import mmap
 import os
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = mmap.PAGESIZE
@@ -15,7 +21,7 @@ _F_SETPIPE_SZ = 1031
 _PIPE_PAGES = 256
 
 Traffic = Callable[[int], int]
-"""Moves at least so many pages through the allocator and back; answers how many."""
+"""Does at least so many units of its work, such as pages through the allocator and back; answers how many."""
 
 
 class Anonymous:
@@ -58,10 +64,71 @@ class Pipe:
         return rounds * _PIPE_PAGES
 
 
-def seconds_per_page(traffic: Traffic, pages: int) -> float:
-    begin = time.perf_counter()
-    moved = traffic(pages)
-    return (time.perf_counter() - begin) / moved
+class PipeOnEachCpu:
+    """Accounted: a pipe filled and drained on each of two CPUs at once, so that both charge the same cgroup
+    from the same call site."""
+
+    def __init__(self) -> None:
+        self._cpus = sorted(os.sched_getaffinity(0))[:2]
+        self._pipes = [Pipe() for _ in self._cpus]
+        self._threads = ThreadPoolExecutor(len(self._cpus))
+        for cpu in self._threads.map(self._settle, self._cpus):
+            assert cpu in self._cpus
+
+    @staticmethod
+    def _settle(cpu: int) -> int:
+        time.sleep(0.1)  # until each thread has one
+        os.sched_setaffinity(0, {cpu})
+        return cpu
+
+    def __call__(self, pages: int) -> int:
+        each = -(-pages // len(self._pipes))
+        return sum(self._threads.map(lambda pipe: pipe(each), self._pipes))
+
+
+_CHILD = """
+import os, sys
+for _ in range(int(sys.argv[1])):
+    child = {start}
+    os.waitpid(child, 0)
+"""
+
+
+class Forks:
+    """A small process forks; its child ends at once."""
+
+    start = "os.fork() or os._exit(0)"
+
+    def __call__(self, count: int) -> int:
+        command = [sys.executable, "-E", "-S", "-c", _CHILD.format(start=self.start), str(count)]
+        subprocess.run(command, check=True)
+        return count
+
+
+class Execs(Forks):
+    """A small process starts a program that ends at once."""
+
+    start = "os.posix_spawn('/bin/true', ['true'], {})"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a unit of work took, in seconds."""
+
+    wall: float
+    cpu: float
+    """Of this process and of the children that ended meanwhile."""
+
+
+def cost_per_unit(traffic: Traffic, units: int) -> Cost:
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    done = traffic(units)
+    return Cost((time.perf_counter() - wall) / done, (_cpu_seconds() - cpu) / done)
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 @contextmanager
