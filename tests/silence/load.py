@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ def stress(seconds: int) -> Iterator[None]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(60)
         for folder in (free, limited):
+            _kill(folder)
             _remove(folder)
 
 
@@ -132,6 +134,13 @@ class Churn:
         os.eventfd_write(end, 1)
         os.waitpid(child, 0)
         os.close(end)
+
+
+def _kill(folder: Path) -> None:
+    """Kills what a stressor left behind, which on a machine with too much to do has not been asked to end."""
+    for pid in (folder / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:
