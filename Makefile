@@ -15,7 +15,7 @@ UV ?= uv
 
 # Debian packages: to run, and on top of these for the tests and for the benchmarks.
 RUN_PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium g++ stress-ng tmux
+TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium fish g++ groff mandoc stress-ng tmux zsh
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
@@ -28,7 +28,7 @@ AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
 PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --root-user-action=ignore
 
-PYTHON_SOURCES := kmemtrace tests guests dashboards $(if $(wildcard bench/*.py),bench)
+PYTHON_SOURCES := kmemtrace tests guests dashboards manual $(if $(wildcard bench/*.py),bench)
 C_SOURCES = $(shell find probes -name '*.[ch]')
 
 # A virtual environment does not survive an upgrade of its Python to another minor version.
@@ -93,6 +93,10 @@ demo: $(VENV)/.project $(PROMETHEUS) ## run a small workload, the exporter and a
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/source
 	@$(AS_OWNER) $(BIN)/python -m dashboards.source.build
+
+.PHONY: manual
+manual: $(VENV)/.dev ## write the manual pages and the shells' completions in share/ anew
+	@$(AS_OWNER) $(BIN)/python -m manual
 
 .PHONY: pictures
 pictures: $(VENV)/.dev ## draw the dashboards' panels into docs/, while `make demo` runs

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
-    options = _parser(given).parse_args(given)
+    # No option of ours that comes before the command has a value.
+    wanted = next((one for one in given if not one.startswith("-")), None)
+    options = parser({wanted}).parse_args(given)
     interrupt_on_signals()
     status: int = options.run(options)
     return status
@@ -78,12 +80,14 @@ def _module(command: str) -> ModuleType:
             os.environ[_BLAS_THREADS] = given
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Returns the parser for a command line, which knows of the other commands no more than their names.
+def parser(whole: Container[str | None]) -> argparse.ArgumentParser:
+    """Returns the parser of the command line.
 
-    To import them all takes 0.4 s, most of it for `export`.
+    Args:
+        whole: The commands whose arguments it has. Of the others it knows no more than their names: to import
+            them all takes 0.4 s, most of it for `export`.
     """
-    parser = _Parser(
+    made = _Parser(
         prog="kmemtrace",
         description="Shows whose kernel memory every page is, live: follows each page charged to "
         "a memory cgroup from its charge to its end.",
@@ -96,13 +100,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 Each command has a --help with an example.""",
     )
-    parser.add_argument("--version", action="version", version=f"kmemtrace {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    # No option of ours that comes before the command has a value.
-    wanted = next((one for one in arguments if not one.startswith("-")), None)
+    made.add_argument("--version", action="version", version=f"kmemtrace {__version__}")
+    commands = made.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in SUMMARIES.items():
-        if name == wanted:
+        if name in whole:
             _module(name).add_parser(commands)
         else:
             commands.add_parser(name, help=summary)
-    return parser
+    return made

@@ -67,4 +67,4 @@ def test_the_image_has_what_the_package_is_made_of() -> None:
     text = (DEPLOY / "container" / "Containerfile").read_text()
     copied = {word for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for word in line.split()[:-1]}
     assert all((DEPLOY.parent / name).exists() for name in copied)
-    assert {"kmemtrace", "probes", "pyproject.toml", "README.md", "LICENSE", "LICENSES"} <= copied
+    assert {"kmemtrace", "probes", "share", "pyproject.toml", "README.md", "LICENSE", "LICENSES"} <= copied

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from kmemtrace.commands import _parser
+from kmemtrace.commands import parser
 from kmemtrace.commands.arguments import duration
 from kmemtrace.commands.summaries import SUMMARIES
 
@@ -53,7 +53,7 @@ def test_durations(text: str, seconds: float | None) -> None:
 
 
 def _command(name: str) -> argparse.ArgumentParser:
-    (commands,) = (a for a in _parser([name])._actions if isinstance(a, argparse._SubParsersAction))
+    (commands,) = (a for a in parser({name})._actions if isinstance(a, argparse._SubParsersAction))
     return cast("argparse.ArgumentParser", commands.choices[name])
 
 
@@ -74,7 +74,7 @@ def test_every_option_that_takes_a_time_takes_the_same_words() -> None:
     """Each is found by what its help says, so that a new one is, too."""
 
     def parsed(*given: str) -> argparse.Namespace:
-        return _parser(given).parse_args(given)
+        return parser({given[0]}).parse_args(given)
 
     assert parsed("top", "--interval", "500ms", "--duration", "1m30s").duration == 90.0
     assert parsed("leaks", "--older-than", "1m", "--duration", "1h").duration == 3600.0
