@@ -154,6 +154,13 @@ bench-peers: $(VENV)/.project | bench-packages ## run the benchmark of the expor
 bench-report: $(VENV)/.project ## measure what a report of a day of 1,000 busy cgroups costs
 	@$(AS_OWNER) $(BIN)/python bench/report.py $(ARGS)
 
+.PHONY: wheel
+wheel: $(VENV)/.dev ## build the wheel, the sdist and their list of packages (SBOM) into dist/
+	@$(AS_OWNER) rm -rf dist
+	@$(AS_OWNER) scripts/build-wheel $(BIN)/python dist
+	@$(AS_OWNER) $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+		-o dist/kmemtrace.cdx.json requirements-report.lock
+
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
 	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
@@ -176,7 +183,7 @@ lock: ## choose the newest packages that pyproject.toml allows (needs uv)
 
 .PHONY: clean
 clean: ## remove everything that make made in this folder
-	@$(AS_OWNER) rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@$(AS_OWNER) rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: run-packages test-packages bench-packages kernel-packages silence-packages
