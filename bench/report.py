@@ -97,7 +97,7 @@ def _cgroup(which: int, number: int, stacks: list[tuple[str, ...]]) -> Cgroup:
         charged_pages=sum(one.charged_pages for one in sites),
         uncharged_pages=sum(one.uncharged_pages for one in sites),
         failed_charges=0,
-        oldest_seconds=1.0 + number,
+        oldest_at=1.0,
         sites=sites,
         latency={measured: Histogram(tuple(counts), sum(counts) * 1000) for measured in _MEASURED},
     )

@@ -36,6 +36,7 @@ TABLE_STACK = (
     "handle_mm_fault+0x9c",
 )
 
+_BEGAN, _WATCHED = 1_779_999_998.0, 2.0
 LIFETIMES = Histogram.of([5_000] * 90 + [2_000_000] * 9 + [7_000_000_000])
 
 
@@ -59,7 +60,10 @@ def cgroup(
     oldest: float | None = None,
     lifetime: Histogram = LIFETIMES,
 ) -> Cgroup:
-    """Its pages are those of its sites; its id follows from the path unless given. `dead`: removed."""
+    """Its oldest page is `oldest` seconds old in the first snapshot(); its pages are those of its sites.
+
+    Its id follows from the path unless given. `dead`: removed.
+    """
     held = sum(s.held_pages for s in sites)
     return Cgroup(
         key=CgroupKey(0, id or 1 + zlib.crc32(path.encode())),
@@ -69,16 +73,13 @@ def cgroup(
         charged_pages=sum(s.charged_pages for s in sites),
         uncharged_pages=sum(s.uncharged_pages for s in sites),
         failed_charges=failed,
-        oldest_seconds=oldest,
+        oldest_at=None if oldest is None else _WATCHED - oldest,
         sites=sites,
         latency={"lifetime": lifetime},
     )
 
 
-_BEGAN = 1_779_999_998.0
-
-
-def snapshot(*cgroups: Cgroup, time: float = _BEGAN + 2) -> Snapshot:
+def snapshot(*cgroups: Cgroup, time: float = _BEGAN + _WATCHED) -> Snapshot:
     """Of the tracepoint tier, with a few losses."""
     return Snapshot(
         time=time,

@@ -111,7 +111,7 @@ class Fleet:
                 charged_pages=charged,
                 uncharged_pages=charged - pages - lost,
                 failed_charges=int(counts.get(Metric.FAILED_CHARGES, 0)),
-                oldest_seconds=None,
+                oldest_at=None,
                 sites=(),
                 latency={},
                 reclaim_stalls=_whole(counts.get(Metric.RECLAIM_STALLS)),

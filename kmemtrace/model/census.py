@@ -134,7 +134,7 @@ def row_of(counted: Counted, path: str, label: str | None) -> Cgroup:
         charged_pages=0,
         uncharged_pages=0,
         failed_charges=0,
-        oldest_seconds=None,
+        oldest_at=None,
         sites=(),
         latency={},
         account=counted.account,

@@ -1,6 +1,7 @@
 """Makes the JSON document of a Snapshot, there and back: the contract of `top --json`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kmemtrace.model.account import Account
@@ -22,6 +23,8 @@ def document(snapshot: Snapshot, previous: Snapshot | None = None) -> Json:
     """
     told: Json = _CODEC.encode(snapshot)
     for row in told["cgroups"]:
+        if "oldest_seconds" in row:
+            row["oldest_seconds"] = snapshot.age_seconds(row["oldest_seconds"])
         row["held_bytes"] = row["held_pages"] * snapshot.page_size
         if "account" in row and snapshot.census is not None:
             row["account"]["age_seconds"] = snapshot.census.age_seconds
@@ -41,7 +44,11 @@ def snapshot_of(told: Mapping[str, Any]) -> Snapshot:
     if version != SCHEMA_VERSION:
         raise ValueError(f"schema_version is {version!r}, where {SCHEMA_VERSION} can be read")
     snapshot: Snapshot = _CODEC.decode(Snapshot, told)
-    return snapshot
+    cgroups = (
+        c if c.oldest_at is None else replace(c, oldest_at=snapshot.watched_seconds - c.oldest_at)
+        for c in snapshot.cgroups
+    )
+    return replace(snapshot, cgroups=tuple(cgroups))
 
 
 def mismatch_document(mismatch: Mismatch) -> Json:
@@ -88,7 +95,7 @@ def _unexplained(account: Account) -> Json:
 _CODEC = Codec(
     {
         Account: Shape({"ahead_bytes": "stock_bytes"}, more=_unexplained),
-        Cgroup: Shape(merged=frozenset({"key"}), more=_held),
+        Cgroup: Shape({"oldest_at": "oldest_seconds"}, merged=frozenset({"key"}), more=_held),
         OldPages: Shape(merged=frozenset({"key"})),
         Site: Shape(more=_held),
         ObjectSite: Shape(more=_held_objects),

@@ -23,6 +23,8 @@ class Span:
     """What is the same for all rows of a table: the time that rates are of, and how to read counts."""
 
     seconds: float
+    watched_seconds: float
+    """For how long it was counted when the table was made: ages are worked out from it."""
     page_size: int
     latency: str
     """Which latency P50 and P99 show: "charge", "alloc" or "lifetime"."""
@@ -150,7 +152,8 @@ class Row:
 
     @property
     def oldest_seconds(self) -> float | None:
-        return self.sums.oldest
+        at = self.sums.oldest_at
+        return None if at is None else max(0.0, self.span.watched_seconds - at)
 
     @property
     def mismatches(self) -> int | None:

@@ -43,6 +43,7 @@ def rows(
 def span_of(snapshot: Snapshot, since: Snapshot | None, *, from_baseline: bool = False) -> Span:
     return Span(
         seconds=snapshot.seconds_since(since),
+        watched_seconds=snapshot.watched_seconds,
         page_size=snapshot.page_size,
         latency=latency_shown(snapshot),
         judged=any(Unseen(one) not in snapshot.unseen for one in MismatchClass),

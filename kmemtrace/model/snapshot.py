@@ -96,8 +96,9 @@ class Cgroup:
     uncharged_pages: int
     failed_charges: int
     """How many charges of pages were refused."""
-    oldest_seconds: float | None
-    """Age of the page held longest; None when none is held."""
+    oldest_at: float | None
+    """When the page held longest was charged, by the clock of Snapshot.watched_seconds; None when none is
+    held. It is no age, which would be another in each Snapshot: what nothing happened to stays the same."""
     sites: tuple[Site, ...]
     """Call sites that pages were asked for at, most held first."""
     latency: Mapping[str, Histogram]
@@ -226,6 +227,10 @@ class Snapshot:
     it is of this host, from a tracer."""
     census: CensusInfo | None = None
     """The census that the cgroups' accounts are from; None where they have none."""
+
+    def age_seconds(self, charged_at: float) -> float:
+        """Returns how long ago something was charged, as Cgroup.oldest_at tells when."""
+        return max(0.0, self.watched_seconds - charged_at)
 
     def seconds_since(self, previous: "Snapshot | None") -> float:
         """Returns the seconds in which was counted what this one has more than a previous one.

@@ -38,7 +38,8 @@ class Sums:
     """Pages charged before the start."""
     failed: int = 0
     mismatches: int = 0
-    oldest: float | None = None
+    oldest_at: float | None = None
+    """When the page held longest was charged, as Cgroup.oldest_at tells it."""
     kernel: int | None = None
     """Bytes, as its cgroups' accounts have them; None where none has. So are `slab` and `percpu`."""
     slab: int | None = None
@@ -78,7 +79,7 @@ class Sums:
         self.failed += cgroup.failed_charges
         if cgroup.mismatches:
             self.mismatches += sum(cgroup.mismatches.values())
-        self._add_age(cgroup.oldest_seconds)
+        self._add_oldest(cgroup.oldest_at)
         if (account := cgroup.account) is not None:
             self._add_memory(account.kernel_bytes, account.slab_bytes, account.percpu_bytes)
         if cgroup.objects is not None:
@@ -118,7 +119,7 @@ class Sums:
         self.before += child.before
         self.failed += child.failed
         self.mismatches += child.mismatches
-        self._add_age(child.oldest)
+        self._add_oldest(child.oldest_at)
         self._add_memory(child.kernel, child.slab, child.percpu)
         self._add_objects(child.object_bytes, child.object_charged, child.object_freed)
 
@@ -140,9 +141,9 @@ class Sums:
         self.object_charged = _plus(self.object_charged, charged)
         self.object_freed = _plus(self.object_freed, freed)
 
-    def _add_age(self, seconds: float | None) -> None:
-        if seconds is not None and (self.oldest is None or seconds > self.oldest):
-            self.oldest = seconds
+    def _add_oldest(self, at: float | None) -> None:
+        if at is not None and (self.oldest_at is None or at < self.oldest_at):
+            self.oldest_at = at
 
     def all_cgroups(self) -> Iterator[Cgroup]:
         # Cgroups may be nested deeper than calls in Python.

@@ -1,8 +1,8 @@
 """Puts a Snapshot together again from a State: the way back from state.py.
 
 What comes back differs in this alone: cgroups stand in the order of their keys; call sites, caches and
-objects stand most first, and those that differ in nothing are one; `oldest_seconds` is right to
-SAME_AGE_SECONDS; `old`, which only `leaks` asks for, is None.
+objects stand most first, and those that differ in nothing are one; `oldest_at` is right to what
+a difference of two times rounds; `old`, which only `leaks` asks for, is None.
 """
 
 from collections import defaultdict
@@ -62,8 +62,7 @@ def snapshot_of(state: State, time: float, stacks: Stacks) -> Snapshot:
         **{name: told[name] for name in ("preexisting_pages", "own_bytes", "charge_share")},
         tier=Tier(told["tier"]),
         cgroups=tuple(
-            _cgroup(key, values, by_cgroup, told["watched_seconds"])
-            for key, values in sorted(state["cgroups"].items(), key=_in_order)
+            _cgroup(key, values, by_cgroup) for key, values in sorted(state["cgroups"].items(), key=_in_order)
         ),
         losses=losses_of(state),
         maps={name: MapFill(*fill) for (name,), fill in state["maps"].items()},
@@ -103,11 +102,9 @@ def _in_order(item: tuple[Key, Values]) -> Key:
     return host or "", *key
 
 
-def _cgroup(key: Key, values: Values, parts: _Parts, watched: float) -> Cgroup:
+def _cgroup(key: Key, values: Values, parts: _Parts) -> Cgroup:
     told: dict[str, Any] = dict(zip(CGROUP, values, strict=False))
     account = dict(zip(ACCOUNT, values[FOLLOWS_OBJECTS + 1 :], strict=True))
-    if told["oldest_seconds"] is not None:
-        told["oldest_seconds"] = max(0.0, watched - told["oldest_seconds"])
     if told["failed_by_errno"] is not None:
         told["failed_by_errno"] = dict(told["failed_by_errno"])
     told["mismatches"] = {MismatchClass(name): count for name, count in told["mismatches"]}

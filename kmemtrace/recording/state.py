@@ -28,9 +28,6 @@ State = dict[str, dict[Key, Values]]
 Stacks = dict[int, tuple[str, ...]]
 """Frames by number of the stack."""
 
-SAME_AGE_SECONDS = 0.001
-"""By how much the time at which the oldest page was charged may differ and is the same still: it is told as
-an age, which is rounded."""
 MOST_NS = (1 << 64) - 1
 MACHINE = (None, None, None)
 """In place of a cgroup's key, where a row is of the whole machine."""
@@ -43,8 +40,13 @@ def _names(table: str, prefix: str = "") -> tuple[str, ...]:
 
 ACCOUNT = _names("cgroups", "account_")
 GONE = _names("snapshots", "gone_")
-CGROUP = tuple(n for n in _names("cgroups") if n != "follows_objects" and not n.startswith("account_"))
-OLDEST = CGROUP.index("oldest_seconds")
+CGROUP = tuple(
+    n.replace("oldest_seconds", "oldest_at")
+    for n in _names("cgroups")
+    if n != "follows_objects" and not n.startswith("account_")
+)
+OLDEST = CGROUP.index("oldest_at")
+"""The file has the age at the moment of the row in its place, which is easier to read."""
 FOLLOWS_OBJECTS = len(CGROUP)
 SITE = _names("sites")
 OBJECT = _names("objects")
@@ -59,16 +61,13 @@ _site, _object, _finding = attrgetter(*SITE), attrgetter(*OBJECT), attrgetter(*F
 _NO_ACCOUNT = (None,) * len(ACCOUNT)
 
 
-def state_of(snapshot: Snapshot, before: State, stacks: Stacks) -> State:
+def state_of(snapshot: Snapshot, stacks: Stacks) -> State:
     """Returns the State of a Snapshot.
 
     Args:
         snapshot: The Snapshot.
-        before: The State of the one before, or an empty one: as long as a cgroup's oldest page is the same,
-            so is its value.
         stacks: Gets the stacks that it has.
     """
-    old = before.get("cgroups", {})
     state: State = {
         "snapshots": {(): _moment(snapshot)},
         "cgroups": {},
@@ -84,7 +83,7 @@ def state_of(snapshot: Snapshot, before: State, stacks: Stacks) -> State:
         state["caches"].update(_caches(MACHINE, snapshot.census.caches))
     for cgroup in snapshot.cgroups:
         key = (cgroup.host, *cgroup.key)
-        state["cgroups"][key] = _values(cgroup, snapshot.watched_seconds, old.get(key))
+        state["cgroups"][key] = _values(cgroup)
         state["sites"].update(_sites(key, cgroup.sites, stacks))
         for measured, histogram in cgroup.latency.items():
             state["latencies"][*key, measured, None, None] = _histogram(histogram)
@@ -143,13 +142,8 @@ def _moment(snapshot: Snapshot) -> Values:
     )
 
 
-def _values(cgroup: Cgroup, watched: float, before: Values | None) -> Values:
+def _values(cgroup: Cgroup) -> Values:
     values = [_plain(one) for one in _cgroup(cgroup)]
-    if cgroup.oldest_seconds is not None:
-        # When it was charged, which stays the same; the age goes to the file.
-        began = watched - cgroup.oldest_seconds
-        known = None if before is None else before[OLDEST]
-        values[OLDEST] = known if known is not None and abs(known - began) < SAME_AGE_SECONDS else began
     account = _NO_ACCOUNT if cgroup.account is None else _account(cgroup.account)
     return (*values, cgroup.objects is not None, *account)
 

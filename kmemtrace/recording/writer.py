@@ -169,7 +169,7 @@ class _Open:
 
     def add(self, snapshot: Snapshot, moment: Moment, told: frozenset[Mismatch]) -> int:
         is_first = moment.columns[1] == self.first
-        now = state_of(snapshot, self.state, self._stacks)
+        now = state_of(snapshot, self._stacks)
         found = changes(self.state, now, moment, whole=is_first)
         self.state = now
         for name, rows in found.items():

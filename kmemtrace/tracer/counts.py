@@ -29,7 +29,7 @@ class Counts:
             path="",
             label=None,
             state=CgroupState.ONLINE,
-            oldest_seconds=None,
+            oldest_at=None,
             charged_pages=int(totals["charged"]),
             uncharged_pages=int(totals["uncharged"]),
             lost_pages=self._lost(int(totals["lost"])),

@@ -51,8 +51,8 @@ class _Kept:
     sites: list[SiteRead]
     errors: dict[int, int]
     told: Cgroup
-    """The cgroup as it was told last. What can change while the records do not is its name, state, age, heir,
-    mismatches and objects."""
+    """The cgroup as it was told last. What can change while the records do not is its name, state, oldest
+    page, heir, mismatches and objects."""
 
 
 class Ledger:
@@ -72,6 +72,7 @@ class Ledger:
         heirs: Mapping[int, int],
         mismatches: Mapping[int, Mapping[MismatchClass, int]],
         objects: Mapping[int, tuple[ObjectSite, ...]] | None = None,
+        began: float = 0.0,
     ) -> View:
         """Returns the cgroups as of a reading; one that was removed and holds nothing is in one last View.
 
@@ -80,11 +81,9 @@ class Ledger:
             heirs: By cgroup id, which cgroup its pages count to now, as found since the last time.
             mismatches: By cgroup id and class, how many charges broke the promise.
             objects: Slab objects by cgroup id; None where they are not followed.
+            began: When the counting began (kernel_seconds()).
         """
-        # One update late: a finding of the same moment still has to be named.
-        for cgroup_id in self._forgotten:
-            self._paths.forget(cgroup_id)
-        self._forgotten = []
+        self._forget()
         removed = self._remember(reading.lives)
         self._heirs |= heirs
         sites, failures = sites_by_cgroup(reading.sites), failures_by_cgroup(reading.failures)
@@ -99,10 +98,10 @@ class Ledger:
             if kept is None or (kept.totals, kept.sites, kept.errors) != (totals, mine, errors):
                 told = self._counts.cgroup(key, records[at], mine, errors)
                 kept = self._kept[key] = _Kept(totals, mine, errors, told)
-            age = reading.clock - oldest[key] / 1e9 if key in oldest else None
+            since = min(oldest[key] / 1e9, reading.clock) - began if key in oldest else None
             followed = None if objects is None else objects.get(key, ())
             found = mismatches.get(key, {})
-            cgroup = self._as_of_now(kept.told, age, found, followed, removed=key in removed)
+            cgroup = self._as_of_now(kept.told, since, found, followed, removed=key in removed)
             kept.told = cgroup
             cgroups.append(cgroup)
             if cgroup.state is CgroupState.GONE:
@@ -150,6 +149,12 @@ class Ledger:
             cgroup.key, cgroup.path, cgroup.state, stack.kind, stack.symbol, stack.frames, pages, oldest
         )
 
+    def _forget(self) -> None:
+        """Forgets what was gone, one update late: a finding of the same moment still has to be named."""
+        for cgroup_id in self._forgotten:
+            self._paths.forget(cgroup_id)
+        self._forgotten = []
+
     def _remember(self, lives: tuple[Records, Records]) -> set[int]:
         """Keeps the paths that the kernel gave of the removed cgroups, and returns the ids of those."""
         ids, records = lives
@@ -172,7 +177,7 @@ class Ledger:
     def _as_of_now(
         self,
         told: Cgroup,
-        age: float | None,
+        oldest_at: float | None,
         mismatches: Mapping[MismatchClass, int],
         objects: tuple[ObjectSite, ...] | None,
         *,
@@ -180,7 +185,7 @@ class Ledger:
     ) -> Cgroup:
         """Returns the cgroup with its name, what became of it, and what else its records do not tell.
 
-        `age`: its oldest record's, in seconds.
+        `oldest_at`: when its oldest record was made.
         """
         number, held = told.key.id, told.held_pages
         found = self._paths.resolve(number)
@@ -190,13 +195,13 @@ class Ledger:
         holds_objects = any(one.held_objects > 0 for one in objects or ())
         after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
         state = after if dead else CgroupState.ONLINE
-        oldest = None if age is None or held <= 0 else max(0.0, age)
+        oldest = oldest_at if held > 0 else None
         reparented_to = self._paths.resolve(heir).path if heir else None
         now = (path, state, oldest, reparented_to, mismatches, objects)
         known = (
             told.path,
             told.state,
-            told.oldest_seconds,
+            told.oldest_at,
             told.reparented_to,
             told.mismatches,
             told.objects,
@@ -208,7 +213,7 @@ class Ledger:
             path=path,
             label=label(path),
             state=state,
-            oldest_seconds=oldest,
+            oldest_at=oldest,
             reparented_to=reparented_to,
             mismatches=dict(mismatches),
             objects=objects,

@@ -193,7 +193,7 @@ class Tracer:
         heirs = self._mend(reading)
         judged = self._judge.judge(self._losses.read, self._tables.moved, self._sight())
         count_as_uncharged(judged.doubtful, reading.sites, reading.cgroups)
-        view = self._ledger.update(reading, heirs, judged.by_cgroup, followed)
+        view = self._ledger.update(reading, heirs, judged.by_cgroup, followed, self._began)
         for ended in view.ended:
             self._tables.forget(ended)
             self._judge.forget(ended.cgroup)

@@ -2,23 +2,20 @@
 
 import dataclasses
 
+import pytest
+
 from kmemtrace.model.account import CacheUse
 from kmemtrace.model.objects import added_objects
 from kmemtrace.model.snapshot import Cgroup, Snapshot
-from kmemtrace.recording.state import SAME_AGE_SECONDS
 
 
 def assert_same(back: Snapshot, snapshot: Snapshot) -> None:
-    """But for the order of rows, and a little of `oldest_seconds`."""
+    """But for the order of rows, and for how a difference of two times is rounded."""
     a, b = _ordered(back), _ordered(snapshot)
     assert len(a.cgroups) == len(b.cgroups)
     for one, other in zip(a.cgroups, b.cgroups, strict=True):
-        assert (one.oldest_seconds is None) == (other.oldest_seconds is None)
-        if one.oldest_seconds is not None and other.oldest_seconds is not None:
-            assert abs(one.oldest_seconds - other.oldest_seconds) <= 1.01 * SAME_AGE_SECONDS
-        assert dataclasses.replace(one, oldest_seconds=None) == dataclasses.replace(
-            other, oldest_seconds=None
-        )
+        assert one.oldest_at == pytest.approx(other.oldest_at, abs=1e-6)
+        assert dataclasses.replace(one, oldest_at=None) == dataclasses.replace(other, oldest_at=None)
     assert dataclasses.replace(a, cgroups=()) == dataclasses.replace(b, cgroups=())
 
 

@@ -1,5 +1,6 @@
 """From what the maps hold to cgroups: who is dead, who is gone, and what their sums become."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_a_living_cgroup(ledger: Ledger) -> None:
     now = reading({A: {"charged": 7, "uncharged": 4, "kernel": -3, "explicit": 4}}, charges={A: 10**9})
     (row,) = ledger.update(now, {}, {}).cgroups
     assert (row.path, row.state, row.held_pages) == ("/a", CgroupState.ONLINE, 3)
-    assert row.oldest_seconds == pytest.approx(4.0)
+    assert row.oldest_at == 1.0
     assert (row.kernel_pages_change, row.explicit_pages, row.reclaim_stalls) == (-3, 4, None)
 
 
@@ -132,10 +133,12 @@ def test_most_held_come_first(ledger: Ledger) -> None:
 
 
 def test_what_did_not_change_is_the_same_cgroup(ledger: Ledger) -> None:
-    """But for its age, if it holds a page whose charge was seen."""
+    """However old the pages are that it holds."""
     idle = reading({A: {"charged": 7, "uncharged": 4}, B: {"charged": 5}}, charges={B: 3})
-    before, after = ({c.path: c for c in ledger.update(idle, {}, {}).cgroups} for _ in range(2))
+    later = dataclasses.replace(idle, clock=9.0)
+    before, after = ({c.path: c for c in ledger.update(now, {}, {}).cgroups} for now in (idle, later))
     assert after["/a"] is before["/a"]
+    assert after["/b"] is before["/b"]
     found = ledger.update(idle, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups
     assert {c.path: c.mismatches for c in found}["/a"] == {"lost_uncharge": 1}
 
