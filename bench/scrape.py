@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
-from kmemtrace.exporter.source import FRESH_SECONDS, Fixed, Source
+from kmemtrace.exporter.encoding import Fixed
+from kmemtrace.exporter.source import FRESH_SECONDS, Source
 from kmemtrace.text import size
 
 Answer = TypeVar("Answer")

@@ -1,6 +1,7 @@
 """The table of metrics (model/metrics.py), as prometheus-client takes it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
@@ -22,21 +23,30 @@ READERS: Mapping[Metric, Reader] = {
 """The readers of the metrics that their rows do not read themselves; with HISTOGRAMS these are all."""
 
 
-def families(told: Told) -> Iterator[Family]:
-    """Yields the metrics in the table's order, without those that cannot be seen.
+def readings(told: Told) -> Iterator[tuple[Metric, Any]]:
+    """Yields the metrics in the table's order with what family() takes, without those that cannot be seen.
 
     Args:
         told: The Snapshot that the exporter tells, and what it knows beside it.
     """
     for metric in Metric:
+        read: Any
         if metric.kind is Kind.HISTOGRAM:
-            histograms = HISTOGRAMS[metric](told)
-            if histograms is not None:
-                yield _histogram(metric, histograms)
+            read = HISTOGRAMS[metric](told)
         else:
             read = READERS[metric](told) if metric.read is None else metric.read(told.snapshot)
-            if read is not None:
-                yield _numbers(metric, read)
+        if read is not None:
+            yield metric, read
+
+
+def families(told: Told) -> Iterator[Family]:
+    """Yields all that readings() does, as prometheus-client takes it."""
+    return (family(metric, read) for metric, read in readings(told))
+
+
+def family(metric: Metric, read: Any) -> Family:
+    """Returns a metric as prometheus-client takes it, with what was read of it."""
+    return (_histogram if metric.kind is Kind.HISTOGRAM else _numbers)(metric, read)
 
 
 def _numbers(metric: Metric, read: Values | float) -> Family:

@@ -8,16 +8,14 @@ import gc
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
+from kmemtrace.exporter.encoding import Encoder
 from kmemtrace.exporter.journal import Journal
 from kmemtrace.exporter.log import Log
-from kmemtrace.exporter.metrics import families
 from kmemtrace.exporter.series import MOST_BYTES, Selection
 from kmemtrace.exporter.told import HookInfo, ProgramRuns, Told
 from kmemtrace.model.snapshot import Snapshot
@@ -32,19 +30,6 @@ for little."""
 class Page:
     body: bytes
     content_type: str
-
-
-class Fixed(Collector):
-    """Holds metrics for prometheus-client, which collects from an object.
-
-    It is made anew for each reading.
-    """
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = list(metrics)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
 
 
 @contextlib.contextmanager
@@ -85,6 +70,7 @@ class Source:
         self.failing = False
         """Whether the last reading failed."""
         self._pages: dict[tuple[str, bool], Page] = {}
+        self._encoders: dict[str, Encoder] = {}
 
     def told(self) -> Told:
         """Returns the last reading, or a new one where that is a second old."""
@@ -97,10 +83,9 @@ class Source:
             told = self._current()
             encode, content_type = choose_encoder(_known_formats(accept))
             if (content_type, zipped) not in self._pages:
-                registry = CollectorRegistry()
-                registry.register(Fixed(families(told)))
-                ProcessCollector(registry=registry)
-                body = encode(registry)
+                if content_type not in self._encoders:
+                    self._encoders[content_type] = Encoder(encode)
+                body = self._encoders[content_type].page(told)
                 if zipped:
                     body = gzip.compress(body, _GZIP_LEVEL)
                 self._pages[content_type, zipped] = Page(body, content_type)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
+from kmemtrace.exporter.encoding import Fixed
 from kmemtrace.exporter.label import label_of
 from kmemtrace.exporter.metrics import families
 from kmemtrace.exporter.series import OTHER, Counted, Selection, bytes_of
-from kmemtrace.exporter.source import Fixed
 from kmemtrace.exporter.told import Told
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
