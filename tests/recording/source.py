@@ -19,7 +19,8 @@ def machine(seed: int) -> Iterator[Snapshot]:
     while True:
         for which in chance.sample(range(len(growth)), 3):
             growth[which] += chance.randrange(50)
-        some = [grown(i, size) for i, size in enumerate(growth) if size and (i + number // 5) % 4]
+        there = [i for i, size in enumerate(growth) if size and (i + number // 5) % 4]
+        some = [dataclasses.replace(grown(i, growth[i]), oldest_at=number - 7.0) for i in there]
         yield at(number, some)
         number += 1
 
@@ -43,4 +44,4 @@ def grown(which: int, size: int) -> Cgroup:
     if which % 2:
         sites.append(site(which, 0, stack=PIPE_STACK[which % 5 + 1 :]))
     lifetime = Histogram.of([1000 * size] * 7)
-    return cgroup(f"/pods/{which}", tuple(sites), id=100 + which, oldest=7.0, lifetime=lifetime)
+    return cgroup(f"/pods/{which}", tuple(sites), id=100 + which, lifetime=lifetime)
