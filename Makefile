@@ -16,6 +16,7 @@ UV ?= uv
 # Debian packages: to run, and on top of these for the tests and for the benchmarks.
 RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium fish g++ groff mandoc stress-ng tmux zsh
+DEB_PACKAGES := $(RUN_PACKAGES) debhelper fakeroot lintian
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
@@ -161,6 +162,10 @@ wheel: $(VENV)/.dev ## build the wheel, the sdist and their list of packages (SB
 	@$(AS_OWNER) $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 		-o dist/kmemtrace.cdx.json requirements-report.lock
 
+.PHONY: deb
+deb: wheel | deb-packages ## build the Debian package for this machine's Debian into dist/
+	@$(AS_OWNER) scripts/build-deb $(PYTHON) $(BIN)/pip dist/kmemtrace-*.whl dist
+
 .PHONY: install
 install: $(VENV)/.project ## install for all users, into PREFIX (/usr/local)
 	@folder=$$($(AS_OWNER) mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
@@ -186,11 +191,13 @@ clean: ## remove everything that make made in this folder
 	@$(AS_OWNER) rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: run-packages test-packages bench-packages kernel-packages silence-packages
+.PHONY: run-packages test-packages deb-packages bench-packages kernel-packages silence-packages
 run-packages:
 	@scripts/install-packages $(RUN_PACKAGES)
 test-packages:
 	@scripts/install-packages $(TEST_PACKAGES)
+deb-packages:
+	@scripts/install-packages $(DEB_PACKAGES)
 silence-packages:
 	@scripts/install-packages stress-ng
 kernel-packages:
