@@ -183,10 +183,11 @@ def _as_many_files_as_can_be() -> int:
 
 def test_objects_refused_at_a_limit(follower: Tracer) -> None:
     """The cgroup's limit has the kernel end the process, and the allocation that was under way gives nothing:
-    mostly while the limit is still reached, which tells it from a machine without free memory."""
+    mostly while the limit is still reached, which tells it from a machine without free memory. Where CPUs
+    are short the process often ends at a page of its own instead: seven in a row did."""
     if version(follower.plan.release) == (5, 10):
         pytest.skip("on 5.10 no refused object is seen, and why is not known yet")
-    for number in range(7):
+    for number in range(31):
         folder = new_cgroup(f"objects-limit-{number}")
         workloads.set_limit(folder, 8 << 20)
         child = os.fork()
@@ -202,7 +203,7 @@ def test_objects_refused_at_a_limit(follower: Tracer) -> None:
         folder.rmdir()
         if any(one.failed_objects for one in found):
             return
-    pytest.fail("no object was refused in seven cgroups at their limits")
+    pytest.fail("no object was refused in 31 cgroups at their limits")
 
 
 def test_nothing_is_followed_without_being_asked_for() -> None:
