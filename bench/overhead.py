@@ -36,7 +36,7 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import KmemtraceError
 from kmemtrace.tracer.program_info import ProgramInfo
 
-_PAGES = {"un-accounted": 6 * 32768, "accounted": 64 * 256}
+_PAGES = {"un-accounted": 6 * 32768, "accounted": 192 * 256}
 _WORK = {"two CPUs": 128 * 256, "fork": 500, "exec": 500}
 _UNITS = {**_PAGES, **_WORK}
 _EXITS = (

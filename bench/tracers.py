@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from kmemtrace.tracer.tracer import Tracer
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _SNAPSHOTS = 4
+_PAUSE_SECONDS = 0.05
 _EMPTY = "int {name}(void *ctx)\n{{\n\treturn 0;\n}}\n"
 
 
@@ -102,11 +105,13 @@ def _complete(include: Path) -> None:
 
 def warm(tracer: object, traffic: Traffic, units: int) -> None:
     """Does some of the work; a Tracer of ours takes Snapshots meanwhile, as whoever watches does, and so
-    learns the traffic's stacks."""
+    learns the traffic's stacks. What it does at its start is through then."""
     for _ in range(_SNAPSHOTS):
         traffic(units)
         if isinstance(tracer, Tracer):
             tracer.snapshot()
+    while any(thread.name == "preexisting" for thread in threading.enumerate()):
+        time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager

@@ -56,6 +56,7 @@ struct site {
 BPF_HASH(cgroups, u64, struct totals, MAX_CGROUPS);
 BPF_HASH(sites, struct site_key, struct site, MAX_SITES);
 BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
+BPF_ARRAY(scanned, u64, 1); /* 1: the search is through */
 
 static __always_inline struct totals *totals_of(u64 cgroup)
 {
@@ -133,6 +134,16 @@ static __always_inline void count_latency(struct latency *latency, u64 ns)
 	__sync_fetch_and_add(&latency->counts[bucket], 1);
 }
 
+/* Whether the search for pages that were charged before the start is; until then nothing is stray.
+ */
+static __always_inline bool search_is_through(void)
+{
+	u32 first = 0;
+	u64 *through = scanned.lookup(&first);
+
+	return through && *through;
+}
+
 static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
 {
 	__sync_fetch_and_add(&totals->before, count);
@@ -141,17 +152,19 @@ static __always_inline void count_before(struct totals *totals, struct site *sit
 }
 
 /* Takes back what the search counted of a page, with its record, if that is there still: the charge
- * was under way when the page was found, and is counted now, or its end had come. */
-static __always_inline void forget_before(u64 page)
+ * was under way when the page was found, and is counted now, or its end had come. Answers whether
+ * it was there. */
+static __always_inline bool forget_before(u64 page)
 {
 	struct charge before;
 	struct totals *totals;
 
 	if (!close_found_record(page, &before))
-		return; /* there is none, or another CPU ended it, and counted its end */
+		return false; /* there is none, or another CPU ended it, and counted its end */
 	totals = cgroups.lookup(&before.owner.cgroup);
 	if (totals)
 		count_before(totals, site_at_end(&before), -(1LL << before.order));
+	return true;
 }
 
 /* Opens the record of a page that bears the mark, which was read; answers the sums of whom it is
@@ -165,6 +178,9 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
+	/* Asked first: what it found by then has its bit by now. */
+	bool through = search_is_through();
+	int error;
 
 	if (!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner) ||
 	    !in_subtree(charge.owner.memcg)) {
@@ -184,11 +200,13 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark
 	site = site_of(ctx, &charge, stack);
 	if (!time) /* after the stack walk, which is no part of the page's life */
 		charge.time = bpf_ktime_get_ns();
-	if (put_record(page, &charge)) {
+	/* What is not tracked has no record: to look for one takes as long as to open it. */
+	error = is_tracked(page) ? put_record(page, &charge) : open_record(page, &charge);
+	if (error) {
 		lose(LOSS_PAGES_FULL, 1);
 		return totals;
 	}
-	if (has_found_record_too(page))
+	if (!through && has_found_record_too(page))
 		forget_before(page);
 	track(page, order, TRACKED);
 	end_unfollowed(page);

@@ -57,7 +57,10 @@ static __always_inline void allocated(void *ctx, u64 page, u32 order)
 		if (is_mark(mark))
 			return; /* its charge opened the record just now */
 #endif
-		end_charge(ctx, page, order, END_HEALED); /* its free was missed */
+		/* Its free was missed; but not if the search found it while it was being charged.
+		 */
+		if (!is_mark(mark) || !is_from_before(page) || !forget_before(page))
+			end_charge(ctx, page, order, END_HEALED);
 	}
 	if (is_mark(mark))
 		begin_charge(ctx, page, mark, order, 0, STACK_HERE, 0);

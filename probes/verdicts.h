@@ -51,8 +51,6 @@ BPF_ARRAY(findings_seen, u64, NR_MISMATCHES);
 BPF_RINGBUF_OUTPUT(findings, FINDINGS_PAGES);
 /* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
 BPF_ARRAY(finding_layout, struct finding, 1);
-/* Whether the scan for preexisting pages is through; before, nothing is stray. */
-BPF_ARRAY(scanned, u64, 1);
 
 /* NO_WAKEUP: user space looks at each snapshot; this runs in the allocator. */
 static __always_inline void report(void *ctx, u32 what, struct charge *charge,
@@ -124,12 +122,11 @@ static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 		.taken = 1U << order,
 	};
 	struct owner owner = {};
-	u32 first = 0, why = end_unfollowed(page) ? EXEMPT_UNFOLLOWED : NR_EXEMPTIONS;
-	u64 *through = scanned.lookup(&first);
+	u32 why = end_unfollowed(page) ? EXEMPT_UNFOLLOWED : NR_EXEMPTIONS;
 
 	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
 		return;
-	if (why == NR_EXEMPTIONS && (!through || !*through))
+	if (why == NR_EXEMPTIONS && !search_is_through())
 		why = EXEMPT_UNSEARCHED;
 	if (why != NR_EXEMPTIONS) {
 		exempt(why);

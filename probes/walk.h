@@ -17,17 +17,23 @@
 #if defined(LEARNED_WALK) && !defined(WITHOUT_SITES)
 #define WALK_STACK 16384 /* THREAD_SIZE and alignment; interrupts' stacks have them, too */
 
-/* What was learnt of return addresses: how many words after each the next one lies, or WALK_*. Two
- * to a bucket, so that few find no room. */
-struct hops {
-	u64 address[WALK_WAYS];
-	u64 step[WALK_WAYS];
+/* What was learnt of a return address: how many words after it the next one lies, or WALK_*; and
+ * which ones come next, as far as they always were the same. */
+struct hop {
+	u64 address;
+	u32 step;
+	u32 next; /* where in `hops` the last of the run is */
+	u64 run[WALK_RUN]; /* a shorter one has its last again */
+	u16 at[WALK_RUN]; /* how many words after this one each of them lies */
+	u16 frames; /* how many those are; 0: there is no run */
+	u16 pad[3];
 };
 
 /* Of the stack, from the context on. */
 struct stack_words {
 	u64 context; /* read back it is a number, which the verifier lets be calculated with */
 	u64 count; /* of the words that lie on this stack, WALK_WORDS at most */
+	u64 at; /* as `context` */
 	u64 words[WALK_WORDS];
 };
 
@@ -38,7 +44,8 @@ struct lesson {
 	u64 words[WALK_WORDS];
 };
 
-BPF_ARRAY(hops, struct hops, WALK_HOPS);
+/* WALK_WAYS to a bucket, side by side, so that few find no room. */
+BPF_ARRAY(hops, struct hop, WALK_HOPS *WALK_WAYS);
 /* By the low bits of its hash, a path's other bits and, in place of these, its stack's id and 1. */
 BPF_ARRAY(paths, u64, WALK_PATHS);
 BPF_PERCPU_ARRAY(walk_counts, u64, NR_WALKS);
@@ -91,29 +98,56 @@ static __always_inline u64 word_of_stack(struct stack_words *stack, u64 at)
 #ifdef CAST_FUNCTION
 	return read_u64(stack->context + at * sizeof(u64));
 #else
-	return stack->words[at & (WALK_WORDS - 1)];
+	/* Else the verifier follows each path to each place, and gives up. */
+	*(volatile u64 *)&stack->at = at;
+	return stack->words[*(volatile u64 *)&stack->at & (WALK_WORDS - 1)];
 #endif
 }
 
-/* A hash of all return addresses, as deep as the kernel's own walk goes; 0 where they are not
- * known. */
+static __always_inline u64 mixed(u64 hash, u64 word)
+{
+	hash = (hash ^ word) * WALK_MIX;
+	return hash ^ hash >> 29;
+}
+
+/* What was learnt of an address, which may be at `place`, a guess; null where that is nothing. */
+static __always_inline struct hop *hop_of(u64 address, u32 place)
+{
+	struct hop *hop = hops.lookup(&place);
+
+	if (hop && hop->address == address)
+		return hop;
+	place = ((u32)(address * WALK_MIX >> 32) & (WALK_HOPS - 1)) * WALK_WAYS;
+	NO_UNROLL
+	for (u32 way = 0; way < WALK_WAYS; way++, place++) {
+		hop = hops.lookup(&place);
+		if (hop && hop->address == address)
+			return hop;
+	}
+	return 0;
+}
+
+/*
+ * A hash of all return addresses, as deep as the kernel's own walk goes; 0 where they are not
+ * known.
+ *
+ * To go from one to the next takes 8 ns, for each word has to be there before it is known where to
+ * look for the following. So the usual ones of a run are loaded at the same time, and compared.
+ */
 static __always_inline u64 known_path(struct stack_words *stack)
 {
-	u64 hash = 0, at = 0, address = WALK_ROOT, step;
+	u64 hash = 0, at = 0, address = WALK_ROOT;
+	u32 place = WALK_ROOT_AT, frames = 0;
 
 	NO_UNROLL
-	for (u32 i = 0; i < STACK_DEPTH; i++) {
-		u32 slot = (u32)(address * WALK_MIX >> 32) & (WALK_HOPS - 1);
-		struct hops *found = hops.lookup(&slot);
+	for (u32 i = 0; i < STACK_DEPTH && frames < STACK_DEPTH; i++) {
+		struct hop *hop = hop_of(address, place);
+		u32 step, run;
+		u64 last;
 
-		if (!found)
+		if (!hop)
 			return 0;
-		if (found->address[0] == address)
-			step = found->step[0];
-		else if (found->address[1] == address)
-			step = found->step[1];
-		else
-			return 0;
+		step = hop->step;
 		if (step == WALK_END)
 			return hash;
 		/* An exception's frame: where it came from the user, the stack ends. */
@@ -123,12 +157,33 @@ static __always_inline u64 known_path(struct stack_words *stack)
 				return 0;
 			return (word_of_stack(stack, at) & 3) == 3 ? hash : 0;
 		}
+		if (!step)
+			return 0;
+		place = hop->next;
+		run = hop->frames;
+		last = at + hop->at[WALK_RUN - 1];
+		if (run && last < stack->count) {
+			u64 a = word_of_stack(stack, at + hop->at[0]);
+			u64 b = word_of_stack(stack, at + hop->at[1]);
+			u64 c = word_of_stack(stack, at + hop->at[2]);
+			u64 d = word_of_stack(stack, last);
+
+			if (!((a ^ hop->run[0]) | (b ^ hop->run[1]) | (c ^ hop->run[2]) |
+			      (d ^ hop->run[3]))) {
+				/* By a run or singly: two names of one path are no matter. */
+				hash = mixed(hash, a * 3 + b * 5 + c * 7 + d * 9);
+				at = last;
+				address = d;
+				frames += run;
+				continue;
+			}
+		}
 		at += step;
-		if (!step || at >= stack->count)
+		if (at >= stack->count)
 			return 0;
 		address = word_of_stack(stack, at);
-		hash = (hash ^ address) * WALK_MIX;
-		hash ^= hash >> 29;
+		hash = mixed(hash, address);
+		frames++;
 	}
 	return hash;
 }
@@ -171,12 +226,12 @@ static __always_inline s32 path_of(void *ctx)
 			return here;
 		lose(LOSS_WALK_WRONG, 1);
 	}
-	if (word) {
+	if (word)
 		*word = (path & ~(u64)(WALK_PATHS - 1)) | (u64)(here + 1);
-	} else {
+	else
 		count_walk(WALK_UNKNOWN);
+	if (!known) /* of one whose addresses are known, what comes after which */
 		teach(ctx, stack, here);
-	}
 	return here;
 }
 #else

@@ -25,6 +25,8 @@ WALK_HOPS = 1 << 12
 """Buckets of what was learned of return addresses: some hundreds are met."""
 WALK_WAYS = 2
 """Addresses in a bucket."""
+WALK_RUN = 4
+"""Addresses that are looked at together, where one always comes after the other."""
 WALK_PATHS = 1 << 15
 """Twice as many as there are stacks: their ids stand in as many bits."""
 WALK_CHECKS = 1 << 7

@@ -49,7 +49,7 @@ def layouts(latencies: tuple[str, ...]) -> Mapping[str, tuple[Layout, Layout]]:
         "object_sites": (structs.OBJECT_KEY, structs.OBJECT_SUMS),
         "cache_told": (index, structs.CACHE_TOLD),
         "caches_known": (index, structs.CACHES_KNOWN),
-        "hops": (index, structs.HOPS),
+        "hops": (index, structs.HOP),
         "lesson_layout": (index, structs.LESSON),
         "finding_layout": (index, structs.FINDING),
     }

@@ -36,6 +36,8 @@ class Learned:
     """Distances to the next address that no lesson contradicts; None before the first."""
     last_of: set[int] = field(default_factory=set)
     """What came next, where that was the outermost; 0 where it was not."""
+    following: set[int] = field(default_factory=set)
+    """What came next."""
     ends: set[int] = field(default_factory=set)
     """END or REGISTERS where a stack ended here, and 0 where one went on."""
 
@@ -71,6 +73,7 @@ def study(
         one = learned.setdefault(address, Learned())
         found = {int(step) for step in np.flatnonzero(words[at + 1 :] == following) + 1}
         one.lessons += 1
+        one.following.add(following)
         one.steps = found if one.steps is None else one.steps & found
         one.ends.add(0)
         one.last_of.add(following if whole and place == len(chain) - 1 else 0)

@@ -15,7 +15,7 @@ from kmemtrace.tracer.capacity import (
     CACHES_AT_ONCE,
     LIFE_PATH,
     RECORD_WAYS,
-    WALK_WAYS,
+    WALK_RUN,
     WALK_WORDS,
 )
 
@@ -60,7 +60,17 @@ LIFE = np.dtype([("path", f"S{LIFE_PATH}")])
 FAILURE_KEY = np.dtype([("cgroup", "u8"), ("error", "i4"), ("pad", "u4")])
 
 # probes/walk.h
-HOPS = np.dtype([("address", "u8", (WALK_WAYS,)), ("step", "u8", (WALK_WAYS,))])
+HOP = np.dtype(
+    [
+        ("address", "u8"),
+        ("step", "u4"),
+        ("next", "u4"),
+        ("run", "u8", (WALK_RUN,)),
+        ("at", "u2", (WALK_RUN,)),
+        ("frames", "u2"),
+        ("pad", "u2", (3,)),
+    ]
+)
 LESSON = np.dtype([("stack", "i8"), ("count", "u8"), ("words", "u8", (WALK_WORDS,))])
 
 # probes/verdicts.h

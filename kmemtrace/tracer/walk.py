@@ -4,8 +4,6 @@ The programs (probes/walk.h) take what was learned, and send a lesson where it i
 stack from the program's context on, and the kernel's own walk of it.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from kmemtrace.kernel.layout import Defines
@@ -18,26 +16,25 @@ from kmemtrace.tracer.capacity import (
     WALK_HOPS,
     WALK_MIX,
     WALK_PATHS,
+    WALK_RUN,
     WALK_WAYS,
     WALK_WORDS,
 )
+from kmemtrace.tracer.hops import Hop, first_place, laid_out
 from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
-from kmemtrace.tracer.structs import HOPS, ID, LESSON
+from kmemtrace.tracer.structs import HOP, ID, LESSON
 
 _MOST_WRONG = 16
 """After so many stacks that were another's than was learned the kernel walks all."""
-
-Buckets = dict[int, dict[int, int]]
-"""By the bucket that the programs look in: the addresses there, each with its step."""
-
 
 DEFINES: Defines = {
     "STACK_SKIPS": STACK_SKIPS,
     "WALK_WORDS": WALK_WORDS,
     "WALK_WAYS": WALK_WAYS,
+    "WALK_RUN": WALK_RUN,
     "WALK_HOPS": WALK_HOPS,
     "WALK_PATHS": WALK_PATHS,
     "WALK_CHECKS": WALK_CHECKS,
@@ -45,6 +42,7 @@ DEFINES: Defines = {
     "WALK_REGISTERS": REGISTERS,
     "WALK_REGISTERS_CS": REGISTERS_CS,
     "WALK_ROOT": ROOT,
+    "WALK_ROOT_AT": first_place(ROOT),
     "WALK_MIX": f"{WALK_MIX}ULL",
     "LESSONS_PAGES": LESSONS_PAGES,
 }
@@ -63,12 +61,12 @@ class Walk:
             symbols: Tells where the kernel's code lies.
         """
         self._ring = programs.ring("lessons")
-        self._hops = ArrayMap(programs.map_fd("hops"), HOPS)
+        self._hops = ArrayMap(programs.map_fd("hops"), HOP)
         self._paths = ArrayMap(programs.map_fd("paths"), ID)
         self._stacks, self._symbols = stacks, symbols
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
-        self._told: Buckets = {}
+        self._told: dict[int, Hop] = {}
         self._given_up = False
 
     def learn(self, wrong: int) -> None:
@@ -116,29 +114,12 @@ class Walk:
     def _tell(self) -> None:
         """Tells the programs what changed.
 
-        They may look at a bucket at any time, and must never find the step of one address beside another.
+        They may look at a place at any time, and must never find the step of one address beside another.
         """
-        wanted = buckets({address: step for address, one in self._learned.items() if (step := one.step)})
+        wanted, none = laid_out(self._learned), Hop()
         for place in self._told.keys() | wanted.keys():
-            before, after = self._told.get(place, {}), wanted.get(place, {})
+            before, after = self._told.get(place, none), wanted.get(place, none)
             if before != after:
-                for one in (dict.fromkeys(before, 0), dict.fromkeys(after, 0), after):
-                    self._hops[place] = _element(one)
+                for one in (Hop(before.address), Hop(after.address), after):
+                    self._hops[place] = one.element()
         self._told = wanted
-
-
-def buckets(steps: Mapping[int, int]) -> Buckets:
-    """Returns addresses and steps by bucket; what a bucket has no room for is left out."""
-    found: Buckets = {}
-    for address, step in sorted(steps.items()):
-        bucket = found.setdefault(address * WALK_MIX >> 32 & (WALK_HOPS - 1), {})
-        if len(bucket) < WALK_WAYS:
-            bucket[address] = step
-    return found
-
-
-def _element(bucket: Mapping[int, int]) -> Records:
-    element = np.zeros(1, HOPS)
-    for way, (address, step) in enumerate(bucket.items()):
-        element["address"][0, way], element["step"][0, way] = address, step
-    return element

@@ -1,13 +1,11 @@
 """What is learned of return addresses, from stacks that are laid out here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from kmemtrace.tracer.capacity import WALK_HOPS, WALK_WAYS
 from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
-from kmemtrace.tracer.walk import buckets
 
 A, B, C, ENTRY = 0xA0, 0xB0, 0xC0, 0xE0
 WORDS = 128
@@ -111,21 +109,3 @@ def test_an_exception_in_the_kernel_goes_on_and_is_not_known() -> None:
     learned = repeated(9, (A, 9), (B, 12), cs=0x33)
     lesson(learned, (A, 9), (B, 12), (C, 30), cs=0x10)
     assert steps(learned)[B] == REGISTERS  # the program looks at the register each time
-
-
-def _clashing(count: int) -> Sequence[int]:
-    """So many addresses of one bucket."""
-    found: dict[int, list[int]] = {}
-    for address in range(1, 1 << 20):
-        place = next(iter(buckets({address: 1})))
-        found.setdefault(place, []).append(address)
-        if len(found[place]) == count:
-            return found[place]
-    raise AssertionError(count)
-
-
-def test_a_bucket_that_is_full_leaves_the_others_out() -> None:
-    clashing = _clashing(WALK_WAYS + 1)
-    (bucket,) = buckets(dict.fromkeys(clashing, 7)).values()
-    assert list(bucket) == clashing[:WALK_WAYS]
-    assert all(place < WALK_HOPS for place in buckets({(1 << 64) - 1: 1, 1 << 63: 2}))
