@@ -11,12 +11,16 @@ from kmemtrace.tracer.lessons import END, REGISTERS, Learned
 A, B, C, D, E, F = range(0xA0, 0xA6)
 
 
-def learned(**told: object) -> dict[int, Learned]:
-    """What is learned, by the name of an address: its step, and which come next."""
+Told = tuple[int, list[int]]
+"""The step of an address, and which come next."""
+
+
+def learned(told: dict[int, Told]) -> dict[int, Learned]:
+    """What is learned, by address."""
     found = {}
-    for name, (step, following) in told.items():  # type: ignore[misc]
+    for address, (step, following) in told.items():
         ends = {step} if step in (END, REGISTERS) else {0}
-        found[globals()[name]] = Learned(9, {step} if step < END else set(), {0}, set(following), ends)
+        found[address] = Learned(9, {step} if step < END else set(), {0}, set(following), ends)
     return found
 
 
@@ -25,13 +29,13 @@ def runs(of: dict[int, Learned]) -> dict[int, tuple[tuple[int, int], ...]]:
 
 
 def test_a_run_has_what_always_comes_next() -> None:
-    found = runs(learned(A=(9, [B]), B=(12, [C]), C=(5, [D]), D=(END, [])))
+    found = runs(learned({A: (9, [B]), B: (12, [C]), C: (5, [D]), D: (END, [])}))
     assert found == {A: ((B, 9), (C, 21), (D, 26)), B: ((C, 12), (D, 17)), C: (), D: ()}
 
 
 def test_a_run_has_so_many_addresses_at_most() -> None:
-    chain = {"A": (1, [B]), "B": (2, [C]), "C": (3, [D]), "D": (4, [E]), "E": (5, [F]), "F": (END, [])}
-    found = runs(learned(**chain))
+    chain: dict[int, Told] = {A: (1, [B]), B: (2, [C]), C: (3, [D]), D: (4, [E]), E: (5, [F]), F: (END, [])}
+    found = runs(learned(chain))
     assert found[A] == ((B, 1), (C, 3), (D, 6), (E, 10))
     assert max(map(len, found.values())) == WALK_RUN
 
@@ -46,14 +50,12 @@ def test_a_run_has_so_many_addresses_at_most() -> None:
         ((12, [C]), ((B, 9), (C, 21))),
     ],
 )
-def test_a_run_ends_where_one_cannot_be_sure(
-    told: tuple[int, list[int]], run: tuple[tuple[int, int], ...]
-) -> None:
-    assert runs(learned(A=(9, [B]), B=told, C=(5, [D, E]), D=(END, [])))[A] == run
+def test_a_run_ends_where_one_cannot_be_sure(told: Told, run: tuple[tuple[int, int], ...]) -> None:
+    assert runs(learned({A: (9, [B]), B: told, C: (5, [D, E]), D: (END, [])}))[A] == run
 
 
 def test_each_knows_where_the_last_of_its_run_is_or_what_comes_next() -> None:
-    of = learned(A=(9, [B]), B=(12, [C]), C=(5, [D, E]), D=(END, []))
+    of = learned({A: (9, [B]), B: (12, [C]), C: (5, [D, E]), D: (END, [])})
     places = places_of(of)
     hops = laid_out(of)
     assert {hop.address: hop.next for hop in hops.values()} == {A: places[C], B: places[C], C: 0, D: 0}
