@@ -139,6 +139,10 @@ account: $(VENV)/.project ## print how much of each cgroup's kernel memory is ex
 bench-scrape: $(VENV)/.project | bench-packages ## run the benchmark of the exporter with 10,000 cgroups
 	@$(AS_ROOT) $(BIN)/python bench/scrape.py $(ARGS)
 
+.PHONY: bench-growth
+bench-growth: $(VENV)/.project | bench-packages ## measure how a scrape and a frame grow with the cgroups
+	@$(AS_ROOT) $(BIN)/python bench/growth.py $(ARGS)
+
 .PHONY: bench-recording
 bench-recording: $(VENV)/.project | bench-packages ## measure what recording costs, beside perf kmem and memleak
 	@$(AS_ROOT) $(BIN)/python bench/recording.py $(ARGS)

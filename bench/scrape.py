@@ -67,13 +67,13 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
             pass
         before = source.told().reading_seconds
         time.sleep(FRESH_SECONDS)
-        cost, body = _cost(lambda: source.page("", zipped=False).body)
-        ours.append(cost)
+        spent, body = cost(lambda: source.page("", zipped=False).body)
+        ours.append(spent)
         reading.append(source.told().reading_seconds - before)
-        cost, figures = _cost(lambda: _read_files(folders))
-        files.append(cost)
-        more, _ = _cost(partial(_tell, figures, most))
-        peer.append((cost[0] + more[0], cost[1] + more[1]))
+        spent, figures = cost(lambda: read_files(folders))
+        files.append(spent)
+        more, _ = cost(partial(tell, figures, most))
+        peer.append((spent[0] + more[0], spent[1] + more[1]))
     told = source.told().snapshot
     series = sum(1 for line in body.splitlines() if not line.startswith(b"#"))
     shown = sum(1 for line in body.splitlines() if line.startswith(b"kmemtrace_charged_pages_total"))
@@ -94,14 +94,14 @@ def _rounds(source: Source, root: Path, folders: list[Path], churn: int, rounds:
     print(f"  resident memory           {size(rss)} at most; the maps {size(told.own_bytes or 0)}")
 
 
-def _cost(work: Callable[[], Answer]) -> tuple[tuple[float, float], Answer]:
+def cost(work: Callable[[], Answer]) -> tuple[tuple[float, float], Answer]:
     """((seconds, CPU seconds), what it answered)"""
     wall, cpu = time.perf_counter(), time.process_time()
     answer = work()
     return (time.perf_counter() - wall, time.process_time() - cpu), answer
 
 
-def _read_files(folders: list[Path]) -> dict[Path, dict[str, int]]:
+def read_files(folders: list[Path]) -> dict[Path, dict[str, int]]:
     figures = {}
     for folder in folders:
         with open(f"{folder}/memory.stat", encoding="ascii") as file:  # noqa: PTH123 as fast as Python can
@@ -109,7 +109,7 @@ def _read_files(folders: list[Path]) -> dict[Path, dict[str, int]]:
     return figures
 
 
-def _tell(figures: dict[Path, dict[str, int]], most: int) -> bytes:
+def tell(figures: dict[Path, dict[str, int]], most: int) -> bytes:
     chosen = sorted(figures.items(), key=lambda one: -sum(one[1].values()))[:most]
     told = []
     for name in list(chosen[0][1])[:_FIGURES]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import heapq
 import os
 import struct
 import time
@@ -53,6 +54,9 @@ class CgroupPaths:
         self._handles = True
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
+        self._order: list[tuple[float, int]] = []
+        """A heap of when ids fall due."""
+        self._news: set[int] = set()
         self._gone: set[int] = set()
         """Ids that the kernel said do not exist when it was last asked."""
         self._asked: set[int] = set()
@@ -73,18 +77,35 @@ class CgroupPaths:
         now = time.monotonic()
         if now >= self._due.get(cgroup_id, 0.0):
             self._look_up(cgroup_id, now)
+            if now >= self._due.get(cgroup_id, 0.0):
+                self._news.add(cgroup_id)  # the next time it is asked again
         return Resolved(self._names.get(cgroup_id), alive=cgroup_id not in self._gone)
+
+    def news(self) -> set[int]:
+        """Returns the ids of which resolve() may tell something else than when this was called before.
+
+        They are those that it did since, and those that it would look up again.
+        """
+        now = time.monotonic()
+        while self._order and self._order[0][0] <= now:
+            self._news.add(heapq.heappop(self._order)[1])
+        news, self._news = self._news, set()
+        return news
 
     def _trust(self, cgroup_id: int, now: float) -> None:
         self._due[cgroup_id] = now + _RECHECK_SECONDS * (1 + cgroup_id % _SPREAD / _SPREAD)
+        heapq.heappush(self._order, (self._due[cgroup_id], cgroup_id))
 
     def remember(self, cgroup_id: int, path: str) -> None:
         """Keeps a path that the kernel gave, for when the cgroup is gone."""
         if len(self._names) >= _MOST_NAMES and cgroup_id not in self._names:
             self.forget(next(iter(self._names)))
-        self._names[cgroup_id] = path
+        if self._names.get(cgroup_id) != path:
+            self._names[cgroup_id] = path
+            self._news.add(cgroup_id)
 
     def forget(self, cgroup_id: int) -> None:
+        self._news.add(cgroup_id)
         self._names.pop(cgroup_id, None)
         self._due.pop(cgroup_id, None)
         self._gone.discard(cgroup_id)
@@ -131,13 +152,21 @@ class CgroupPaths:
         """Keeps what the kernel said: a path, or by None that there is no such cgroup."""
         if path is None:
             if len(self._gone) >= _MOST_NAMES:
-                self._gone.clear()
-            self._gone.add(cgroup_id)
+                self._are_gone(set())
+            if cgroup_id not in self._gone:
+                self._gone.add(cgroup_id)
+                self._news.add(cgroup_id)
             self._due.pop(cgroup_id, None)
         else:
-            self._gone.discard(cgroup_id)
+            if cgroup_id in self._gone:
+                self._gone.remove(cgroup_id)
+                self._news.add(cgroup_id)
             self.remember(cgroup_id, path)
             self._trust(cgroup_id, now)
+
+    def _are_gone(self, ids: set[int]) -> None:
+        self._news |= ids ^ self._gone
+        self._gone = ids
 
     def _by_handle(self, cgroup_id: int) -> str | None:
         """Returns the path of a living cgroup; None where there is none of this id."""
@@ -164,9 +193,8 @@ class CgroupPaths:
         known = self._asked | self._names.keys()
         living, complete = self._walk(now)
         self._walk_after = time.monotonic() + _WALK_PAUSE_SECONDS
-        self._gone -= living
+        self._are_gone(known - living if complete else self._gone - living)
         if complete:
-            self._gone = known - living
             self._asked = {cgroup_id}
             for gone in self._gone & self._names.keys():
                 self._trust(gone, now)

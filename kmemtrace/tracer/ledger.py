@@ -1,7 +1,8 @@
 """Makes the cgroups of a Snapshot of what was read of the maps."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,9 +12,16 @@ from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.snapshot import Cgroup, Gone, OldPages
+from kmemtrace.tracer.changed import Remembered
 from kmemtrace.tracer.counts import Counts
 from kmemtrace.tracer.maps import Records
-from kmemtrace.tracer.reading import Reading, SiteRead, failures_by_cgroup, oldest_by_cgroup, sites_by_cgroup
+from kmemtrace.tracer.reading import (
+    Reading,
+    failures_by_cgroup,
+    of_cgroups,
+    oldest_by_cgroup,
+    sites_by_cgroup,
+)
 from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import BEFORE_START, Stacks
 
@@ -39,32 +47,44 @@ class View:
     """Cgroups that were removed and hold nothing: they are to be taken out of the maps."""
 
 
-@dataclass(slots=True)
-class _Kept:
-    """The records of one cgroup, and what follows from them alone.
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What cgroups are made of beside their records in the maps, by id."""
 
-    It is kept from one reading to the next, as most cgroups do nothing between two: to make these anew for
-    10,000 cgroups took half of the time of reading them.
-    """
+    removed: AbstractSet[int] = frozenset()
+    """Those that the kernel was seen to remove."""
+    heirs: Mapping[int, int] = field(default_factory=dict)
+    mismatches: Mapping[int, Mapping[MismatchClass, int]] = field(default_factory=dict)
+    objects: Mapping[int, tuple[ObjectSite, ...]] | None = None
 
-    totals: bytes
-    sites: list[SiteRead]
-    errors: dict[int, int]
-    told: Cgroup
-    """The cgroup as it was told last. What can change while the records do not is its name, state, oldest
-    page, heir, mismatches and objects."""
+    def changed(self, before: "_Beside") -> set[int]:
+        """Returns of which cgroups something was another one before."""
+        found = set(self.removed ^ before.removed)
+        found |= _differing(self.heirs, before.heirs)
+        found |= _differing(self.mismatches, before.mismatches)
+        return found | _differing(self.objects or {}, before.objects or {})
+
+
+_Place = tuple[int, int, str, int, Cgroup]
+"""A cgroup, after all that it is ordered by; its id is another one than that of any other."""
 
 
 class Ledger:
-    """Remembers between snapshots only what the maps cannot tell: names, and sums of what is gone."""
+    """Makes a cgroup anew where something of it changed; each of the others is the same object as before.
+
+    What follows from a cgroup, later rooms can keep for as long as it is the same.
+    """
 
     def __init__(self, hierarchy: MemoryHierarchy, paths: CgroupPaths, stacks: Stacks, sees: Sees) -> None:
         self._paths, self._stacks = paths, stacks
         self._counts = Counts(hierarchy, stacks, sees)
         self._gone = Gone()
-        self._heirs: dict[int, int] = {}
         self._forgotten: list[int] = []
-        self._kept: dict[int, _Kept] = {}
+        self._maps = (Remembered(), Remembered(), Remembered(), Remembered())
+        self._beside = _Beside()
+        self._told: dict[int, Cgroup] = {}
+        self._order: list[_Place] = []
+        """Those in `_told`; what holds most is first."""
 
     def update(
         self,
@@ -79,40 +99,84 @@ class Ledger:
         Args:
             reading: The maps as they were read.
             heirs: By cgroup id, which cgroup its pages count to now, as found since the last time.
-            mismatches: By cgroup id and class, how many charges broke the promise.
-            objects: Slab objects by cgroup id; None where they are not followed.
+            mismatches: By cgroup id and class, how many charges broke the promise; not to be changed later.
+            objects: Slab objects by cgroup id; None where they are not followed. Not to be changed later.
             began: When the counting began (kernel_seconds()).
         """
-        self._forget()
+        gone = self._forget()
         removed = self._remember(reading.lives)
-        self._heirs |= heirs
-        sites, failures = sites_by_cgroup(reading.sites), failures_by_cgroup(reading.failures)
-        oldest = oldest_by_cgroup(reading.charges)
-        gone, ended, cgroups = self._gone, [], []
-        ids, records = reading.cgroups
-        raw, size = records.tobytes(), records.itemsize
-        for at, key in enumerate(ids.tolist()):
-            mine, errors = sites.get(key, []), failures.get(key, {})
-            kept = self._kept.get(key)
-            totals = raw[at * size : (at + 1) * size]
-            if kept is None or (kept.totals, kept.sites, kept.errors) != (totals, mine, errors):
-                told = self._counts.cgroup(key, records[at], mine, errors)
-                kept = self._kept[key] = _Kept(totals, mine, errors, told)
-            since = min(oldest[key] / 1e9, reading.clock) - began if key in oldest else None
-            followed = None if objects is None else objects.get(key, ())
-            found = mismatches.get(key, {})
-            cgroup = self._as_of_now(kept.told, since, found, followed, removed=key in removed)
-            kept.told = cgroup
-            cgroups.append(cgroup)
-            if cgroup.state is CgroupState.GONE:
-                ended.append(Ended(key, [stack for stack, *_ in mine], list(errors)))
-                self._gone = _add(self._gone, cgroup)
-                self._forgotten.append(key)
-                self._heirs.pop(key, None)
-                del self._kept[key]
-        cgroups.sort(key=lambda c: (-c.held_pages, -c.charged_pages, c.path))
-        ended += self._never_charged(reading, removed)
-        return View(tuple(cgroups), gone, ended)
+        before, self._beside = (
+            self._beside,
+            _Beside(removed, {**self._beside.heirs, **heirs}, mismatches, objects),
+        )
+        owners, charged_at = oldest_by_cgroup(reading.charges)
+        oldest = owners, np.minimum(charged_at / 1e9, reading.clock) - began
+        changed = gone | self._changed(reading, oldest) | self._beside.changed(before) | self._renamed()
+        there = set(reading.cgroups[0].tolist())
+        changed |= there ^ self._told.keys()
+        made, ended = self._made(reading, oldest, changed & there)
+        self._replace(made, changed - there)
+        view = View(tuple(place[-1] for place in self._order), self._gone, ended)
+        for one in ended:
+            self._gone = _add(self._gone, made[one.cgroup])
+            self._forgotten.append(one.cgroup)
+        # Removed ones that have a name but no sums: they were never charged, or their sums were taken out of
+        # the map while they were being removed.
+        idle = removed - there
+        self._forgotten += idle
+        view.ended.extend(Ended(cgroup_id, [], []) for cgroup_id in idle)
+        return view
+
+    def _changed(self, reading: Reading, oldest: tuple[Records, Records]) -> set[int]:
+        """Returns the ids of cgroups whose records changed, or came, or went."""
+        found: set[int] = set()
+        for kept, now in zip(
+            self._maps, (reading.cgroups, reading.sites, reading.failures, oldest), strict=True
+        ):
+            if now is not None:
+                found.update(kept.changed(*now).tolist())
+        return found
+
+    def _renamed(self) -> set[int]:
+        """Returns the ids of cgroups of which the name, the end or the heir's name may have changed."""
+        news, beside = self._paths.news(), self._beside
+        # The name of a removed one stays as it was; that of its heir does not.
+        return (news - beside.removed) | {one for one, heir in beside.heirs.items() if heir in news}
+
+    def _made(
+        self, reading: Reading, oldest: tuple[Records, Records], changed: AbstractSet[int]
+    ) -> tuple[dict[int, Cgroup], list[Ended]]:
+        """Makes cgroups anew.
+
+        Returns:
+            Those that are not as they were told last, by id; and those of them that are gone.
+        """
+        wanted = np.fromiter(changed, "u8", len(changed))
+        sites = sites_by_cgroup(of_cgroups(reading.sites, wanted))
+        failed = reading.failures
+        failures = {} if failed is None else failures_by_cgroup(of_cgroups(failed, wanted))
+        since = dict(zip(*(column.tolist() for column in of_cgroups(oldest, wanted)), strict=True))
+        made, ended = {}, []
+        ids, records = of_cgroups(reading.cgroups, wanted)
+        for number, totals in zip(ids.tolist(), records, strict=True):
+            mine, errors = sites.get(number, []), failures.get(number, {})
+            counted = self._counts.cgroup(number, totals, mine, errors)
+            cgroup = self._as_of_now(counted, since.get(number))
+            is_gone = cgroup.state is CgroupState.GONE
+            if is_gone or cgroup != self._told.get(number):
+                made[number] = cgroup
+            if is_gone:
+                ended.append(Ended(number, [stack for stack, *_ in mine], list(errors)))
+        return made, ended
+
+    def _replace(self, made: Mapping[int, Cgroup], left: Iterable[int]) -> None:
+        """Puts cgroups into the place of those that they were, and takes others out."""
+        old = {id(self._told.pop(number)) for number in (*made, *left) if number in self._told}
+        self._told |= made
+        order = [place for place in self._order if id(place[-1]) not in old]
+        order += [(-c.held_pages, -c.charged_pages, c.path, number, c) for number, c in made.items()]
+        order.sort()  # what was in order already takes no time
+        self._order = order
 
     def old(self, reading: Reading, cgroups: Iterable[Cgroup], older_than: float) -> list[OldPages]:
         """Returns the pages charged longer ago than so many seconds, but since the start.
@@ -149,75 +213,59 @@ class Ledger:
             cgroup.key, cgroup.path, cgroup.state, stack.kind, stack.symbol, stack.frames, pages, oldest
         )
 
-    def _forget(self) -> None:
-        """Forgets what was gone, one update late: a finding of the same moment still has to be named."""
-        for cgroup_id in self._forgotten:
-            self._paths.forget(cgroup_id)
-        self._forgotten = []
+    def _forget(self) -> set[int]:
+        """Forgets what was gone, and returns it.
 
-    def _remember(self, lives: tuple[Records, Records]) -> set[int]:
+        That is one update late: a finding of the same moment still has to be named.
+        """
+        gone, self._forgotten = set(self._forgotten), []
+        for cgroup_id in gone:
+            self._paths.forget(cgroup_id)
+        heirs = {one: heir for one, heir in self._beside.heirs.items() if one not in gone}
+        self._beside = replace(self._beside, heirs=heirs)
+        return gone
+
+    def _remember(self, lives: tuple[Records, Records]) -> AbstractSet[int]:
         """Keeps the paths that the kernel gave of the removed cgroups, and returns the ids of those."""
         ids, records = lives
-        for cgroup_id, life in zip(ids.tolist(), records, strict=True):
+        known = self._beside.removed
+        for at, cgroup_id in enumerate(ids.tolist()):
+            if cgroup_id in known:
+                continue
             # What lies behind the NUL is a longer path's: the buffer is used again and again.
-            path = bytes(life["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
+            path = bytes(records[at]["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
             if path:
                 self._paths.remember(cgroup_id, path)
-        return set(ids.tolist())
+        return frozenset(ids.tolist())
 
-    def _never_charged(self, reading: Reading, removed: set[int]) -> list[Ended]:
-        """Returns the removed cgroups of which there is a name but no sums.
-
-        They were never charged, or their sums were taken out of the map while they were being removed.
-        """
-        idle = removed - {int(i) for i in reading.cgroups[0]}
-        self._forgotten += idle
-        return [Ended(cgroup_id, [], []) for cgroup_id in idle]
-
-    def _as_of_now(
-        self,
-        told: Cgroup,
-        oldest_at: float | None,
-        mismatches: Mapping[MismatchClass, int],
-        objects: tuple[ObjectSite, ...] | None,
-        *,
-        removed: bool,
-    ) -> Cgroup:
-        """Returns the cgroup with its name, what became of it, and what else its records do not tell.
+    def _as_of_now(self, counted: Cgroup, oldest_at: float | None) -> Cgroup:
+        """Returns a cgroup with its name, what became of it, and what else its records do not tell.
 
         `oldest_at`: when its oldest record was made.
         """
-        number, held = told.key.id, told.held_pages
+        number, held, beside = counted.key.id, counted.held_pages, self._beside
         found = self._paths.resolve(number)
         path = found.path or f"(id {number})"
-        dead = removed or not found.alive
-        heir = self._heirs.get(number) if dead else None
+        objects = None if beside.objects is None else beside.objects.get(number, ())
+        dead = number in beside.removed or not found.alive
+        heir = beside.heirs.get(number) if dead else None
         holds_objects = any(one.held_objects > 0 for one in objects or ())
         after = CgroupState.DEAD if held > 0 or holds_objects else CgroupState.GONE
-        state = after if dead else CgroupState.ONLINE
-        oldest = oldest_at if held > 0 else None
-        reparented_to = self._paths.resolve(heir).path if heir else None
-        now = (path, state, oldest, reparented_to, mismatches, objects)
-        known = (
-            told.path,
-            told.state,
-            told.oldest_at,
-            told.reparented_to,
-            told.mismatches,
-            told.objects,
-        )
-        if now == known:
-            return told
         return replace(
-            told,
+            counted,
             path=path,
             label=label(path),
-            state=state,
-            oldest_at=oldest,
-            reparented_to=reparented_to,
-            mismatches=dict(mismatches),
+            state=after if dead else CgroupState.ONLINE,
+            oldest_at=oldest_at if held > 0 else None,
+            reparented_to=self._paths.resolve(heir).path if heir else None,
+            mismatches=dict(beside.mismatches.get(number, {})),
             objects=objects,
         )
+
+
+def _differing(one: Mapping[int, object], other: Mapping[int, object]) -> set[int]:
+    """Returns the keys of what the two do not have in common."""
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def _add(gone: Gone, cgroup: Cgroup) -> Gone:

@@ -34,6 +34,14 @@ SiteRead = tuple[int, int, int, int]
 """Stack, pages charged, uncharged and lost."""
 
 
+def of_cgroups(elements: tuple[Records, Records], ids: Records) -> tuple[Records, Records]:
+    """Returns the elements of a map whose keys, ids or structs that have one, are of some cgroups."""
+    keys, values = elements
+    its = keys["cgroup"] if keys.dtype.names else keys
+    chosen = np.isin(its, ids)
+    return keys[chosen], values[chosen]
+
+
 def sites_by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[SiteRead]]:
     """Returns the sums of each call site, by cgroup id."""
     keys, values = sites
@@ -44,20 +52,19 @@ def sites_by_cgroup(sites: tuple[Records, Records]) -> dict[int, list[SiteRead]]
     return mine
 
 
-def failures_by_cgroup(failures: tuple[Records, Records] | None) -> dict[int, dict[int, int]]:
+def failures_by_cgroup(failures: tuple[Records, Records]) -> dict[int, dict[int, int]]:
     """Returns how many charges failed, by cgroup id and errno."""
     found: dict[int, dict[int, int]] = defaultdict(dict)
-    if failures is not None:
-        for key, count in zip(*failures, strict=True):
-            found[int(key["cgroup"])][int(key["error"])] = int(count)
+    for key, count in zip(*failures, strict=True):
+        found[int(key["cgroup"])][int(key["error"])] = int(count)
     return found
 
 
-def oldest_by_cgroup(charges: Records) -> dict[int, int]:
+def oldest_by_cgroup(charges: Records) -> tuple[Records, Records]:
     """Returns by cgroup id when the oldest of its held pages was charged (ns, CLOCK_MONOTONIC)."""
     if len(charges) == 0:
-        return {}
-    ids, place = np.unique(charges["cgroup"], return_inverse=True)
-    times = np.full(len(ids), np.iinfo("u8").max, "u8")
-    np.minimum.at(times, place, charges["time"])
-    return dict(zip(ids.tolist(), times.tolist(), strict=True))
+        return np.zeros(0, "u8"), np.zeros(0, "u8")
+    order = np.argsort(charges["cgroup"])
+    owners = charges["cgroup"][order]
+    begins = np.flatnonzero(np.diff(owners, prepend=owners[0] - np.uint64(1)))
+    return owners[begins], np.minimum.reduceat(charges["time"][order], begins)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
@@ -55,8 +57,10 @@ def reading(
     removed: Mapping[int, str] | None = None,
     charges: Mapping[int, int] | None = None,
     failures: Mapping[tuple[int, int], int] | None = None,
+    sites: Mapping[tuple[int, int], int] | None = None,
 ) -> Reading:
-    """Totals by cgroup; paths of removed ones; time of each held page by cgroup; failures."""
+    """Totals by cgroup; paths of removed ones; time of each held page by cgroup; failures; pages charged at
+    call sites."""
     values = np.zeros(len(totals), structs.totals_dtype(SEES.latencies))
     for value, counts in zip(values, totals.values(), strict=True):
         for name, count in counts.items():
@@ -70,13 +74,16 @@ def reading(
     failed: Any = np.zeros(len(failures or {}), structs.FAILURE_KEY)
     for key, (cgroup_id, error) in zip(failed, failures or {}, strict=True):
         key["cgroup"], key["error"] = cgroup_id, error
+    places, sums = np.zeros(len(sites or {}), structs.SITE_KEY), np.zeros(len(sites or {}), structs.SITE)
+    for at, ((cgroup_id, stack), pages) in enumerate((sites or {}).items()):
+        places[at], sums[at] = (cgroup_id, stack, 0), (pages, 0, 0)
     return Reading(
         clock=5.0,
         time=1_780_000_000.0,
         lives=(np.array(list(removed or {}), "u8"), lives),
         pages=np.arange(len(held), dtype="u8"),
         charges=held,
-        sites=(np.zeros(0, structs.SITE_KEY), np.zeros(0, structs.SITE)),
+        sites=(places, sums),
         cgroups=(np.array(list(totals), "u8"), values),
         failures=(failed, np.array(list((failures or {}).values()), "u8")),
     )
@@ -176,3 +183,112 @@ def test_what_is_in_doubt_counts_as_uncharged() -> None:
     assert sites[1]["lost"].tolist() == [2, 4]
     assert sites[1]["uncharged"].tolist() == [13, 10]
     assert (int(totals["lost"][0]), int(totals["uncharged"][0])) == (0, 29)
+
+
+class Names(CgroupPaths):
+    """Asks a dictionary in place of the kernel."""
+
+    def __init__(self, hierarchy: MemoryHierarchy, living: dict[int, str]) -> None:
+        super().__init__(hierarchy)
+        self.living = living
+
+    def _by_handle(self, cgroup_id: int) -> str | None:
+        return self.living.get(cgroup_id)
+
+
+class SameNames(CgroupPaths):
+    """Tells what others do, and never that it is something else."""
+
+    def __init__(self, others: CgroupPaths) -> None:
+        """Needs no mount."""
+        self._others = others
+
+    def resolve(self, cgroup_id: int) -> Resolved:
+        return self._others.resolve(cgroup_id)
+
+    def news(self) -> set[int]:
+        return set()
+
+    def remember(self, cgroup_id: int, path: str) -> None:
+        """The others do."""
+
+    def forget(self, cgroup_id: int) -> None:
+        """The others do."""
+
+
+@dataclasses.dataclass
+class Machine:
+    """What the maps hold, as a few steps of hypothesis left it."""
+
+    totals: dict[int, dict[str, int]] = dataclasses.field(default_factory=dict)
+    sites: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)
+    failures: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)
+    charges: dict[int, int] = dataclasses.field(default_factory=dict)
+    removed: dict[int, str] = dataclasses.field(default_factory=dict)
+    heirs: dict[int, int] = dataclasses.field(default_factory=dict)
+    mismatches: dict[int, dict[MismatchClass, int]] = dataclasses.field(default_factory=dict)
+    living: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def step(self, what: str, one: int, number: int) -> None:
+        total = self.totals.setdefault(one, {"charged": 0, "uncharged": 0, "failed": 0, "lifetime": 0})
+        if what == "charge":
+            total["charged"] += number
+            self.sites[one, number % 3] = self.sites.get((one, number % 3), 0) + number
+            self.charges[one] = number * 10**9
+        elif what == "uncharge":
+            total["uncharged"] = total["charged"]
+            self.charges.pop(one, None)
+        elif what == "fail":
+            total["failed"] += 1
+            self.failures[one, number] = self.failures.get((one, number), 0) + 1
+        elif what == "remove":
+            self.removed[one] = self.living.pop(one, f"/never/{one}")
+        elif what == "inherit":
+            self.heirs[one] = number
+        elif what == "mismatch":
+            self.mismatches[one] = {MismatchClass.LOST_UNCHARGE: number}
+        elif one not in self.removed:
+            self.living[one] = f"/{number}/{one}"
+
+    def reading(self) -> Reading:
+        totals = {
+            one: {k: n for k, n in counts.items() if k != "lifetime"} for one, counts in self.totals.items()
+        }
+        return reading(totals, self.removed, self.charges, self.failures, self.sites)
+
+    def forget(self, one: int) -> None:
+        """As Tables.forget() has it of what is gone."""
+        for of in (self.totals, self.charges, self.removed, self.mismatches, self.heirs):
+            of.pop(one, None)
+        self.sites = {key: n for key, n in self.sites.items() if key[0] != one}
+        self.failures = {key: n for key, n in self.failures.items() if key[0] != one}
+
+
+_STEPS = st.tuples(
+    st.sampled_from(["charge", "uncharge", "fail", "remove", "inherit", "mismatch", "rename"]),
+    st.integers(1, 5),
+    st.integers(1, 9),
+)
+
+
+@given(st.lists(st.tuples(st.lists(_STEPS, max_size=6), st.sampled_from([0.0, 100.0])), max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_cgroups_are_as_if_all_were_made_anew(turns: list[tuple[list[tuple[str, int, int]], float]]) -> None:
+    machine, now = Machine(), 1000.0
+    hierarchy = MemoryHierarchy(2, 0, Path("/"), "/")
+    with pytest.MonkeyPatch.context() as patch, Names(hierarchy, machine.living) as paths:
+        patch.setattr("time.monotonic", lambda: now)
+        ledger = Ledger(hierarchy, paths, NoStacks(), SEES)
+        for steps, later in turns:
+            now += later
+            for step in steps:
+                machine.step(*step)
+            view = ledger.update(machine.reading(), machine.heirs, dict(machine.mismatches))
+            anew = Ledger(hierarchy, SameNames(paths), NoStacks(), SEES)
+            whole = anew.update(machine.reading(), machine.heirs, dict(machine.mismatches))
+            assert view.cgroups == whole.cgroups
+            assert sorted(e.cgroup for e in view.ended) == sorted(e.cgroup for e in whole.ended)
+            again = ledger.update(machine.reading(), {}, dict(machine.mismatches)) if not view.ended else view
+            assert all(one is other for one, other in zip(again.cgroups, view.cgroups, strict=True))
+            for ended in view.ended:
+                machine.forget(ended.cgroup)
