@@ -5,7 +5,7 @@ import zlib
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.model.account import Account, CacheUse, CensusInfo, added_caches
-from kmemtrace.model.census import Counted, joined, row_of
+from kmemtrace.model.census import Counted, Joiner, row_of
 from kmemtrace.model.enums import CgroupState, Confidence, Exemption, MismatchClass, SiteKind, Tier
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.losses import Losses, MapFill
@@ -174,7 +174,7 @@ def counted(step: int = 0) -> Snapshot:
         caches=added_caches(use for one in accounts.values() for use in one.caches),
         unseen={},
     )
-    return joined(now, info, accounts, [row_of(old, old.path, "old.service")])
+    return Joiner().joined(now, info, accounts, [row_of(old, old.path, "old.service")])
 
 
 DENTRIES_MADE = ObjectSite("dentry", "__d_alloc", 4001, 3, 0, 200)

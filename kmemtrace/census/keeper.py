@@ -2,20 +2,21 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.account import Account, CensusInfo, added_caches
-from kmemtrace.model.census import Census, joined, pinned_parts, row_of
+from kmemtrace.model.census import Census, Joiner, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 from kmemtrace.model.unseen import Unseen
 
+_Part = TypeVar("_Part")
 LEAST_SECONDS = 30.0
 _PER_CPU_SECOND = 100.0
 """Seconds between censuses for each second of CPU time that one takes: a hundredth of one CPU at most."""
@@ -59,6 +60,7 @@ class Keeper:
         self._failure = "the first census is not done yet"
         self._ended: set[CgroupKey] = set()
         """Cgroups that were seen gone since the census was taken."""
+        self._joiner = Joiner()
         self._thread = threading.Thread(target=self._work, name="census")
         self._until = 0.0
 
@@ -96,11 +98,13 @@ class Keeper:
         )
         info = replace(kept.info, age_seconds=age)
         snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen})
-        return joined(snapshot, info, kept.accounts, list(self._still_there(kept)))
+        charged = {cgroup.key for cgroup in snapshot.cgroups}
+        uncharged = self._still_there(row for row in kept.rows if row.key not in charged)
+        return self._joiner.joined(snapshot, info, kept.accounts, uncharged)
 
-    def _still_there(self, kept: _Kept) -> Iterator[Cgroup]:
-        """Yields the rows of cgroups that only the census may know, and that were not removed since."""
-        for row in kept.rows:
+    def _still_there(self, rows: Iterable[Cgroup]) -> Iterator[Cgroup]:
+        """Yields those of cgroups that were not removed since the census."""
+        for row in rows:
             if row.key in self._ended:
                 continue
             if row.state is CgroupState.ONLINE:
@@ -132,7 +136,7 @@ class Keeper:
                 self._kept, self._failure = None, f"the last census failed: {why}"
                 pause = self._interval or LEAST_SECONDS
             else:
-                self._kept = _keep(census)
+                self._kept = _keep(census, self._kept)
                 pause = self._interval or default_pause(census.cpu_seconds)
             self._first.set()
 
@@ -175,7 +179,16 @@ def default_pause(cpu_seconds: float) -> float:
     return max(LEAST_SECONDS, _PER_CPU_SECOND * cpu_seconds)
 
 
-def _keep(census: Census) -> _Kept:
+def _keep(census: Census, before: _Kept | None) -> _Kept:
+    """Makes of a census what Snapshots need; what is as in the one before stays the same object."""
+    known = {} if before is None else before.accounts
+    accounts = {one.key: _same(known.get(one.key), one.account) for one in census.cgroups}
+    known_rows = {} if before is None else {row.key: row for row in before.rows}
+    rows = (
+        row_of(replace(one, account=accounts[one.key]), one.path, label(one.path))
+        for one in census.cgroups
+        if one.account.explained_bytes or one.account.kernel_bytes
+    )
     return _Kept(
         time.monotonic(),
         CensusInfo(
@@ -188,10 +201,11 @@ def _keep(census: Census) -> _Kept:
             caches=added_caches(use for one in census.cgroups for use in one.account.caches),
             unseen=census.unseen,
         ),
-        {one.key: one.account for one in census.cgroups},
-        tuple(
-            row_of(one, one.path, label(one.path))
-            for one in census.cgroups
-            if one.account.explained_bytes or one.account.kernel_bytes
-        ),
+        accounts,
+        tuple(_same(known_rows.get(row.key), row) for row in rows),
     )
+
+
+def _same(before: _Part | None, now: _Part) -> _Part:
+    """Returns what was before where it is equal to what is now."""
+    return before if before is not None and before == now else now

@@ -1,6 +1,6 @@
 """Defines what a census finds: what each cgroup of the machine has, and what keeps removed ones."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -96,32 +96,46 @@ def pinned_parts(census: Census) -> dict[str, int]:
     return found
 
 
-def joined(
-    snapshot: Snapshot,
-    info: CensusInfo,
-    accounts: Mapping[CgroupKey, Account],
-    uncharged: Collection[Cgroup] = (),
-) -> Snapshot:
-    """Adds what a census found to a Snapshot.
+class Joiner:
+    """Adds what a census found to one Snapshot after the other.
 
-    A cgroup that is gone gets no account: what the census found of it was before.
-
-    Args:
-        snapshot: The Snapshot.
-        info: About the census.
-        accounts: By cgroup.
-        uncharged: Rows, as row_of() makes them; those are added that the Snapshot has none of, as nothing was
-            charged to them since the start.
+    A cgroup that is the same object as before, and has the same account, is the same object with it.
     """
-    charged = {cgroup.key for cgroup in snapshot.cgroups}
-    cgroups = [
-        cgroup
-        if cgroup.state is CgroupState.GONE or cgroup.key not in accounts
-        else replace(cgroup, account=accounts[cgroup.key])
-        for cgroup in snapshot.cgroups
-    ]
-    cgroups += [row for row in uncharged if row.key not in charged]
-    return replace(snapshot, cgroups=tuple(cgroups), census=info)
+
+    def __init__(self) -> None:
+        self._accounts: Mapping[CgroupKey, Account] = {}
+        self._known: dict[int, tuple[Cgroup, Cgroup]] = {}
+        """Cgroups as the last Snapshot had them, by id(), and with their accounts."""
+
+    def joined(
+        self,
+        snapshot: Snapshot,
+        info: CensusInfo,
+        accounts: Mapping[CgroupKey, Account],
+        uncharged: Iterable[Cgroup] = (),
+    ) -> Snapshot:
+        """Returns the Snapshot with it.
+
+        A cgroup that is gone gets no account: what the census found of it was before.
+
+        Args:
+            snapshot: The Snapshot.
+            info: About the census.
+            accounts: By cgroup; not to be changed later.
+            uncharged: Rows to add, as row_of() makes them: of cgroups that the Snapshot has none of, as
+                nothing was charged to them since the start.
+        """
+        known = self._known
+        if accounts is not self._accounts:
+            known = {at: pair for at, pair in known.items() if pair[1].account is accounts.get(pair[0].key)}
+        pairs = [known.get(id(one)) or (one, _with_account(one, accounts)) for one in snapshot.cgroups]
+        self._accounts, self._known = accounts, {id(pair[0]): pair for pair in pairs}
+        return replace(snapshot, cgroups=(*(one for _, one in pairs), *uncharged), census=info)
+
+
+def _with_account(cgroup: Cgroup, accounts: Mapping[CgroupKey, Account]) -> Cgroup:
+    account = None if cgroup.state is CgroupState.GONE else accounts.get(cgroup.key)
+    return cgroup if account is None else replace(cgroup, account=account)
 
 
 def row_of(counted: Counted, path: str, label: str | None) -> Cgroup:

@@ -3,9 +3,12 @@
 import dataclasses
 import threading
 import time
+from itertools import product
 from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kmemtrace.census.census import Censor
 from kmemtrace.census.keeper import Absent, Keeper
@@ -14,7 +17,7 @@ from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.exporter.caches import MOST_CACHES
 from kmemtrace.exporter.series import OTHER, Selection
 from kmemtrace.model.account import CacheUse, added
-from kmemtrace.model.census import Census, Counted, joined
+from kmemtrace.model.census import Census, Counted, Joiner
 from kmemtrace.model.document import account_document, document, snapshot_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.rows import rows
@@ -34,12 +37,36 @@ def test_cgroups_that_only_the_census_knows_have_rows_without_counts() -> None:
     assert now["/user.slice"].account is None, "it is not in the census: it was made since"
 
 
-def test_one_that_is_gone_has_no_account_and_no_second_row() -> None:
+def test_one_that_is_gone_has_no_account() -> None:
     gone = cgroup("/gone", (site(7, 7),), dead=True)
     info = counted().census
     assert info is not None
-    found = joined(snapshot(gone), info, {gone.key: account(kernel=4704)}, [dataclasses.replace(gone)])
+    found = Joiner().joined(snapshot(gone), info, {gone.key: account(kernel=4704)})
     assert [c.account for c in found.cgroups] == [None]
+
+
+_ONE = st.tuples(st.integers(1, 3), st.integers(0, 2))
+"""Number of a cgroup, or of an account, and which it is of those that it was."""
+
+
+@given(st.lists(st.tuples(st.sets(_ONE, max_size=3), st.sets(_ONE, max_size=3)), max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_joined_is_as_if_nothing_was_remembered(
+    turns: list[tuple[set[tuple[int, int]], set[tuple[int, int]]]],
+) -> None:
+    cgroups = {
+        one: cgroup(f"/{one[0]}", (site(9, one[1]),), id=one[0]) for one in product((1, 2, 3), range(3))
+    }
+    accounts = {one: account(kernel=7 * one[1]) for one in cgroups}
+    info = counted().census
+    assert info is not None
+    joiner = Joiner()
+    for charged, found in turns:
+        now = snapshot(*(cgroups[one] for one in dict(charged).items()))
+        of = {CgroupKey(0, number): accounts[number, which] for number, which in dict(found).items()}
+        first, second = joiner.joined(now, info, of), joiner.joined(now, info, of)
+        assert first == Joiner().joined(now, info, of)
+        assert all(one is other for one, other in zip(first.cgroups, second.cgroups, strict=True))
 
 
 def test_kernel_memory_is_sorted_by_and_added_up_in_the_tree() -> None:
@@ -201,6 +228,32 @@ def census(*numbers: int) -> Census:
         Counted(CgroupKey(0, n), f"/{n}", CgroupState.ONLINE, account(FILES, kernel=60_000)) for n in numbers
     ]
     return Census(1.0, 0.5, 0.25, 0.125, 7, 7, 7, tuple(found), {"file": 4096}, {})
+
+
+def test_a_keeper_adds_no_second_row() -> None:
+    stub = Stub(census(2, 3))
+    with Keeper(cast("Censor", stub), cast("CgroupPaths", Paths()), None) as keeper:
+        keeper.wait_for_first()
+        found = keeper.joined(snapshot(cgroup("/2", (site(9, 2),), id=2)))
+    assert [(c.path, c.charged_pages, c.account is None) for c in found.cgroups] == [
+        ("/2", 9, False),
+        ("/3", 0, False),
+    ]
+
+
+def test_what_a_census_finds_again_is_the_same() -> None:
+    stub = Stub(census(2, 3), dataclasses.replace(census(2, 3), seconds=0.75))
+    keeper = Keeper(cast("Censor", stub), cast("CgroupPaths", Paths()), None, interval=3600)
+    charged = snapshot(cgroup("/2", (site(9, 2),), id=2))
+    with keeper:
+        keeper.wait_for_first()
+        before = after = keeper.joined(charged)
+        keeper.take_now()
+        deadline = time.monotonic() + 10
+        while after.census is None or after.census.seconds != 0.75:
+            after = keeper.joined(charged)
+            assert time.monotonic() < deadline, "the second census was not taken"
+    assert all(one is other for one, other in zip(before.cgroups, after.cgroups, strict=True))
 
 
 def test_a_keeper_gives_what_is_still_there() -> None:
