@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from kmemtrace.exporter.label import label_of
-from kmemtrace.exporter.series import OTHER, bytes_of
+from kmemtrace.exporter.series import OTHER
+from kmemtrace.exporter.together import bytes_of
 from kmemtrace.exporter.told import Reader, Told
 from kmemtrace.model.enums import Confidence, MismatchClass
 from kmemtrace.model.metric import Reading

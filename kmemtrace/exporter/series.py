@@ -1,28 +1,21 @@
 """Says which cgroups have series of their own, and sums what never goes backwards whoever comes and goes."""
 
-import functools
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import NamedTuple
 
-from kmemtrace.cgroups.labels import names
-from kmemtrace.exporter.choice import by_turns
-from kmemtrace.exporter.label import label_of, size
+from kmemtrace.exporter.choice import Turns
+from kmemtrace.exporter.label import label_of
+from kmemtrace.exporter.together import Holding, Rest, Together
+from kmemtrace.model.changes import changes
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
-from kmemtrace.model.metrics import Metric
-from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
+from kmemtrace.model.snapshot import Cgroup, Snapshot
 
 OTHER = "(other)"
 MOST_CGROUPS = 1000
 MOST_BYTES = 16 << 20
-_FURTHER = 5
-"""A metric has one series of each cgroup, but for one more state and four more parts."""
-_LINES, _LINE_BYTES = sum("cgroup" in metric.labels for metric in Metric) + _FURTHER, 100
-"""How many lines one cgroup's series take at most, as many as metrics have its label, and how many bytes a
-line takes beside the value of the label: its name, state and figure."""
 _STAYS = 2
 """How many times more another cgroup has to be worth showing until one that has series loses them: series
 that come and go at each scrape would cost the server more than they tell."""
@@ -66,11 +59,15 @@ class Series:
     path: str
     """Path of one of the cgroups that have this label; "" for those of all the others."""
     sums: Sums
-    held_pages: Mapping[CgroupState, int]
-    """Pages held by the state of the cgroup that holds them; a state that nobody is in is left out."""
-    memory: Mapping[str, int]
-    """Bytes by the parts of the cgroup's account, with "kernel" and "unexplained"; what was not read is left
-    out."""
+    holding: Holding
+
+    @property
+    def held_pages(self) -> Mapping[CgroupState, int]:
+        return self.holding.pages
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        return self.holding.memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +81,11 @@ class Counted:
     cannot measure it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A cgroup as it was in the Snapshot before."""
-
-    sums: Sums
-    latency: Mapping[str, Histogram]
-
-
 class Selection:
-    """Remembers what was shown and counted from one Snapshot to the next.
+    """Counts what changed from one Snapshot to the next, and remembers what was shown and counted.
 
-    It has to see every Snapshot of its tracer: a removed cgroup is in one last of them.
+    It has to see every Snapshot of its tracer: a removed cgroup is in one last of them. A cgroup that is the
+    same object as in the Snapshot before costs nothing but to notice that, and its series stay the same.
     """
 
     def __init__(self, most: int, most_bytes: int = MOST_BYTES) -> None:
@@ -106,10 +96,18 @@ class Selection:
             most_bytes: Most bytes that these take of a scrape.
         """
         self._most, self._most_bytes = most, most_bytes
+        self._cgroups: tuple[Cgroup, ...] = ()
+        """Those of the Snapshot before."""
+        self._together: dict[str, Together] = {}
+        """The same by their label."""
         self._labels: dict[str, str] = {}
-        """Labels by path, of the cgroups in the Snapshot before."""
-        self._before: dict[CgroupKey, _Known] = {}
-        self._shown: dict[str, Sums] = {}
+        """Labels by path, of those that may have series."""
+        self._turns = Turns()
+        self._cost = 0
+        """Bytes that their series would take."""
+        self._series: dict[str, Series] = {}
+        """Those that were shown, by label."""
+        self._rest = Rest()
         self._other: Sums | None = None
         self._latency: dict[str, Histogram] = {}
 
@@ -121,78 +119,98 @@ class Selection:
         Args:
             snapshot: The tracer's next Snapshot.
         """
-        self._labels = {c.path: self._labels.get(c.path) or label_of(c.path) for c in snapshot.cgroups}
-        by_label: dict[str, list[Cgroup]] = defaultdict(list)
-        for cgroup in snapshot.cgroups:
-            by_label[self._labels[cgroup.path]].append(cgroup)
-        known = {cgroup.key: _Known(sums_of(cgroup), cgroup.latency) for cgroup in snapshot.cgroups}
-        grown = {label: self._grown(cgroups, known) for label, cgroups in by_label.items()}
-        chosen = self._choose(by_label, snapshot.page_size)
-        self._shown = {label: self._shown.get(label, NOTHING).plus(grown[label]) for label in chosen}
-        others = [label for label in by_label if label not in self._shown]
-        for label in others:
+        left, come = changes(self._cgroups, snapshot.cgroups)
+        self._cgroups = snapshot.cgroups
+        grown = self._grown(left, come)
+        moved = self._move(left, come)
+        for one in moved:
+            self._rank(one, snapshot.page_size)
+        before = self._series
+        self._series = {
+            label: self._told(label, grown.get(label, NOTHING)) for label in sorted(self._choose())
+        }
+        flipped = (before.keys() ^ self._series.keys()) & self._together.keys()
+        turned = [self._together[label] for label in flipped]
+        for one in turned:
+            self._rank(one, snapshot.page_size)
+        for one in (*moved, *turned):
+            is_other = one.cgroups and one.label not in self._series
+            self._rest.put(one.label, one.holding if is_other else None)
+        for label in grown.keys() - self._series.keys():
             self._other = (self._other or NOTHING).plus(grown[label])
-        # One that has ended is out of the maps: under its key the kernel would count from nothing.
-        self._before = {c.key: known[c.key] for c in snapshot.cgroups if c.state is not CgroupState.GONE}
-        series = [
-            Series(
-                label,
-                by_label[label][0].path,
-                self._shown[label],
-                _held(by_label[label]),
-                _memory(by_label[label]),
-            )
-            for label in sorted(chosen)
-        ]
-        if self._other is not None:
-            rest = [cgroup for label in others for cgroup in by_label[label]]
-            series.append(Series(OTHER, "", self._other, _held(rest), _memory(rest)))
-        return Counted(tuple(series), dict(self._latency))
+        if len(self._together) > len(self._series):
+            self._other = self._other or NOTHING
+        others = [] if self._other is None else [Series(OTHER, "", self._other, self._rest.holding)]
+        return Counted((*self._series.values(), *others), dict(self._latency))
 
-    def _grown(self, cgroups: Iterable[Cgroup], known: Mapping[CgroupKey, _Known]) -> Sums:
-        """Returns what has come to these since the Snapshot before; their latencies go to the machine's."""
-        grown = NOTHING
-        for cgroup in cgroups:
-            before, now = self._before.get(cgroup.key), known[cgroup.key]
-            if before == now:
-                continue
-            grown = grown.plus(now.sums if before is None else now.sums.minus(before.sums))
+    def _grown(self, left: Iterable[Cgroup], come: Iterable[Cgroup]) -> dict[str, Sums]:
+        """Returns by label what has come to these; their latencies go to the machine's."""
+        # One that has ended is out of the maps: under its key the kernel would count from nothing.
+        before = {cgroup.key: cgroup for cgroup in left if cgroup.state is not CgroupState.GONE}
+        grown: dict[str, Sums] = {}
+        for cgroup in come:
+            old, more = before.get(cgroup.key), sums_of(cgroup)
+            if old is not None:
+                more = more.minus(sums_of(old))
+            if more != NOTHING:
+                label = label_of(cgroup.path)
+                grown[label] = grown.get(label, NOTHING).plus(more)
             for name, histogram in cgroup.latency.items():
                 # None of a cgroup that only the census had known.
-                earlier = None if before is None else before.latency.get(name)
-                more = histogram if earlier is None else histogram - earlier
-                self._latency[name] = self._latency.get(name, Histogram.empty()) + more
+                earlier = None if old is None else old.latency.get(name)
+                if histogram != earlier:
+                    added = histogram if earlier is None else histogram - earlier
+                    self._latency[name] = self._latency.get(name, Histogram.empty()) + added
         return grown
 
-    def _choose(self, by_label: Mapping[str, list[Cgroup]], page_size: int) -> list[str]:
-        """Returns the labels of the cgroups that hold most.
+    def _move(self, left: Iterable[Cgroup], come: Iterable[Cgroup]) -> list[Together]:
+        """Takes cgroups out and others in, and returns those of their labels, some of them without any."""
+        moved: dict[str, Together] = {}
+        for cgroup in left:
+            label = label_of(cgroup.path)
+            moved[label] = one = self._together[label]
+            one.cgroups.pop(cgroup.key, None)
+        for cgroup in come:
+            label = label_of(cgroup.path)
+            known = self._together.get(label)
+            moved[label] = one = Together(label, cgroup.path) if known is None else known
+            self._together[label] = one
+            one.cgroups[cgroup.key] = cgroup
+        for one in moved.values():
+            one.add_up()
+            if not one.cgroups:
+                del self._together[one.label]
+        return list(moved.values())
 
-        What was charged does not count: to charge and uncharge for ever takes but one page. One that is gone
-        is told for the last time if it had series, and gets none if it had not.
+    def _rank(self, one: Together, page_size: int) -> None:
+        """Says what cgroups are worth showing.
+
+        One that is gone is told for the last time if it had series, and gets none if it had not.
         """
-        worth, path_of = dict[str, float](), dict[str, str]()
-        for label, cgroups in by_label.items():
-            if label in self._shown or any(cgroup.state is not CgroupState.GONE for cgroup in cgroups):
-                held = 1 + sum(_holds(cgroup, page_size) for cgroup in cgroups)
-                path_of[cgroups[0].path] = label
-                worth[cgroups[0].path] = held * (_STAYS if label in self._shown else 1)
-        cost = {path: bytes_of(label, path) for path, label in path_of.items()}
-        fits = len(worth) <= self._most and sum(cost.values()) <= self._most_bytes
-        order = list(worth) if fits else by_turns(worth)[: self._most]
-        ends = takewhile(lambda end: end <= self._most_bytes, accumulate(cost[path] for path in order))
-        return [path_of[path] for path, _ in zip(order, ends, strict=False)]
+        is_shown = one.label in self._series
+        may = one.cgroups and (is_shown or not one.is_gone)
+        self._cost += one.cost * (bool(may) - (one.path in self._labels))
+        self._turns.put(one.path, one.worth(page_size) * (_STAYS if is_shown else 1) if may else 0)
+        if may:
+            self._labels[one.path] = one.label
+        else:
+            self._labels.pop(one.path, None)
 
+    def _choose(self) -> Iterable[str]:
+        """Returns the labels of the cgroups that hold most."""
+        if len(self._labels) <= self._most and self._cost <= self._most_bytes:
+            return self._labels.values()
+        labels = [self._labels[path] for path in islice(self._turns, self._most)]
+        ends = accumulate(self._together[label].cost for label in labels)
+        room = sum(1 for _ in takewhile(lambda end: end <= self._most_bytes, ends))
+        return labels[:room]
 
-@functools.lru_cache(maxsize=1 << 14)
-def bytes_of(label: str, path: str) -> int:
-    """Returns the bytes that the series of one cgroup take at most in the text formats.
-
-    Args:
-        label: The value of the label `cgroup`.
-        path: The cgroup's path, which tells its pod, container and unit.
-    """
-    who = names(path)
-    return _LINES * (_LINE_BYTES + size(label)) + sum(map(size, (who.pod, who.container, who.unit)))
+    def _told(self, label: str, grown: Sums) -> Series:
+        """Returns the series of a label: those of before, where nothing changed."""
+        one, before = self._together[label], self._series.get(label)
+        if before is not None and grown is NOTHING and before.holding is one.holding:
+            return before
+        return Series(label, one.path, (NOTHING if before is None else before.sums).plus(grown), one.holding)
 
 
 def sums_of(cgroup: Cgroup) -> Sums:
@@ -207,32 +225,3 @@ def sums_of(cgroup: Cgroup) -> Sums:
         charges=0 if charge is None else charge.count,
         charge_seconds=0.0 if charge is None else charge.sum_ns / 1e9,
     )
-
-
-def _held(cgroups: Iterable[Cgroup]) -> dict[CgroupState, int]:
-    """Returns the held pages by state; a state that nobody is in is left out."""
-    held: dict[CgroupState, int] = defaultdict(int)
-    for cgroup in cgroups:
-        if cgroup.state is not CgroupState.GONE:
-            held[cgroup.state] += cgroup.held_pages
-    return dict(held)
-
-
-def _holds(cgroup: Cgroup, page_size: int) -> int:
-    """Returns the bytes that the census found, or what was charged since the start where that is more."""
-    known = 0 if cgroup.account is None else cgroup.account.explained_bytes
-    return max(page_size * cgroup.held_pages, known)
-
-
-def _memory(cgroups: Iterable[Cgroup]) -> dict[str, int]:
-    """Adds up the cgroups' accounts, in bytes by part; a cgroup without an account adds nothing."""
-    found: dict[str, int] = defaultdict(int)
-    for account in (cgroup.account for cgroup in cgroups):
-        if account is None:
-            continue
-        for part, amount in account.parts.items():
-            found[part] += amount
-        if account.kernel_bytes is not None and account.unexplained_bytes is not None:
-            found["kernel"] += account.kernel_bytes
-            found["unexplained"] += account.unexplained_bytes
-    return dict(found)

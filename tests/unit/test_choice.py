@@ -1,9 +1,53 @@
 """In which order cgroups get series: by what is held, and nobody gains by making more of them."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmemtrace.exporter.choice import by_turns
+from kmemtrace.exporter.choice import Turns
+
+
+def by_turns(worth: Mapping[str, float]) -> list[str]:
+    turns = Turns()
+    for path, amount in worth.items():
+        turns.put(path, amount)
+    return list(turns)
+
+
+def _shared_out(cgroups: list[tuple[list[str], str]], worth: Mapping[str, float], level: int) -> list[str]:
+    """The same as its definition has it: of cgroups with the same names up to this level."""
+    below: dict[str, list[tuple[list[str], str]]] = defaultdict(list)
+    turns: list[tuple[float, str]] = []
+    for names, path in cgroups:
+        if level in (8, len(names)) or path == "/":
+            turns.append((-worth[path], path))
+        else:
+            below[names[level]].append((names, path))
+    for children in below.values():
+        total = sum(worth[path] for _, path in children)
+        inner = _shared_out(children, worth, level + 1)
+        turns += [(-total / turn, path) for turn, path in enumerate(inner, 1)]
+    return [path for _, path in sorted(turns)]
+
+
+_PATHS = st.one_of(
+    st.sampled_from(["/", "(id 7)", "/a" * 9, "/a" * 10, "/a" * 9 + "/b"]),
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda names: "/" + "/".join(names)),
+)
+
+
+@given(st.lists(st.tuples(_PATHS, st.integers(0, 9)), max_size=30))
+def test_turns_are_as_if_they_were_given_out_anew(steps: list[tuple[str, int]]) -> None:
+    """Whatever was put before and taken out again."""
+    turns, worth = Turns(), dict[str, int]()
+    for path, amount in steps:
+        turns.put(path, amount)
+        worth[path] = amount
+        there = {one: of for one, of in worth.items() if of}
+        names = [(one.strip("/").split("/", 8), one) for one in there]
+        assert list(turns) == _shared_out(names, there, 0)
 
 
 def test_siblings_by_what_they_hold() -> None:

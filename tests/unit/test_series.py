@@ -10,12 +10,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from kmemtrace.exporter.encoding import Fixed
 from kmemtrace.exporter.label import label_of
 from kmemtrace.exporter.metrics import families
-from kmemtrace.exporter.series import OTHER, Counted, Selection, bytes_of
+from kmemtrace.exporter.series import OTHER, Counted, Selection
+from kmemtrace.exporter.together import bytes_of
 from kmemtrace.exporter.told import Told
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Cgroup
-from tests.sample import cgroup, site, snapshot
+from tests.sample import account, cgroup, site, snapshot
 
 
 def charged(counted: Counted) -> dict[str, float]:
@@ -120,6 +121,46 @@ def test_what_was_counted_is_there_once_and_only_grows(
         latencies = counted.latency.get("lifetime", Histogram.empty())
         assert latencies.count >= sum(freed.values())
         shown_before = shown
+
+
+@given(st.lists(STEP, max_size=8), st.integers(1, 4))
+def test_what_is_held_is_as_if_nothing_was_remembered(
+    steps: list[list[tuple[str, int, int, bool]]], most: int
+) -> None:
+    """Of each that is shown, and of all others together; one that nothing happens to is the same object."""
+    selection, rows = Selection(most), dict[tuple[str, bool], Cgroup]()
+    for step in steps:
+        for name, pages, freed, dead in step:
+            one = of(f"/{name}", pages, min(pages, freed), dead=dead, number=ord(name) + 100 * dead)
+            rows[name, dead] = dataclasses.replace(
+                one, account=account(kernel=7 * freed) if pages % 2 else None
+            )
+        counted = selection.update(snapshot(*rows.values()))
+        shown = {one.cgroup for one in counted.series}
+        held, memory = dict[tuple[str, str], int](), dict[tuple[str, str], int]()
+        for row in rows.values():
+            label = row.path if row.path in shown else OTHER
+            if row.state is not CgroupState.GONE:
+                held[label, row.state] = held.get((label, row.state), 0) + row.held_pages
+            if row.account is not None:
+                for part, size in (*row.account.parts.items(), ("kernel", row.account.kernel_bytes or 0)):
+                    memory[label, part] = memory.get((label, part), 0) + size
+        told = {
+            (one.cgroup, state): pages for one in counted.series for state, pages in one.held_pages.items()
+        }
+        assert told == held
+        parts = {
+            (one.cgroup, p): n for one in counted.series for p, n in one.memory.items() if p != "unexplained"
+        }
+        assert parts == memory
+        again = selection.update(snapshot(*rows.values()))
+        own = [
+            (one, other)
+            for one, other in zip(counted.series, again.series, strict=True)
+            if one.cgroup != OTHER
+        ]
+        assert all(one is other for one, other in own)
+        rows = {key: row for key, row in rows.items() if row.state is not CgroupState.GONE}
 
 
 def test_what_the_tier_cannot_see_has_no_latency() -> None:
