@@ -139,3 +139,8 @@ def _scaled(number: float, base: int, units: tuple[str, ...]) -> str:
     sign = "-" if number < 0 else ""
     digits = f"{value:.1f}" if value < 9.95 and value != int(value) else f"{value:.0f}"
     return f"{sign}{digits}{unit}"
+
+
+def kind_told(kind: str, symbol: str) -> str:
+    """Returns a call site's kind in brackets; "" where what stands for its function says it already."""
+    return "" if symbol.startswith("(") and kind in symbol else f"({kind})"

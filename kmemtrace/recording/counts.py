@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmemtrace import text
 from kmemtrace.model.comparison import Amounts, Part, RowKey, RowKind
 from kmemtrace.model.losses import Losses
 from kmemtrace.recording.rebuilt import losses_of
@@ -121,7 +122,7 @@ class Counts:
     def _site(self, key: _Key) -> RowKey:
         *_, kind, symbol, stack = key
         function = self._stacks.get(stack) or function_name(symbol)
-        return RowKey(RowKind.SITE, f"{function} ({kind})")
+        return RowKey(RowKind.SITE, f"{function} {text.kind_told(kind, function)}".rstrip())
 
     def _enter_cgroups(self, table: Any, part: Part) -> None:
         for key, row in _newest(table, _CGROUP):

@@ -146,7 +146,7 @@ def _site(row: Row, width: int) -> list[Piece]:
     kind, symbol = row.top_site
     if not symbol:
         return [(text.NOTHING, style.FAINT)]
-    rest = f" ({kind})" if symbol != f"({kind})" else ""  # an unknown one says so once
-    if text.width(symbol) + len(rest) > width:
+    told = text.kind_told(kind, symbol)
+    if not told or text.width(symbol) + 1 + len(told) > width:
         return [(text.cut(symbol, width), style.PLAIN)]
-    return [(symbol, style.PLAIN), (rest, style.FAINT)]
+    return [(symbol, style.PLAIN), (f" {told}", style.FAINT)]

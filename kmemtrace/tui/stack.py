@@ -40,7 +40,7 @@ class StackScreen(Screen[None]):
         nothing = ["The stack was not recorded: the stack table had no room for it."]
         if function.symbol == FROM_BEFORE:
             nothing = ["It was charged before the start, and nothing tells any more who asked for it."]
-        head = [f"{printable(function.symbol)}  ({function.kind})", ""]
+        head = [f"{printable(function.symbol)}  {text.kind_told(function.kind, function.symbol)}", ""]
         yield Page(Static("\n".join([*head, *(frames or nothing), "", *self._cgroups()]), markup=False))
         yield Static(keys("Escape back  q quit"), id="hints", markup=False)
 

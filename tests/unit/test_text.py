@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from kmemtrace import text
 from kmemtrace.model.enums import SiteKind
+from kmemtrace.model.snapshot import FROM_BEFORE
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, View
 from kmemtrace.tui import columns
@@ -108,10 +109,20 @@ def test_a_name_of_any_width_leaves_the_columns_of_a_frame_where_they_are(name: 
     assert all(cell_len(line) <= 100 for line in shown.splitlines())
 
 
-def test_an_unknown_site_says_so_once() -> None:
-    unknown = cgroup("/a", (site(3, kind=SiteKind.UNKNOWN, symbol="(unknown)", stack=()),))
-    shown = frame(snapshot(unknown), None, View(), 200, None)
-    assert shown.count("unknown") == 1
+@pytest.mark.parametrize(
+    ("kind", "symbol", "told"),
+    [
+        (SiteKind.UNKNOWN, "(unknown)", "(unknown)"),
+        (SiteKind.BEFORE, FROM_BEFORE, "(from before)"),
+        (SiteKind.PAGE_TABLE, FROM_BEFORE, "(from before) (page_table)"),
+        (SiteKind.PIPE, "pipe_write", "pipe_write (pipe)"),
+    ],
+)
+def test_a_site_says_what_it_is_once(kind: SiteKind, symbol: str, told: str) -> None:
+    one = cgroup("/a", (site(3, kind=kind, symbol=symbol, stack=()),))
+    (line,) = (line for line in frame(snapshot(one), None, View(), 200, None).splitlines() if "/a" in line)
+    assert line.endswith(f" {told}")
+    assert line.count(told.rsplit(maxsplit=1)[-1]) == 1
 
 
 def test_nothing_is_cut_where_there_is_no_width() -> None:
