@@ -195,10 +195,9 @@ def latency_shown(snapshot: Snapshot) -> str:
 
     It is that of charges where the tier sees them, else of allocations, else how long pages were held.
     """
-    for name in ("charge", "alloc"):
-        if any(name in cgroup.latency for cgroup in snapshot.cgroups):
-            return name
-    return "lifetime"
+    # All cgroups have the same ones, but those that only the census knows, which have none.
+    known = next((cgroup.latency for cgroup in snapshot.cgroups if cgroup.latency), {})
+    return next((name for name in ("charge", "alloc") if name in known), "lifetime")
 
 
 def follows_objects(snapshot: Snapshot) -> bool:

@@ -198,14 +198,24 @@ def _plus(one: int | None, other: int | None) -> int | None:
     return one + other
 
 
+def key_of(cgroup: Cgroup) -> str:
+    """Returns the key of a cgroup's row."""
+    return f"{cgroup.key.hierarchy}:{cgroup.key.id}"
+
+
+def sums_of_cgroup(cgroup: Cgroup) -> Sums:
+    """Returns the sums of a cgroup's row; it is the first of their parts."""
+    found = Sums(cgroup.path, cgroup.label, cgroup.host)
+    found.add_cgroup(cgroup)
+    return found
+
+
 def sums(snapshot: Snapshot, by: GroupBy) -> dict[str, Sums]:
     """Adds up rows, by their keys, each of which names its row from one Snapshot to the next."""
     groups: dict[str, Sums] = {}
     for cgroup in snapshot.cgroups:
         if by is GroupBy.CGROUP:
-            key = f"{cgroup.key.hierarchy}:{cgroup.key.id}"
-            groups[key] = group = Sums(cgroup.path, cgroup.label, cgroup.host)
-            group.add_cgroup(cgroup)
+            groups[key_of(cgroup)] = sums_of_cgroup(cgroup)
         elif by is GroupBy.CONTAINER:
             key = cgroup.label or _NO_LABEL
             groups.setdefault(key, Sums(key, cgroup.label)).add_cgroup(cgroup)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.model.objects import ObjectSite
+from kmemtrace.model.ordered import exchanged
 from kmemtrace.model.snapshot import Cgroup, Gone, OldPages
 from kmemtrace.tracer.changed import Remembered
 from kmemtrace.tracer.counts import Counts
@@ -67,6 +69,7 @@ class _Beside:
 
 _Place = tuple[int, int, str, int, Cgroup]
 """A cgroup, after all that it is ordered by; its id is another one than that of any other."""
+_order = itemgetter(0, 1, 2, 3)
 
 
 class Ledger:
@@ -82,9 +85,10 @@ class Ledger:
         self._forgotten: list[int] = []
         self._maps = (Remembered(), Remembered(), Remembered(), Remembered())
         self._beside = _Beside()
-        self._told: dict[int, Cgroup] = {}
+        self._places: dict[int, _Place] = {}
+        """The cgroups as they were told last, by id."""
         self._order: list[_Place] = []
-        """Those in `_told`; what holds most is first."""
+        """The same; what holds most is first."""
 
     def update(
         self,
@@ -113,7 +117,7 @@ class Ledger:
         oldest = owners, np.minimum(charged_at / 1e9, reading.clock) - began
         changed = gone | self._changed(reading, oldest) | self._beside.changed(before) | self._renamed()
         there = set(reading.cgroups[0].tolist())
-        changed |= there ^ self._told.keys()
+        changed |= there ^ self._places.keys()
         made, ended = self._made(reading, oldest, changed & there)
         self._replace(made, changed - there)
         view = View(tuple(place[-1] for place in self._order), self._gone, ended)
@@ -163,7 +167,8 @@ class Ledger:
             counted = self._counts.cgroup(number, totals, mine, errors)
             cgroup = self._as_of_now(counted, since.get(number))
             is_gone = cgroup.state is CgroupState.GONE
-            if is_gone or cgroup != self._told.get(number):
+            told = self._places.get(number)
+            if is_gone or told is None or cgroup != told[-1]:
                 made[number] = cgroup
             if is_gone:
                 ended.append(Ended(number, [stack for stack, *_ in mine], list(errors)))
@@ -171,12 +176,10 @@ class Ledger:
 
     def _replace(self, made: Mapping[int, Cgroup], left: Iterable[int]) -> None:
         """Puts cgroups into the place of those that they were, and takes others out."""
-        old = {id(self._told.pop(number)) for number in (*made, *left) if number in self._told}
-        self._told |= made
-        order = [place for place in self._order if id(place[-1]) not in old]
-        order += [(-c.held_pages, -c.charged_pages, c.path, number, c) for number, c in made.items()]
-        order.sort()  # what was in order already takes no time
-        self._order = order
+        out = [self._places.pop(number) for number in (*made, *left) if number in self._places]
+        into = {n: (-c.held_pages, -c.charged_pages, c.path, n, c) for n, c in made.items()}
+        self._places |= into
+        self._order = exchanged(self._order, out, into.values(), _order)
 
     def old(self, reading: Reading, cgroups: Iterable[Cgroup], older_than: float) -> list[OldPages]:
         """Returns the pages charged longer ago than so many seconds, but since the start.

@@ -12,8 +12,8 @@ from textual.widgets import Input, Static
 
 from kmemtrace import text
 from kmemtrace.model.row import follows_objects, latency_shown
-from kmemtrace.model.rows import rows
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.tables import Tables
 from kmemtrace.model.view import View
 from kmemtrace.tui import columns, summary
 from kmemtrace.tui.feed import Feed
@@ -82,6 +82,7 @@ class TopApp(KeyedApp):
             source, interval, lambda snapshot: self.post_message(self.Fresh(snapshot)), self.tell_failure
         )
         self.history = History(view.by)
+        self._tables = Tables()
         self._previous: Snapshot | None = None
         """The Snapshot before `shown`, for rates."""
         self._before_latest: Snapshot | None = None
@@ -214,7 +215,7 @@ class TopApp(KeyedApp):
     def _refresh_table(self) -> None:
         if self.shown is None or not self._mounted:
             return
-        found = rows(self.shown, self._previous, self.view, self.baseline)
+        found = self._tables.table(self.shown, self._previous, self.view, self.baseline)
         table, notice = self._main("#table", RowTable), self._main("#empty", Static)
         table.display, notice.display = bool(found), not found
         notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")

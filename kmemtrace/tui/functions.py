@@ -68,7 +68,7 @@ class FunctionsScreen(Following):
         shown = self.shown
         if shown is None:
             return
-        found = next((row for row in shown.rows if row.key == self._key), None)
+        found = shown.rows.find(self._key)
         self._is_gone = found is None
         if found is not None:
             self._row, self._seen = found, shown.snapshot.time

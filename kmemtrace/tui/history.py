@@ -3,41 +3,81 @@
 from array import array
 from collections import deque
 from collections.abc import Iterable
+from itertools import accumulate
 
+from kmemtrace.model.changes import changes
 from kmemtrace.model.row import Fold, Row
 from kmemtrace.model.snapshot import Cgroup, Snapshot
-from kmemtrace.model.sums import sums
+from kmemtrace.model.sums import key_of, sums
 from kmemtrace.model.view import GroupBy, Place
 
 MOST_FRAMES = 120
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
+class _Series:
+    """What was held, from one change to the next; nothing before the first."""
+
+    __slots__ = ("frames", "gone_at", "pages")
+
+    def __init__(self) -> None:
+        self.frames, self.pages = array("q"), array("q")
+        """Numbers of the frames from which on so much was held."""
+        self.gone_at: int | None = None
+        """Number of the frame from which on it is not there; None while it is."""
+
+    def add(self, frame: int, pages: int, first: int) -> None:
+        """Tells what is held from a frame on; what was before the frame `first` is not asked for any more."""
+        if pages == (self.pages[-1] if self.pages else 0):
+            return
+        self.frames.append(frame)
+        self.pages.append(pages)
+        while len(self.frames) > 1 and self.frames[1] <= first:
+            del self.frames[0], self.pages[0]
+
+
 class History:
-    """Keeps the held pages of all that a row can be of, for some hundred frames: eight bytes each."""
+    """Keeps the held pages of all that a row can be of, for some hundred frames.
+
+    What stays as it is costs nothing with a frame, and a change sixteen bytes.
+    """
 
     def __init__(self, by: GroupBy) -> None:
         self._by = by
-        self._series: dict[str, array[int]] = {}
+        self._cgroups: tuple[Cgroup, ...] = ()
+        self._series: dict[str, _Series] = {}
         self._places: dict[str, Place] = {}
         self._times: deque[float] = deque(maxlen=MOST_FRAMES)
+        self._frame = 0
+        """Number of the newest frame."""
+        self._ended: deque[tuple[int, str]] = deque()
+        """Series of what is gone, and since which frame, the longest first."""
 
     def add(self, snapshot: Snapshot) -> None:
-        held = self._held(snapshot)
-        length = len(self._times)
+        self._times.append(snapshot.time)
+        self._frame += 1
+        gone, held = self._changed(snapshot)
         for key, pages in held.items():
             series = self._series.get(key)
             if series is None:
-                self._series[key] = series = array("q", bytes(8 * length))
-            series.append(pages)
-        for key in [key for key in self._series if key not in held]:
-            self._series[key].append(0)
-            if not any(self._series[key]):
+                self._series[key] = series = _Series()
+            series.add(self._frame, pages, self._first)
+            series.gone_at = None
+        for key in gone:
+            series = self._series[key]
+            series.add(self._frame, 0, self._first)
+            series.gone_at = self._frame
+            self._ended.append((self._frame, key))
+        while self._ended and self._ended[0][0] <= self._first:
+            frame, key = self._ended.popleft()
+            if key in self._series and self._series[key].gone_at == frame:
                 del self._series[key]
-        if length == MOST_FRAMES:
-            for series in self._series.values():
-                del series[0]
-        self._times.append(snapshot.time)
+                self._places.pop(key, None)
+
+    @property
+    def _first(self) -> int:
+        """Number of the oldest frame that is kept."""
+        return self._frame - len(self._times) + 1
 
     def of(self, row: Row, *, narrowed: bool) -> list[int]:
         """Returns the held pages in each frame, the newest last.
@@ -54,24 +94,30 @@ class History:
         elif row.fold is Fold.CLOSED and not narrowed:
             keys = [key for key, place in self._places.items() if _is_below(place, row.place)]
         else:
-            keys = [_key(cgroup) for cgroup in row.sums.all_cgroups()]
+            keys = map(key_of, row.sums.all_cgroups())
         found = [self._series[key] for key in keys if key in self._series]
-        return [sum(frame) for frame in zip(*found, strict=True)]
+        steps = [0] * len(self._times) if found else []
+        for series in found:
+            before = 0
+            for frame, pages in zip(series.frames, series.pages, strict=True):
+                steps[max(0, frame - self._first)] += pages - before
+                before = pages
+        return list(accumulate(steps))
 
     def seconds(self, frames: int) -> float:
         """Returns the seconds from the first to the last of the newest frames, so many of them."""
         return self._times[-1] - self._times[-frames]
 
-    def _held(self, snapshot: Snapshot) -> dict[str, int]:
+    def _changed(self, snapshot: Snapshot) -> tuple[set[str], dict[str, int]]:
+        """Returns the keys of what is gone since the frame before; and what is held where that changed."""
         if not self._by.has_cgroups:
-            return {key: one.held for key, one in sums(snapshot, self._by).items()}
-        self._places = {k: p for k, p in self._places.items() if k in self._series}
-        self._places |= {_key(c): Place(c.host, c.path) for c in snapshot.cgroups}
-        return {_key(cgroup): cgroup.held_pages for cgroup in snapshot.cgroups}
-
-
-def _key(cgroup: Cgroup) -> str:
-    return f"{cgroup.key.hierarchy}:{cgroup.key.id}"
+            there = {key: one.held for key, one in sums(snapshot, self._by).items()}
+            return {key for key, one in self._series.items() if one.gone_at is None} - there.keys(), there
+        left, come = changes(self._cgroups, snapshot.cgroups)
+        self._cgroups = snapshot.cgroups
+        self._places |= {key_of(cgroup): Place(cgroup.host, cgroup.path) for cgroup in come}
+        held = {key_of(cgroup): cgroup.held_pages for cgroup in come}
+        return set(map(key_of, left)) - held.keys(), held
 
 
 def _is_below(place: Place, above: Place) -> bool:

@@ -1,15 +1,14 @@
 """Defines what the screens show: handed to each by the app, so that none needs to know it."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from kmemtrace.model.row import Row
 from kmemtrace.model.snapshot import Snapshot
+from kmemtrace.model.tables import Table
 from kmemtrace.model.view import View
 from kmemtrace.tui.history import History
 
@@ -21,7 +20,7 @@ class Shown:
     """One frame, and what it was made of."""
 
     snapshot: Snapshot
-    rows: Sequence[Row]
+    rows: Table
     view: View
     history: History
 

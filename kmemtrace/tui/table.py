@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from kmemtrace.model.row import Fold, Row
+from kmemtrace.model.tables import Table
 from kmemtrace.model.view import Place, SortKey
 from kmemtrace.tui import columns, style
 from kmemtrace.tui.cells import Piece, cell
@@ -39,7 +40,7 @@ class RowTable(Listing):
 
     def __init__(self, id: str) -> None:  # noqa: A002 Textual's word
         super().__init__(id)
-        self.rows: list[Row] = []
+        self.rows = Table((), list[Row]().__getitem__)
         """The rows that the table shows."""
         self._columns: list[Fitted] = []
 
@@ -53,11 +54,11 @@ class RowTable(Listing):
         """The row that the cursor is on."""
         return self.rows[self._cursor] if self._cursor < len(self.rows) else None
 
-    def show_rows(self, found: list[Row], chosen: list[Fitted], sort: SortKey) -> None:
+    def show_rows(self, found: Table, chosen: list[Fitted], sort: SortKey) -> None:
         self.rows, self._columns = found, chosen
         styles = [style.SORTED if one.column.sort is sort else style.HEADING for one in chosen]
         heading = zip(columns.headings(chosen), styles, strict=True)
-        self.show([row.key for row in found], _spaced([piece] for piece in heading), self._cells)
+        self.show(found.keys, _spaced([piece] for piece in heading), self._cells)
 
     def _cells(self, at: int) -> list[Piece]:
         row = self.rows[at]

@@ -100,6 +100,48 @@ def test_dead_only(on_screen: OnScreen) -> None:
     on_screen(play)
 
 
+def test_a_removed_cgroup_beside_one_of_the_same_path(on_screen: OnScreen) -> None:
+    """Each key shows which is which, also when one changes and then goes while the other stays."""
+
+    def namesakes(step: int) -> Snapshot:
+        old = sample.cgroup("/batch/job", (sample.site(700, 100 * step),), id=7, dead=True)
+        new = sample.cgroup("/batch/job", (sample.site(80 + step),), id=8)
+        return sample.snapshot(
+            sample.cgroup("/web", (sample.site(500),), id=9),
+            new,
+            *([old] if step < 7 else []),
+            time=1_780_000_000.0 + 2 * step,
+        )
+
+    def states(screen: Screen) -> list[tuple[str, str]]:
+        return [tuple(line.split()[:2]) for line in screen.table()[1:]]  # type: ignore[misc]
+
+    async def play(screen: Screen) -> None:
+        live, dead, web = ("/batch/job", "online"), ("/batch/job", "dead"), ("/web", "online")
+        assert states(screen) == [dead, web, live]
+        await screen.step(3)
+        assert states(screen) == [web, dead, live]
+        await screen.press("d")
+        assert states(screen) == [dead]
+        await screen.step(4)
+        assert "300" not in screen.table()[1]
+        assert " 1.2M " in screen.table()[1], "300 pages of 4K"
+        await screen.press("d", "slash", "j", "o", "b", "enter")
+        assert states(screen) == [dead, live]
+        await screen.press("t")
+        in_tree = [word for line in screen.table() for word in line.split() if word in ("dead", "online")]
+        assert in_tree == ["dead", "online"]
+        await screen.press("t", "escape")
+        assert states(screen) == [web, dead, live]
+        await screen.press("d")
+        await screen.step(7)
+        assert "No removed cgroup holds pages" in screen.text()
+        await screen.press("d")
+        assert states(screen) == [web, live]
+
+    on_screen(play, WIDE, make=namesakes)
+
+
 def test_dead_only_without_any(on_screen: OnScreen) -> None:
     async def play(screen: Screen) -> None:
         await screen.press("d")
