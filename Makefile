@@ -29,7 +29,7 @@ AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
 PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --root-user-action=ignore
 
-PYTHON_SOURCES := kmemtrace tests guests dashboards manual $(if $(wildcard bench/*.py),bench)
+PYTHON_SOURCES := kmemtrace tests guests dashboards manual website $(if $(wildcard bench/*.py),bench)
 C_SOURCES = $(shell find probes -name '*.[ch]')
 
 # A virtual environment does not survive an upgrade of its Python to another minor version.
@@ -98,6 +98,10 @@ dashboards: $(VENV)/.dev ## write the Grafana dashboards anew from dashboards/so
 .PHONY: manual
 manual: $(VENV)/.dev ## write the manual pages and the shells' completions in share/ anew
 	@$(AS_OWNER) $(BIN)/python -m manual
+
+.PHONY: site
+site: $(VENV)/.dev ## build the documentation as pages that need no network into site/
+	@$(AS_OWNER) $(BIN)/python -m website site
 
 .PHONY: pictures
 pictures: $(VENV)/.dev ## draw the dashboards' panels into docs/, while `make demo` runs
@@ -188,11 +192,12 @@ lock: ## choose the newest packages that pyproject.toml allows (needs uv)
 	$$compile pyproject.toml -o requirements.lock && \
 	$$compile -c requirements.lock --extra report pyproject.toml -o requirements-report.lock && \
 	$$compile -c requirements.lock --group build -o requirements-build.lock && \
-	$$compile -c requirements-report.lock -c requirements-build.lock --group dev -o requirements-dev.lock
+	$$compile -c requirements-report.lock --group site -o requirements-site.lock && \
+	$$compile -c requirements-report.lock -c requirements-build.lock -c requirements-site.lock --group dev -o requirements-dev.lock
 
 .PHONY: clean
 clean: ## remove everything that make made in this folder
-	@$(AS_OWNER) rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@$(AS_OWNER) rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: run-packages test-packages deb-packages bench-packages kernel-packages silence-packages
@@ -222,9 +227,9 @@ $(VENV)/.project: $(VENV)/.locked pyproject.toml | run-packages
 	@$(PIP_INSTALL) --no-build-isolation --no-deps -e . >&2
 	@$(AS_OWNER) touch $@
 
-$(VENV)/.dev: $(VENV)/.project requirements-dev.lock
+$(VENV)/.dev: $(VENV)/.project requirements-dev.lock requirements-site.lock
 	@echo "kmemtrace: adding the tools for tests to $(VENV)" >&2
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock -r requirements-site.lock >&2
 	@$(AS_OWNER) touch $@
 
 $(PROMETHEUS): | $(VENV)/.locked
