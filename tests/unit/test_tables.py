@@ -19,9 +19,10 @@ def test_what_goes_and_comes_leaves_a_list_in_order(there: set[int], out: set[in
     assert found == sorted((there - out) | (into - there), reverse=True)
 
 
+_PATHS = ["/a", "/a/b", "/a/b/c", "/d", "/e"]
 _CGROUPS = st.lists(
     st.tuples(
-        st.sampled_from(["/a", "/a/b", "/a/b/c", "/d", "/e"]),
+        st.sampled_from(_PATHS),
         st.booleans(),
         st.integers(0, 3),
         st.sampled_from([None, 2.0, 5.0]),
@@ -42,7 +43,7 @@ _STEPS = st.tuples(st.sampled_from(["next", "next", "again", "count", "stop coun
 
 
 def _cgroup(path: str, dead: bool, pages: int, oldest: float | None) -> Cgroup:
-    one = cgroup(path, (site(9 + pages, 9),), id=len(path) + 100 * dead, dead=dead, oldest=oldest)
+    one = cgroup(path, (site(9 + pages, 9),), id=_PATHS.index(path) + 100 * dead + 1, dead=dead, oldest=oldest)
     return dataclasses.replace(one, account=account(kernel=pages, percpu=0) if pages else None)
 
 
