@@ -43,7 +43,9 @@ _STEPS = st.tuples(st.sampled_from(["next", "next", "again", "count", "stop coun
 
 
 def _cgroup(path: str, dead: bool, pages: int, oldest: float | None) -> Cgroup:
-    one = cgroup(path, (site(9 + pages, 9),), id=_PATHS.index(path) + 100 * dead + 1, dead=dead, oldest=oldest)
+    one = cgroup(
+        path, (site(9 + pages, 9),), id=_PATHS.index(path) + 100 * dead + 1, dead=dead, oldest=oldest
+    )
     return dataclasses.replace(one, account=account(kernel=pages, percpu=0) if pages else None)
 
 
