@@ -1,5 +1,5 @@
 """How often a stack that was told by what was learned is another's: `make bench-walk`, or
-python bench/walk.py [--seconds N].
+python bench/walk.py [--seconds N] [--known N].
 
 A mixed load runs in a cgroup, and of the stacks that are told by what was learned of return addresses each
 is walked by the kernel as well. It prints how many were known, and how many of these were another's.
@@ -31,42 +31,51 @@ _LOAD = (
 )
 """Stressors of stress-ng."""
 _INTERVAL = 1.0
+_MOST_SECONDS = 1800
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=300, help="default: %(default)s")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--seconds", type=int, default=300, help="at least (default: %(default)s)")
+    parser.add_argument(
+        "--known",
+        type=int,
+        default=100_000,
+        help=f"go on until so many were known, {_MOST_SECONDS} s at most (default: %(default)s)",
+    )
+    options = parser.parse_args()
     try:
         with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
             if tracer.plan.walked is not None:
                 raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
-            with memory_cgroup(memory_hierarchy().mount), _load(seconds):
-                _watch(tracer, seconds)
+            with memory_cgroup(memory_hierarchy().mount), _load():
+                _watch(tracer, options.seconds, options.known)
     except KmemtraceError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.status
     return 0
 
 
-def _watch(tracer: Tracer, seconds: int) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
+    began, seconds, known = time.monotonic(), 0.0, 0
+    while seconds < least_seconds or (known < least_known and seconds < _MOST_SECONDS):
         time.sleep(_INTERVAL)
         snapshot = tracer.snapshot()
+        known = snapshot.losses.checked_stacks or 0
+        seconds = time.monotonic() - began
     charged = sum(c.charged_pages for c in snapshot.cgroups) + snapshot.gone.charged_pages
     sites = {s.symbol for c in snapshot.cgroups for s in c.sites}
-    known, wrong = snapshot.losses.checked_stacks, snapshot.losses.wrong_stacks
-    print(f"{tracer.plan.release}, {seconds} s: {charged:,} pages charged, at {len(sites)} call sites")
+    wrong = snapshot.losses.wrong_stacks
+    print(f"{tracer.plan.release}, {seconds:.0f} s: {charged:,} pages charged, at {len(sites)} call sites")
     print(f"stacks told by what was learned, each walked as well: {known:,}; another's: {wrong:,}")
 
 
 @contextmanager
-def _load(seconds: int) -> Iterator[None]:
+def _load() -> Iterator[None]:
     if shutil.which("stress-ng") is None:
         raise CannotError("stress-ng is not installed (Debian: stress-ng).")
     with tempfile.TemporaryDirectory() as folder:  # it writes where it is started
-        command = ["stress-ng", "--quiet", *(f"--{one}=1" for one in _stressors()), f"--timeout={seconds}"]
+        command = ["stress-ng", "--quiet", *(f"--{one}=1" for one in _stressors()), "--timeout=0"]
         command += ["--vm-bytes=64M", "--mmap-bytes=32M", "--shm-sysv-bytes=8M"]
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         try:

@@ -104,6 +104,13 @@ def _add_benches(parser: argparse.ArgumentParser) -> None:
         const="account",
         help="also print there how much of each cgroup's kernel memory is explained",
     )
+    parser.add_argument(
+        "--bench-walk",
+        dest="bench",
+        action="append_const",
+        const="walk",
+        help="also hold there each call site that is told without the kernel's walk against it",
+    )
 
 
 def main() -> int:
