@@ -4,9 +4,13 @@ A worker goes round so many memory cgroups, joins each, and fills and drains a p
 no tracer, with `top`, with `record`, and with perf kmem and bcc's memleak, each in turn in every round. Told
 are how many cgroups the worker came to, as a ratio to no tracer in the same round, and of each tracer CPU
 time and bytes written, for a minute.
+
+--day measures something else, how large a recording of a day gets: hours of made-up cgroups, each of which
+changes at every Snapshot, are recorded as fast as can be, as `record` does by default.
 """
 
 import argparse
+import dataclasses
 import os
 import shutil
 import signal
@@ -25,10 +29,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.day import AS_RECORD_DOES, BusyMachine, record
 from bench.tracers import memleak, memleak_path
 from bench.traffic import Pipe
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.arguments import duration
 from kmemtrace.errors import CannotError, KmemtraceError
+from kmemtrace.recording.folder import minutes
+from kmemtrace.recording.reader import headers
 from kmemtrace.text import size
 
 _COMMAND = [sys.executable, "-m", "kmemtrace"]
@@ -64,7 +72,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--interval", default="1s", help="of top and record (default: %(default)s)")
+    parser.add_argument("--day", action="store_true", help="measure how large a day gets")
+    parser.add_argument(
+        "--hours", type=float, default=2.0, help="of --day, two at least (default: %(default)s)"
+    )
+    parser.add_argument("--merge-step", type=duration, default=AS_RECORD_DOES.step, help="of --day")
     options = parser.parse_args()
+    if options.day:
+        for count in options.cgroups:
+            _tell_day(count, options)
+        return 0
     try:
         for count in options.cgroups:
             with _cgroups(count) as folders:
@@ -73,6 +90,34 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return error.status
     return 0
+
+
+def _tell_day(count: int, options: argparse.Namespace) -> None:
+    """Tells how large a day gets: hours as the last whole one that was merged, and what is not merged."""
+    detail = dataclasses.replace(AS_RECORD_DOES, step=options.merge_step)
+    with tempfile.TemporaryDirectory(prefix="kmemtrace-bench-") as name:
+        folder = Path(name) / "day"
+        begin = time.process_time()
+        record(folder, BusyMachine(count, duration(options.interval)), 3600 * options.hours, detail)
+        cpu = time.process_time() - begin
+        found = [(one.is_merged, one.last - one.number + 1, one.bytes()) for one in minutes(folder)]
+        meta = [file.meta for file in headers(folder)]
+    hours = [bytes_ for (merged, _, bytes_), of in zip(found, meta, strict=True) if merged and _is_hour(of)]
+    if not hours:
+        raise SystemExit("bench: no hour was merged; give more --hours")
+    whole = [one for one in found if not one[0]]
+    rest = sum(bytes_ for *_, bytes_ in whole)
+    hour = hours[-1]
+    each = f"every {options.interval}, merged to one each {detail.step:g} s"
+    print(f"\n{count:,} cgroups that all change, {each}")
+    print(f"  a minute {size(rest // len(whole))}, a merged hour {size(hour)}")
+    print(f"  a day {size(24 * hour)}, and {size(rest)} for the {len(whole)} minutes that are not merged")
+    print(f"  CPU for making up, recording and merging an hour: {cpu / options.hours:.0f} s")
+
+
+def _is_hour(meta: dict[str, Any]) -> bool:
+    clock = meta["clock"]
+    return bool(clock["end_boot_seconds"] - clock["begin_boot_seconds"] > 3500)
 
 
 def _measure(folders: list[Path], options: argparse.Namespace) -> None:

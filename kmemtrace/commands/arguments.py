@@ -14,6 +14,7 @@ _BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(rf"({_NUMBER})([KMGT]?)B?")
 _LEAST_BYTES, _MOST_BYTES = 1 << 20, 1 << 50
 
+OFF = "off"
 DURATION = "DURATION"
 """What help calls the value of an option of type duration()."""
 GRAMMAR = "A DURATION is written as 90s, 500ms, 5m, 1h30m or 2d; a plain number is seconds."
@@ -32,6 +33,11 @@ def duration(text: str) -> float:
     if not _LEAST <= seconds <= _MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 50ms and 366d")
     return seconds
+
+
+def duration_or_off(text: str) -> float | str:
+    """Returns what duration() does, or OFF."""
+    return OFF if text == OFF else duration(text)
 
 
 def size(text: str) -> int:

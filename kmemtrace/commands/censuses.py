@@ -14,7 +14,7 @@ from kmemtrace.census.memory import compile_ahead
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import census_bytes, require_able, room_refusal, tracer_bytes
-from kmemtrace.commands.arguments import DURATION, duration
+from kmemtrace.commands.arguments import DURATION, OFF, duration_or_off
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import attached, prepare_tracer_of
 from kmemtrace.errors import CannotError
@@ -22,21 +22,15 @@ from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.tracer.tracer import Tracer
 
-_OFF = "off"
-
 
 def add_census_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--census",
-        type=_interval,
-        metavar=f"{DURATION}|{_OFF}",
+        type=duration_or_off,
+        metavar=f"{DURATION}|{OFF}",
         help="how often to read all of the machine's kernel memory, to tell what each cgroup's is made of "
         f"(default: every {LEAST_SECONDS:g}s, less often where that would take 1%% of a CPU)",
     )
-
-
-def _interval(text: str) -> float | str:
-    return _OFF if text == _OFF else duration(text)
 
 
 @contextmanager
@@ -61,8 +55,8 @@ def open_both(options: argparse.Namespace) -> Iterator[tuple[Keeper | Absent, Tr
 
 def _refused(options: argparse.Namespace) -> Absent | None:
     """Returns what stands in a Keeper's place, where it is known before that there is to be none."""
-    if options.census == _OFF:
-        return Absent(f"no census is taken (--census {_OFF})")
+    if options.census == OFF:
+        return Absent(f"no census is taken (--census {OFF})")
     # The tracer comes first: what it needs no census takes from it.
     short = room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
     return None if short is None else Absent(short)

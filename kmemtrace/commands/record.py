@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmemtrace import text
-from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration, size
+from kmemtrace.commands.arguments import DURATION, GRAMMAR, OFF, duration, duration_or_off, size
 from kmemtrace.commands.censuses import add_census_argument, open_both
 from kmemtrace.commands.progress import progress, say
 from kmemtrace.commands.session import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _INTERVAL = 1.0
 _MOST_BYTES = 1 << 30
+_MERGED_AFTER, _MERGED_BEYOND, _MERGED_STEP = 7200.0, 32 << 20, 300.0
 _WHOLE_SECONDS = 2.0
 """How long the first Snapshot waits, at most, for the pages that were charged before."""
 _ENDING_SECONDS = 10.0
@@ -68,23 +69,57 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--max-age", type=duration, metavar=DURATION, help="older minutes are removed (default: none is)"
     )
+    _add_merging_arguments(parser)
     add_tracer_arguments(parser)
     add_object_arguments(parser)
     add_census_argument(parser)
     parser.set_defaults(run=run)
 
 
+def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
+    titled = parser.add_argument_group(
+        "old minutes",
+        "They are merged into a file an hour, in which there are fewer Snapshots; each tells what it did.",
+    )
+    titled.add_argument(
+        "--merge-after",
+        type=duration_or_off,
+        default=_MERGED_AFTER,
+        metavar=f"{DURATION}|{OFF}",
+        help="how old a minute is then (default: 2h)",
+    )
+    titled.add_argument(
+        "--merge-beyond",
+        type=size,
+        default=_MERGED_BEYOND,
+        metavar="SIZE",
+        help="of all that is not merged; the oldest is merged earlier beyond it (default: 32M, and at most a "
+        "quarter of --max-size)",
+    )
+    titled.add_argument(
+        "--merge-step",
+        type=duration,
+        default=_MERGED_STEP,
+        metavar=DURATION,
+        help="time between the Snapshots that stay (default: 5m)",
+    )
+
+
 def run(options: argparse.Namespace) -> ExitStatus:
     _check(options)
     require("pyarrow")
     # Here: nothing else needs pyarrow, which may be missing and takes time to import.
-    from kmemtrace.recording.rotation import Limits  # noqa: PLC0415
+    from kmemtrace.recording.rotation import Detail, Limits  # noqa: PLC0415
     from kmemtrace.recording.writer import Writer  # noqa: PLC0415
 
-    limits = Limits(options.max_size, options.max_age)
+    limits, detail = Limits(options.max_size, options.max_age), None
+    if options.merge_after != OFF:
+        # Rather merged than removed: room is left for what was merged.
+        beyond = min(options.merge_beyond, options.max_size // 4)
+        detail = Detail(options.merge_after, beyond, options.merge_step)
     # The folder first: what refuses it is told before anything is loaded.
     with (
-        Writer(options.output, options.interval, limits) as writer,
+        Writer(options.output, options.interval, limits, detail=detail, warn=say) as writer,
         open_both(options) as (keeper, tracer),
         keeper,
     ):

@@ -97,9 +97,10 @@ def _read(options: argparse.Namespace, bins: int, told: Callable[[str], None] = 
 def _write_page(options: argparse.Namespace) -> None:
     from kmemtrace.history.page import page  # noqa: PLC0415
     from kmemtrace.recording.folder import write_whole  # noqa: PLC0415
+    from kmemtrace.recording.reader import anew  # noqa: PLC0415
 
     with _shown_progress() as told:
-        data = page(_read(options, _BINS_OF_PAGE, told), told).encode()
+        data = anew(lambda: page(_read(options, _BINS_OF_PAGE, told), told)).encode()
         try:
             write_whole(options.html, data)
         except OSError as error:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from kmemtrace.history.ahead import read_ahead
-from kmemtrace.history.hashes import hashes
 from kmemtrace.history.timeline import Stretch
+from kmemtrace.recording.hashes import hashes
 from kmemtrace.recording.reader import columns
 
 _FIRST_ROOM = 1024

@@ -1,7 +1,7 @@
 """Reads how it stood at the end: findings, losses, what could not be seen, the cgroups that were there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -94,16 +94,26 @@ def _ending(run: int, time: float, state: State, stacks: Any) -> Ending:
 def last_rows(over: Timeline) -> dict[tuple[Any, ...], Last]:
     """Returns the cgroups that were there at the end, by host, hierarchy and id."""
     stretch = over.stretches[-1]
-    found = columns(stretch.file, {"cgroups": (*_OF_CGROUP, *_ACCOUNT, "moment", "present")})
+    wanted = {
+        "cgroups": (*_OF_CGROUP, *_ACCOUNT, "moment", "present"),
+        "snapshots": ("moment", "watched_seconds"),
+    }
+    found = columns(stretch.file, wanted)
     if found is None:
         return {}
-    table = found["cgroups"]
+    table, moments = found["cgroups"], found["snapshots"]
+    watched = dict(zip(*(moments[name].to_pylist() for name in ("moment", "watched_seconds")), strict=True))
     table = table.filter(pa.compute.less_equal(table["moment"], stretch.last))
     rows: dict[tuple[Any, ...], Last] = {}
-    lists = [table[name].to_pylist() for name in (*_OF_CGROUP, *_ACCOUNT, "present")]
-    for host, hierarchy, number, *values, present in zip(*lists, strict=True):
-        if present:
-            rows[host, hierarchy, number] = Last(*values)
-        else:
-            rows.pop((host, hierarchy, number), None)
+    lists = [table[name].to_pylist() for name in (*_OF_CGROUP, *_ACCOUNT, "moment", "present")]
+    for host, hierarchy, number, *values, moment, present in zip(*lists, strict=True):
+        key = host, hierarchy, number
+        if not present:
+            rows.pop(key, None)
+            continue
+        row = Last(*values)
+        # A row tells the age as of its own moment, which is there of all that hold at the end.
+        if row.oldest_seconds is not None and moment in watched:
+            row = replace(row, oldest_seconds=row.oldest_seconds + watched[stretch.last] - watched[moment])
+        rows[key] = row
     return rows

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from kmemtrace.history.counts import Counts, What
 from kmemtrace.history.endings import Ending, Last, endings, last_rows
 from kmemtrace.history.timeline import Stretch, Timeline, timeline
-from kmemtrace.recording.reader import columns
+from kmemtrace.recording.reader import anew, columns
 
 CGROUP = ("host", "hierarchy", "id")
 _PAGES = ("charged_pages", "uncharged_pages", "lost_pages", "preexisting_pages")
@@ -114,6 +114,12 @@ def read(
         DamagedError: A file is not as it was written.
         UsageError: It is no recording, or nothing was recorded then.
     """
+    return anew(lambda: _read(folder, bins, since, until, told))
+
+
+def _read(
+    folder: Path, bins: int, since: str | None, until: str | None, told: Callable[[str], None]
+) -> History:
     told("reading when it was")
     over = timeline(folder, bins, since, until)
     counts = {}

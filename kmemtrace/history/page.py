@@ -88,6 +88,7 @@ def _environment() -> Environment:
         "duration": duration,
         "told": utc,
         "losses": words.losses_told,
+        "merged": words.merged_told,
         "since": words.since,
         "held_by": words.held_by,
         "pinned": words.pinned,

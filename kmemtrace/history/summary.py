@@ -29,6 +29,7 @@ def document(history: History) -> Json:
         "watched_seconds": round(over.seconds, 3),
         "snapshots": over.moments,
         "interval_seconds": meta["interval_seconds"],
+        **_merged(history),
         "page_size": over.page_size,
         "runs": [_run(history, number) for number in range(len(history.endings))],
         "minutes_left_out": over.minutes_left_out,
@@ -47,6 +48,19 @@ def document(history: History) -> Json:
             for found in one.mismatches
         ],
     }
+
+
+def _merged(history: History) -> Json:
+    """Tells until when minutes were merged, so that not all Snapshots are there any more."""
+    metas = [one.file.meta for one in history.timeline.stretches]
+    fewer = [
+        one for one in metas if "merged" in one and one["merged"]["step_seconds"] > one["interval_seconds"]
+    ]
+    if not fewer:
+        return {}
+    step = max(one["merged"]["step_seconds"] for one in fewer)
+    until = min(fewer[-1]["clock"]["end"], history.timeline.end)
+    return {"merged": {"until": until, "step_seconds": step}}
 
 
 _SUMMED = ("held_bytes", "held_change_bytes", "charged_bytes", "uncharged_bytes", "failed_charges")
@@ -89,7 +103,9 @@ def _cgroups(history: History) -> list[Json]:
             row[value] = both(row.get(value, 0), of[number])
         if last is not None and last.kernel_bytes is not None:
             row["kernel_bytes"] = row.get("kernel_bytes", 0) + last.kernel_bytes
-    return sorted(found.values(), key=lambda row: (-row["held_bytes"], -row["charged_bytes"], row["path"]))
+    # One that was gone before the range has nothing to tell.
+    rows = [one for one in found.values() if one["state"] != CgroupState.GONE or any(map(one.get, values))]
+    return sorted(rows, key=lambda row: (-row["held_bytes"], -row["charged_bytes"], row["path"]))
 
 
 def _sum(a: int, b: int) -> int:

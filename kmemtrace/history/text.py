@@ -31,13 +31,21 @@ def report(history: History, summary: Json, most: int) -> str:
 def _head(summary: Json) -> list[str]:
     runs = len(summary["runs"])
     of_runs = f", in {runs} runs" if runs > 1 else ""
+    merged = summary.get("merged")
     return [
         f"{summary['host']}, kernel {summary['kernel']}, {summary['tier']} tier",
         (
             f"{utc(summary['begin'])} to {utc(summary['end'])} UTC: {summary['snapshots']:,} Snapshots of "
             f"{duration(summary['watched_seconds'])}, one each {summary['interval_seconds']:g}s{of_runs}"
         ),
+        *([f"merged: {merged_told(merged)}"] if merged else []),
     ]
+
+
+def merged_told(merged: Json) -> str:
+    """Says in a sentence what is no more to be told where minutes were merged."""
+    until, step = utc(merged["until"]), merged["step_seconds"]
+    return f"until {until} one Snapshot is left each {step:g}s; what was higher in between is in no PEAK"
 
 
 def _losses(summary: Json) -> list[str]:

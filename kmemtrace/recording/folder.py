@@ -3,17 +3,22 @@
     FOLDER/meta.json                          what the folder is, and its newest run
     FOLDER/00000017-20260301T120500Z/         a minute, each table a file of its own
         meta.json  cgroups.parquet  sites.parquet  ...  findings.jsonl
+    FOLDER/00000000-00000016-20260301T114800Z/   minutes that were merged, by their first and last number
 
 A minute is written under a hidden name, and renamed when all of it is on the disk: it is there whole, or not
-at all. Its number, which never goes back as a clock can, is its place in the recording.
+at all. Its number, which never goes back as a clock can, is its place in the recording. One whose numbers are
+among those of another was merged into that, and is no part of the recording any more.
 """
 
+import calendar
 import json
 import os
 import re
 import shutil
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +29,7 @@ from kmemtrace.recording.schema import FORMAT, SCHEMA_VERSION
 
 META = "meta.json"
 FINDINGS = "findings.jsonl"
-_MINUTE = re.compile(r"(\d{8,})-\d{8}T\d{6}Z")
+_MINUTE = re.compile(r"(\d{8,})(?:-(\d{8,}))?-\d{8}T\d{6}Z")
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
 _SEAL = "crc32"
 SAMPLE = "sample"
@@ -39,10 +44,23 @@ class DamagedError(KmemtraceError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Minute:
-    """A minute of a recording, which may have been removed since it was listed."""
+    """A minute of a recording, or several that were merged; it may have been removed since it was listed."""
 
     number: int
+    """Its own, or that of the first one."""
+    last: int
+    """Its own, or that of the last one."""
     path: Path
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether it is minutes that were merged: one alone may be as well."""
+        found = _MINUTE.fullmatch(self.path.name)
+        return found is not None and found[2] is not None
+
+    def covers(self, other: "Minute") -> bool:
+        """Returns whether another minute was merged into this."""
+        return self.path != other.path and self.number <= other.number and other.last <= self.last
 
     def bytes(self) -> int:
         """Returns the size of its files."""
@@ -57,9 +75,35 @@ def named(folder: Path) -> Path:
 
 
 def minutes(folder: Path) -> list[Minute]:
-    """Returns the minutes of a recording in their order."""
+    """Returns the minutes of a recording in their order, but for those that were merged into others."""
+    return [one for one, others in _covered(folder) if not others]
+
+
+def clear_merged(folder: Path) -> None:
+    """Removes the minutes that are there still, though they were merged into others."""
+    for one, others in _covered(folder):
+        if others:
+            remove(one.path)
+
+
+def _covered(folder: Path) -> Iterator[tuple[Minute, bool]]:
+    """Yields all minutes in their order, with whether each was merged into another."""
+    before, found = None, _named_minutes(folder)
+    # What is renamed and removed while a folder is listed may be in no list: twice the same is whole.
+    while found != before:
+        before, found = found, _named_minutes(folder)
+    reach: Minute | None = None
+    for one in found:
+        covered = reach is not None and reach.covers(one)
+        yield one, covered
+        if not covered:
+            reach = one
+
+
+def _named_minutes(folder: Path) -> list[Minute]:
     found = ((_MINUTE.fullmatch(one.name), one) for one in folder.iterdir())
-    return sorted(Minute(int(match[1]), one) for match, one in found if match)
+    listed = [Minute(int(match[1]), int(match[2] or match[1]), one) for match, one in found if match]
+    return sorted(listed, key=lambda one: (one.number, -one.last, not one.is_merged))
 
 
 def is_minute(path: Path) -> bool:
@@ -70,6 +114,16 @@ def is_minute(path: Path) -> bool:
 def minute_path(folder: Path, number: int, begin: str) -> Path:
     """Returns where a minute stands; `begin` is when it begins, as 20260301T120500Z."""
     return folder / f"{number:08d}-{begin}"
+
+
+def merged_path(folder: Path, first: Minute, last: Minute) -> Path:
+    """Returns where minutes stand that are merged into one, which begins when the first does."""
+    return folder / f"{first.number:08d}-{last.last:08d}-{first.path.name.rpartition('-')[2]}"
+
+
+def begin_of(minute: Minute) -> int:
+    """Returns when a minute begins, as its name has it, in seconds since the epoch."""
+    return calendar.timegm(time.strptime(minute.path.name.rpartition("-")[2], "%Y%m%dT%H%M%SZ"))
 
 
 def partial(path: Path) -> Path:
@@ -111,6 +165,32 @@ def write_whole(path: Path, data: bytes) -> None:
     """Writes a file so that it is there whole, or as it was before."""
     write_file(partial(path), data)
     rename_whole(partial(path), path)
+
+
+def write_minute(path: Path, files: Iterable[tuple[str, Any, int]], meta: Mapping[str, Any]) -> Path:
+    """Writes a minute where it stands while it is written, for rename_whole(): whole, or not at all.
+
+    Args:
+        path: Where it is to stand then.
+        files: The name, the bytes and the number of rows of each file.
+        meta: What meta.json tells beside the files.
+
+    Returns:
+        Where it is.
+    """
+    written = partial(path)
+    try:
+        written.mkdir()
+        told = {}
+        for name, data, rows in files:
+            write_file(written / name, data)
+            told[name] = {"rows": rows, "bytes": len(data), "crc32": crc(data)}
+        write_file(written / META, sealed({**meta, "files": told}))
+    except BaseException:
+        with suppress(OSError):  # that which is told first is what matters
+            shutil.rmtree(written)
+        raise
+    return written
 
 
 def rename_whole(written: Path, path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from kmemtrace.model.histogram import BUCKETS, upper_bound_seconds
 from kmemtrace.recording.folder import named
-from kmemtrace.recording.reader import files
+from kmemtrace.recording.reader import anew, file_of, listed
 from kmemtrace.recording.schema import BY_NAME, TABLES
 
 DTYPES: dict[Any, Any] = {
@@ -97,7 +97,9 @@ def load(folder: str | os.PathLike[str]) -> Recording:
         DamagedError: A file is not as it was written.
         UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
     """
-    read = list(files(named(Path(folder))))
+    read = anew(
+        lambda: [one for minute in listed(named(Path(folder))) if (one := file_of(minute)) is not None]
+    )
     if not read:  # all was removed while it was read
         return load(folder)
     frames = {

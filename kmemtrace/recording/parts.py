@@ -5,11 +5,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kmemtrace.errors import UsageError
 from kmemtrace.model.comparison import LEAST_PARTS, Part, Side
 from kmemtrace.recording.counts import Counts, between
 from kmemtrace.recording.folder import META, Minute, unsealed
-from kmemtrace.recording.reader import file_of, fitting, listed
+from kmemtrace.recording.reader import anew, file_of, fitting, listed
 from kmemtrace.recording.schema import BY_NAME
 
 MOST_PARTS = 20
@@ -32,6 +34,10 @@ def side_of(folder: Path, name: str, *, by_stack: bool = False) -> Side:
         UsageError: It is no recording, it has nothing in it yet, it is of a later version, or it is of a
             single moment.
     """
+    return anew(lambda: _side(folder, name, by_stack=by_stack))
+
+
+def _side(folder: Path, name: str, *, by_stack: bool) -> Side:
     runs = _runs(folder)
     moments = [last - first for first, last in (_ends(run) for run in runs)]
     if not any(moments):
@@ -87,9 +93,12 @@ def _parts(run: list[_Told], count: int, counts: Counts) -> Iterator[Part]:
         with fitting(file):
             counts.enter_stacks(file.tables["stacks"])
             begin, end = file.meta["moments"]
+            there = file.tables["snapshots"]["moment"].to_numpy()
             while begin <= end:
                 if bound < begin:  # or else it would be in a minute that is missing
                     bound = next((one for one in bounds if one >= begin), last) if is_counted else begin
+                if bound <= end:  # of minutes that were merged not all moments are there
+                    bound = int(there[np.searchsorted(there, bound)])
                 to = min(bound, end)
                 counts.enter({name: between(file.tables[name], begin, to) for name in _IN_TIME}, part)
                 begin = to + 1

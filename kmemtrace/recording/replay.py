@@ -1,7 +1,5 @@
 """Reads a recording moment by moment, in any direction. One minute of it is in memory at a time."""
 
-import calendar
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +7,11 @@ from typing import Any
 
 from kmemtrace.model.frame import Frame, Position
 from kmemtrace.model.snapshot import Snapshot
-from kmemtrace.recording.folder import META, Minute, damaged
-from kmemtrace.recording.reader import File, file_of, fitting, listed
-from kmemtrace.recording.rebuilt import snapshot_of
-from kmemtrace.recording.rows import NANOSECONDS, rows_of, stacks_of, states
-from kmemtrace.recording.schema import FINDINGS
+from kmemtrace.recording.folder import Minute, begin_of
+from kmemtrace.recording.moments import ReadMinute
+from kmemtrace.recording.reader import File, MergedError, file_of, fitting, listed
+from kmemtrace.recording.rows import rows_of
+from kmemtrace.recording.schema import FINDINGS, SNAPSHOTS
 
 _LEAST_SECONDS = 0.001
 """Between moments that were recorded as fast as could be."""
@@ -35,7 +33,7 @@ class Replay:
         """
         self._folder = folder
         self._minutes = listed(folder)
-        self._read: _Read | None = None
+        self._read: ReadMinute | None = None
         self._end: tuple[dict[str, Any], Snapshot] | None = None
         """Of the last minute whose last Snapshot was made, the meta.json and that."""
 
@@ -60,23 +58,24 @@ class Replay:
         read, offset = self._placed(position, towards)
         offset += by
         while not 0 <= offset < len(read):
-            beside = self._beside(read.number, towards)
+            beside = self._beside(read, towards)
             if beside is None:
                 offset = len(read) - 1 if towards > 0 else 0
             elif towards > 0:
-                offset, read = offset - len(read), beside
+                offset, read = offset - len(read) + beside.after(read), beside
             else:
-                offset, read = offset + len(beside), beside
+                offset, read = offset + beside.before(read), beside
         return self._frame(read, offset)
 
     def minute(self, position: Position, towards: int) -> Frame:
         """Returns the first frame of the next minute (1), or of this one or else the one before (-1)."""
-        if towards < 0 and position.offset:
-            return self._frame(self._nearest(position.minute, -1), 0)
-        beside = self._beside(position.minute, towards)
+        read, offset = self._placed(position, -1)
+        if towards < 0 and offset:
+            return self._frame(read, 0)
+        beside = self._beside(read, towards)
         if beside is None:
             return self.last() if towards > 0 else self.first()
-        return self._frame(beside, 0)
+        return self._frame(beside, min(beside.after(read), len(beside) - 1) if towards > 0 else 0)
 
     def at_part(self, part: float) -> Frame:
         """Returns the frame that is so far in the recording, from 0 to 1."""
@@ -87,24 +86,31 @@ class Replay:
 
     def at_time(self, seconds: float) -> Frame:
         """Returns the last frame until a time (seconds since the epoch), or else the first."""
-        begun = [one.number for one in self._minutes if _begin(one) <= seconds]
+        begun = [one.number for one in self._minutes if begin_of(one) <= seconds]
         if not begun:
             return self.first()
         read = self._nearest(begun[-1], 1)
         later = [offset for offset in range(len(read)) if read.time(offset) > seconds]
         if not later:
             return self._frame(read, len(read) - 1)
-        return self.moved(Position(read.number, later[0]), -1)
+        return self.moved(read.position(later[0]), -1)
 
     def finding(self, position: Position, towards: int) -> Frame | None:
         """Returns the next frame with a finding that is new or was counted on, or the one before (-1).
 
         None where there is no such frame.
         """
+        while True:
+            try:
+                return self._finding(position, towards)
+            except MergedError:
+                self._minutes = listed(self._folder)
+
+    def _finding(self, position: Position, towards: int) -> Frame | None:
         for minute in [*self._minutes][::towards]:
-            if (minute.number - position.minute) * towards < 0:
+            if (minute.last if towards > 0 else -minute.number) < position.minute * towards:
                 continue
-            found = [Position(minute.number, offset) for offset in self._finding_offsets(minute)]
+            found = self._finding_positions(minute)
             found = [one for one in found if (one > position if towards > 0 else one < position)]
             if found:
                 return self._frame(*self._placed(found[0] if towards > 0 else found[-1], towards))
@@ -118,86 +124,115 @@ class Replay:
             before = frame.position
             frame = self.moved(before, 1)
 
-    def _nearest(self, number: int, towards: int) -> "_Read":
+    def _nearest(self, number: int, towards: int) -> ReadMinute:
         """Returns a minute; if it is there no more, the one after (1) or before it (-1), or else any."""
         while True:
             found = self._there(number, towards) or self._there(number, -towards)
             if found is not None:  # else all were removed, and others written, meanwhile
                 return found
 
-    def _beside(self, number: int, towards: int) -> "_Read | None":
+    def _beside(self, read: ReadMinute, towards: int) -> ReadMinute | None:
         """Returns the minute after another (1) or before it (-1); None at the end, as it is by now."""
-        found = self._there(number + towards, towards)
+        number = read.minute.last + 1 if towards > 0 else read.minute.number - 1
+        found = self._there(number, towards)
         if found is None and towards > 0:
             self._minutes = listed(self._folder)
-            found = self._there(number + towards, towards)
+            found = self._there(number, towards)
         return found
 
-    def _there(self, number: int, towards: int) -> "_Read | None":
+    def _there(self, number: int, towards: int) -> ReadMinute | None:
         while True:
-            numbers = [one.number for one in self._minutes]
-            at = bisect_left(numbers, number) if towards > 0 else bisect_right(numbers, number) - 1
-            if not 0 <= at < len(numbers):
+            at = self._at(number, towards)
+            if not 0 <= at < len(self._minutes):
                 return None
-            if self._read is not None and self._read.number == numbers[at]:
+            if self._read is not None and self._read.minute == self._minutes[at]:
                 return self._read
-            file = file_of(self._minutes[at])
+            file = self._file(at)
             if file is not None:
-                self._read = _Read(numbers[at], file)
+                self._read = ReadMinute(file)
                 return self._read
             self._minutes = listed(self._folder)
 
-    def _placed(self, position: Position, towards: int) -> "tuple[_Read, int]":
-        read = self._nearest(position.minute, towards)
-        if read.number == position.minute:
-            return read, min(position.offset, len(read) - 1)
-        return read, 0 if read.number > position.minute else len(read) - 1
+    def _at(self, number: int, towards: int) -> int:
+        """Returns the place of the minute with a number, or else of the one after (1) or before it (-1)."""
+        if towards > 0:
+            return bisect_left([one.last for one in self._minutes], number)
+        return bisect_right([one.number for one in self._minutes], number) - 1
 
-    def _frame(self, read: "_Read", offset: int) -> Frame:
+    def _file(self, at: int) -> File | None:
+        """Returns the minute at a place; None where it was removed, or merged into another, or is none."""
+        try:
+            return file_of(self._minutes[at]) if at >= 0 else None
+        except MergedError:
+            return None
+
+    def _placed(self, position: Position, towards: int) -> tuple[ReadMinute, int]:
+        """Returns where a position is; of a moment that is no more, the place before it (1) or after it."""
+        read = self._nearest(position.minute, towards)
+        if position.run != read.meta["run"]:
+            return read, 0 if read.meta["run"] > position.run else len(read) - 1
+        if towards > 0:
+            return read, bisect_right(read.moments, position.moment) - 1
+        return read, bisect_left(read.moments, position.moment)
+
+    def _frame(self, read: ReadMinute, offset: int) -> Frame:
         before = read.snapshot(offset - 1) if offset else self._end_before(read)
         snapshot = read.snapshot(offset)
         if offset == len(read) - 1:
             self._end = read.meta, snapshot
-        numbers = [one.number for one in self._minutes]
-        place = bisect_left(numbers, read.number) + offset / max(1, len(read) - 1)
+        place = self._at(read.minute.number, 1) + offset / max(1, len(read) - 1)
         return Frame(
             snapshot,
             before,
-            Position(read.number, offset),
-            read.meta["run"],
-            max(_LEAST_SECONDS, read.meta["interval_seconds"]),
-            min(1.0, place / len(numbers)),
+            read.position(offset),
+            max(
+                _LEAST_SECONDS,
+                read.meta.get("merged", {}).get("step_seconds", 0.0),
+                read.meta["interval_seconds"],
+            ),
+            min(1.0, place / len(self._minutes)),
         )
 
-    def _end_before(self, read: "_Read") -> Snapshot | None:
+    def _end_before(self, read: ReadMinute) -> Snapshot | None:
         """Returns the Snapshot before a minute's first, where that is of the same run and there."""
         if self._end is not None and _follows(read.meta, self._end[0]):
             return self._end[1]
-        numbers = [one.number for one in self._minutes]
-        at = bisect_left(numbers, read.number) - 1
-        file = file_of(self._minutes[at]) if at >= 0 else None
-        if file is None or not _follows(read.meta, file.meta):
+        file = None
+        while file is None:
+            at = self._at(read.minute.number - 1, -1)
+            if at < 0:
+                return None
+            file = self._file(at)
+            if file is None and not self._minutes[at].path.exists():
+                newer = listed(self._folder)
+                if newer == self._minutes:
+                    return None
+                self._minutes = newer
+        if not _follows(read.meta, file.meta):
             return None
-        before = _Read(numbers[at], file)
-        return before.snapshot(len(before) - 1)
+        before = ReadMinute(file)
+        return before.snapshot(before.before(read) - 1)
 
-    def _finding_offsets(self, minute: Minute) -> list[int]:
-        """Returns the moments of a minute that have a finding which the moment before had not."""
-        file = file_of(minute, (FINDINGS,))
+    def _finding_positions(self, minute: Minute) -> list[Position]:
+        """Returns the moments of a minute that have a finding which the moment before had not.
+
+        In one that was merged they are not all there: the next one that is has it.
+        """
+        file = file_of(minute, (SNAPSHOTS, FINDINGS))
         if file is None:
             return []
         with fitting(file):
-            rows = rows_of(file.tables)[FINDINGS.name]
-            if not rows:
-                return []
-            known = self._findings_before(minute, file)
-            offsets = []
-            for moment, found in rows.items():
-                values = _values(found)
+            rows = rows_of(file.tables)
+            moments, found = list(rows[SNAPSHOTS.name]), rows[FINDINGS.name]
+            known = self._findings_before(minute, file) if found else set()
+            positions = []
+            for moment, of_moment in found.items():
+                values = _values(of_moment)
                 if not values <= known:
-                    offsets.append(moment - file.meta["moments"][0])
+                    there = moments[bisect_left(moments, moment)]
+                    positions.append(Position(file.meta["run"], there, minute.number))
                 known |= values
-            return offsets
+            return positions
 
     def _findings_before(self, minute: Minute, file: File) -> set[Any]:
         at = self._minutes.index(minute) - 1
@@ -208,56 +243,12 @@ class Replay:
             return set().union(*map(_values, rows_of(before.tables)[FINDINGS.name].values()))
 
 
-class _Read:
-    """A minute that was read, and the Snapshot of it that was made last."""
-
-    def __init__(self, number: int, file: File) -> None:
-        self.number, self.meta, self._file = number, file.meta, file
-        with fitting(file):
-            self._rows = rows_of(file.tables)
-            self._stacks = stacks_of(file.tables["stacks"])
-            self._times: list[int] = [row[2] for (row,) in self._rows["snapshots"].values()]
-        file.tables.clear()  # all of it is in the rows
-        if not self._times:
-            raise damaged(file.path / META, "it has no moment")
-        self._restart()
-
-    def _restart(self) -> None:
-        self._states, self._at = states(self._rows), -1
-        self._snapshot: Snapshot | None = None
-
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def time(self, offset: int) -> float:
-        """Returns the time of a moment."""
-        return self._times[offset] / NANOSECONDS
-
-    def snapshot(self, offset: int) -> Snapshot:
-        """Returns the Snapshot of a moment; those before the last one are made from the begin again."""
-        if offset < self._at:
-            self._restart()
-        if offset == self._at and self._snapshot is not None:
-            return self._snapshot
-        with fitting(self._file):
-            for _, seconds, state in self._states:
-                self._at += 1
-                if self._at == offset:
-                    self._snapshot = snapshot_of(state, seconds, self._stacks)
-                    return self._snapshot
-        raise AssertionError("a minute has as many states as moments")
-
-
 def _values(rows: list[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
     """Returns what rows of findings say, without their places in the list."""
     return {row[-len(FINDINGS.values) - 1 : -1] for row in rows if row[-1]}
 
 
 def _follows(meta: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Returns whether a minute goes on where another one ends."""
-    return bool(meta["run"] == before["run"] and meta["moments"][0] == before["moments"][1] + 1)
-
-
-def _begin(minute: Minute) -> int:
-    """Returns when a minute begins, as its name has it, in seconds since the epoch."""
-    return calendar.timegm(time.strptime(minute.path.name.partition("-")[2], "%Y%m%dT%H%M%SZ"))
+    """Returns whether a minute goes on where another one ends, or was merged into it."""
+    first, (begin, end) = meta["moments"][0], before["moments"]
+    return bool(meta["run"] == before["run"] and begin < first <= end + 1)

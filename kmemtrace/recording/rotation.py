@@ -1,14 +1,15 @@
-"""Removes the oldest minutes of a recording, so that it stays within a size and an age."""
+"""Keeps a recording within a size and an age: which minutes are merged, and which are removed."""
 
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kmemtrace.errors import KmemtraceError
-from kmemtrace.recording.folder import META, Minute, minutes, remove, unsealed
+from kmemtrace.recording.folder import META, Minute, merged_path, minutes, remove, rename_whole, unsealed
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -50,22 +51,50 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    path: Path
+class Detail:
+    """How much of a recording is kept as it was recorded; what is older is merged."""
+
+    seconds: float
+    """How old a minute is when it is merged."""
     bytes: int
+    """Size of those that are not merged beyond which the oldest of them are, however old."""
+    step: float
+    """Seconds from one Snapshot to the next in what was merged."""
+
+
+_HOUR = 3600.0
+_MINUTES, _BYTES = 10, 8 << 20
+"""So many minutes, or so much of them, are merged at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    minute: Minute
+    bytes: int
+    run: int | None
+    """None where it cannot be told, and nothing is merged with it."""
+    begin: float
+    """Seconds since the boot."""
     end: Now | None
+
+    def goes_on(self, first: "_Kept", before: "_Kept") -> bool:
+        """Returns whether it can be in one hour with others, of which these are the first and the last."""
+        if self.run is None or self.run != first.run or self.end is None:
+            return False
+        follows = self.minute.number == before.minute.last + 1
+        return follows and self.end.boot_seconds - first.begin <= _HOUR
 
 
 class Rotation:
-    """Knows the minutes of a recording, and removes the oldest where they are too many."""
+    """Knows the minutes of a recording, removes the oldest where they are too many, says which to merge."""
 
     def __init__(self, folder: Path, limits: Limits, now: Callable[[], Now] = Now.read) -> None:
         self._limits, self._now = limits, now
-        self._kept = deque(_kept(one, _end(one)) for one in minutes(folder))
+        self._kept = deque(_kept(one) for one in minutes(folder))
         self.bytes = sum(one.bytes for one in self._kept)
         """Size of all minutes."""
 
-    def add(self, minute: Minute, end: Now) -> None:
+    def add(self, minute: Minute) -> None:
         """Adds a minute that was written, and removes those that are too old or too many.
 
         The newest always stays.
@@ -73,27 +102,82 @@ class Rotation:
         Raises:
             OSError: One of them cannot be removed.
         """
-        self._kept.append(_kept(minute, end))
+        self._kept.append(_kept(minute))
         self.bytes += self._kept[-1].bytes
         while len(self._kept) > 1 and self._is_too_much(self._kept[0]):
             oldest = self._kept.popleft()
             self.bytes -= oldest.bytes
-            if oldest.path.exists():  # else somebody else removed it
-                remove(oldest.path)
+            if oldest.minute.path.exists():  # else somebody else removed it
+                remove(oldest.minute.path)
 
     def _is_too_much(self, oldest: _Kept) -> bool:
         most, seconds = self._limits.bytes, self._limits.seconds
         too_large = most is not None and self.bytes > most
         return too_large or (seconds is not None and self._now().since(oldest.end) > seconds)
 
+    def ripe(self, detail: Detail) -> list[Minute]:
+        """Returns the minutes that are to be merged now: some, or none.
 
-def _kept(minute: Minute, end: Now | None) -> _Kept:
-    return _Kept(minute.path, minute.bytes(), end)
+        They go on with an hour that was begun to be merged, or begin one.
+        """
+        now, whole = self._now(), sum(one.bytes for one in _full(self._kept) if one.run is not None)
+        found: list[_Kept] = []
+        for one in [*self._kept][:-1]:
+            if not one.minute.is_merged:
+                if now.since(one.end) <= detail.seconds and whole <= detail.bytes:
+                    break
+                whole -= one.bytes
+            if found and not one.goes_on(found[0], found[-1]):
+                if _full(found):
+                    return [kept.minute for kept in found]
+                found = []
+            if one.run is not None:
+                found.append(one)
+        some = _full(found)
+        is_worth_it = len(some) >= _MINUTES or sum(one.bytes for one in some) >= _BYTES
+        return [kept.minute for kept in found] if is_worth_it else []
+
+    def leave(self, minutes: Collection[Minute]) -> None:
+        """Leaves minutes as they are, whatever comes: they cannot be merged."""
+        self._kept = deque(replace(one, run=None) if one.minute in minutes else one for one in self._kept)
+
+    def merge(self, group: Sequence[Minute], written: Path) -> None:
+        """Puts in place of minutes what they were merged into, unless one of them was removed meanwhile.
+
+        Args:
+            group: The minutes.
+            written: Where that stands while it is written.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        there = [one.minute for one in self._kept]
+        if not all(one in there for one in group):
+            shutil.rmtree(written)
+            return
+        merged = Minute(
+            group[0].number, group[-1].last, merged_path(group[0].path.parent, group[0], group[-1])
+        )
+        rename_whole(written, merged.path)
+        place = there.index(group[0])
+        kept = [one for one in self._kept if one.minute not in group]
+        self._kept = deque([*kept[:place], _kept(merged), *kept[place:]])
+        self.bytes = sum(one.bytes for one in self._kept)
+        for one in group:
+            remove(one.path)
 
 
-def _end(minute: Minute) -> Now | None:
+def _full(kept: Iterable[_Kept]) -> list[_Kept]:
+    return [one for one in kept if not one.minute.is_merged]
+
+
+def _kept(minute: Minute) -> _Kept:
     try:
-        clock: Mapping[str, Any] = unsealed(minute.path / META)["clock"]
-        return Now(clock["end"], clock["boot_id"], clock["end_boot_seconds"])
+        meta: Mapping[str, Any] = unsealed(minute.path / META)
+        clock = meta["clock"]
+        end = Now(clock["end"], clock["boot_id"], clock["end_boot_seconds"])
+        return _Kept(minute, minute.bytes(), meta["run"], clock["begin_boot_seconds"], end)
     except (KmemtraceError, OSError, KeyError):
-        return None  # whoever reads it is told what is wrong with it
+        return _Kept(
+            minute, minute.bytes(), None, 0.0, None
+        )  # whoever reads it is told what is wrong with it

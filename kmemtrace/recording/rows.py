@@ -1,5 +1,6 @@
 """Makes Arrow rows of what changed from one State to the next, and State of rows again."""
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -117,12 +118,13 @@ def states(rows: Rows) -> Iterator[tuple[int, float, State]]:
     The State is the same object each time, changed.
     """
     state: State = {table.name: {} for table in IN_TIME}
+    waiting = {table.name: deque(rows[table.name].items()) for table in IN_TIME if table.has_absence}
     for moment, ((_, _, time_ns, *values),) in rows["snapshots"].items():
         state["snapshots"][()] = tuple(values)
-        for table in IN_TIME:
-            if table.has_absence:
-                for row in rows[table.name].get(moment, ()):
-                    _apply(table, state[table.name], row, values[0])
+        for name, after in waiting.items():
+            while after and after[0][0] <= moment:  # earlier ones where minutes were merged
+                for row in after.popleft()[1]:
+                    _apply(BY_NAME[name], state[name], row, values[0])
         yield moment, time_ns / NANOSECONDS, state
 
 

@@ -4,16 +4,14 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kmemtrace.errors import OutputError, UsageError
 from kmemtrace.model.document import mismatch_document
@@ -21,7 +19,9 @@ from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.recording import folder as places
 from kmemtrace.recording.folder import FINDINGS, META, Minute, minutes
-from kmemtrace.recording.rotation import Limits, Now, Rotation
+from kmemtrace.recording.merging import Merger
+from kmemtrace.recording.parquet import encoded
+from kmemtrace.recording.rotation import Detail, Limits, Now, Rotation
 from kmemtrace.recording.rows import Moment, batch, changes, nanoseconds, stack_rows
 from kmemtrace.recording.schema import BY_NAME, STACKS
 from kmemtrace.recording.state import Stacks, State, state_of
@@ -43,8 +43,10 @@ class Writer:
         interval: float,
         limits: Limits | None = None,
         *,
+        detail: Detail | None = None,
         minute: float = MINUTE,
         now: Callable[[], Now] = Now.read,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Touches nothing yet.
 
@@ -52,9 +54,13 @@ class Writer:
             folder: Where to write; a recording that is there already is gone on with.
             interval: Seconds from one Snapshot to the next.
             limits: How much is kept; None for all.
+            detail: How much of that is not merged; None for all.
             minute: Seconds that a file is of, at most.
             now: Reads the clocks.
+            warn: Is told what went wrong and cost nothing.
         """
+        self._detail, self._warn = detail, warn
+        self._merger: Merger | None = None
         self._folder, self._interval, self._minute, self._now = folder, interval, minute, now
         self._about: dict[str, Any] = {"interval_seconds": interval}
         self._limits = limits or Limits()
@@ -85,9 +91,12 @@ class Writer:
             self._lock = _locked(self._folder)
             places.clear_left_over(self._folder)
             self._run = _next_run(self._folder)
+            places.clear_merged(self._folder)
             found = minutes(self._folder)
-            self._number = found[-1].number + 1 if found else 0
+            self._number = found[-1].last + 1 if found else 0
             self._rotation = Rotation(self._folder, self._limits, self._now)
+            if self._detail is not None:
+                self._merger = Merger(self._rotation, self._detail, self._warn)
         return self
 
     def begin(self, about: Mapping[str, Any]) -> None:
@@ -105,6 +114,8 @@ class Writer:
             places.write_whole(self._folder / META, places.sealed(meta))
 
     def __exit__(self, *_: object) -> None:
+        if self._merger is not None:
+            self._merger.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -126,6 +137,8 @@ class Writer:
         self._told = frozenset(snapshot.mismatches)
         self.moments += 1
         # A Snapshot that would come after the end of the minute is another minute's.
+        if self._merger is not None:
+            self._merger.go_on()
         over = time.monotonic() - self._open.began >= self._minute - self._interval
         if over or self._open.bytes >= _MOST_BYTES:
             self.finish()
@@ -152,9 +165,14 @@ class Writer:
                 "clock": _clock("begin", one.begin) | _clock("end", end),
                 **self._about,
             }
-            _write(path, one.files(), meta)
+            places.rename_whole(places.write_minute(path, one.files(), meta), path)
             if self._rotation is not None:
-                self._rotation.add(Minute(self._number - 1, path), end)
+                self._rotation.add(Minute(self._number - 1, self._number - 1, path))
+
+    def merge(self) -> None:
+        """Merges all that is to be merged by now, and returns when that is done."""
+        while self._merger is not None and self._merger.go_on(wait=True):
+            pass
 
 
 class _Open:
@@ -186,27 +204,8 @@ class _Open:
             self._batches[STACKS.name] = [batch(STACKS, stack_rows(self._stacks))]
         for name, batches in self._batches.items():
             table = pa.Table.from_batches(batches, BY_NAME[name].schema)
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd", store_schema=False)
-            yield f"{name}.parquet", memoryview(sink.getvalue()), table.num_rows
+            yield f"{name}.parquet", encoded(table), table.num_rows
         yield FINDINGS, "".join(f"{line}\n" for line in self._findings).encode(), len(self._findings)
-
-
-def _write(path: Path, files: Iterator[tuple[str, Any, int]], meta: Mapping[str, Any]) -> None:
-    """Writes a minute: whole, or not at all."""
-    written = places.partial(path)
-    try:
-        written.mkdir()
-        told = {}
-        for name, data, rows in files:
-            places.write_file(written / name, data)
-            told[name] = {"rows": rows, "bytes": len(data), "crc32": places.crc(data)}
-        places.write_file(written / META, places.sealed({**meta, "files": told}))
-        places.rename_whole(written, path)
-    except BaseException:
-        with suppress(OSError):  # that which is told first is what matters
-            shutil.rmtree(written)
-        raise
 
 
 def _clock(prefix: str, now: Now) -> dict[str, Any]:

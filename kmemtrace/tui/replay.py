@@ -79,7 +79,7 @@ class ReplayApp(TopApp):
         before, self._frame = self._frame, frame
         if before is None or before.position != frame.position:
             went_back = before is not None and frame.position < before.position
-            if before is None or went_back or before.run != frame.run:
+            if before is None or went_back or before.position.run != frame.position.run:
                 self.history = History(self.view.by)
             if self.baseline is not None and (before is None or self._is_before_baseline(frame, before)):
                 self.baseline = None
@@ -88,7 +88,7 @@ class ReplayApp(TopApp):
 
     def _is_before_baseline(self, frame: Frame, before: Frame) -> bool:
         """Returns whether nothing can be counted from the baseline on."""
-        return frame.run != before.run or (
+        return frame.position.run != before.position.run or (
             self.baseline is not None and frame.snapshot.seconds_since(self.baseline) < 0
         )
 

@@ -20,6 +20,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert len(found["kept"]) == TIMES
     assert sum(1 for n in found["kept"] if n) > TIMES / 4, "most are killed while they write"
     assert found["left_over"] > TIMES / 20, "some are killed in the midst of a minute"
+    assert found["merged"], "some had merged minutes"
+    assert found["merging"], "and one was killed while it did"
 
 
 def test_what_a_killed_writer_left_over_is_cleared_away(tmp_path: Path) -> None:

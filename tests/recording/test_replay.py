@@ -54,14 +54,20 @@ def expected(made: list[Snapshot], at: int) -> tuple[Snapshot, Snapshot | None]:
 
 def number(frame: Frame) -> int:
     """Which frame it is of all that two_runs() has."""
-    return frame.position.minute * EACH + frame.position.offset - (2 if frame.position.minute > 4 else 0)
+    return frame.position.run * 18 + frame.position.moment
+
+
+def at(minute: int, offset: int) -> Position:
+    """The position of a moment of a minute that two_runs() has."""
+    run = minute // 5
+    return Position(run, (minute - 5 * run) * EACH + offset, minute)
 
 
 def test_all_frames_in_their_order(two_runs: tuple[Path, list[Snapshot]]) -> None:
     folder, made = two_runs
     frames = list(Replay(folder).frames())
     assert [(one.snapshot, one.previous) for one in frames] == [expected(made, i) for i in range(24)]
-    assert [one.run for one in frames] == [0] * 18 + [1] * 6
+    assert [one.position.run for one in frames] == [0] * 18 + [1] * 6
     parts = [one.part for one in frames]
     assert (parts[0], parts[-1]) == (0.0, 1.0)
     assert parts == sorted(parts)
@@ -71,23 +77,23 @@ def test_all_frames_in_their_order(two_runs: tuple[Path, list[Snapshot]]) -> Non
 def test_any_way_through_it(two_runs: tuple[Path, list[Snapshot]]) -> None:
     folder, made = two_runs
     chance, replay = random.Random(3), Replay(folder)
-    frame, at = replay.first(), 0
+    frame, place = replay.first(), 0
     for _ in range(200):
         by = chance.choice((-9, -4, -1, -1, 1, 1, 2, 7))
-        frame, at = replay.moved(frame.position, by), max(0, min(at + by, 23))
-        assert number(frame) == at
-        assert (frame.snapshot, frame.previous) == expected(made, at)
+        frame, place = replay.moved(frame.position, by), max(0, min(place + by, 23))
+        assert number(frame) == place
+        assert (frame.snapshot, frame.previous) == expected(made, place)
 
 
 def test_jumps(two_runs: tuple[Path, list[Snapshot]]) -> None:
     folder, _ = two_runs
     replay = Replay(folder)
     assert number(replay.last()) == 23
-    assert number(replay.minute(Position(1, 2), 1)) == 8
-    assert number(replay.minute(Position(1, 2), -1)) == 4
-    assert number(replay.minute(Position(1, 0), -1)) == 0
-    assert number(replay.minute(Position(6, 1), 1)) == 23
-    assert number(replay.minute(Position(0, 0), -1)) == 0
+    assert number(replay.minute(at(1, 2), 1)) == 8
+    assert number(replay.minute(at(1, 2), -1)) == 4
+    assert number(replay.minute(at(1, 0), -1)) == 0
+    assert number(replay.minute(at(6, 1), 1)) == 23
+    assert number(replay.minute(at(0, 0), -1)) == 0
     assert [number(replay.at_part(part)) for part in (0.0, 0.5, 1.0)] == [0, 14, 23]
 
 
@@ -142,7 +148,7 @@ def test_minutes_that_are_removed_meanwhile(tmp_path: Path) -> None:
     frame = replay.moved(frame.position, 3)
     assert (frame.snapshot, frame.previous) == (made[12], None), "the first that is there still"
     assert replay.moved(frame.position, -1).snapshot == made[12]
-    assert replay.moved(Position(0, 3), -1).snapshot == made[12]
+    assert replay.moved(at(0, 3), -1).snapshot == made[12]
     for one in minutes(tmp_path):
         remove(one.path)
     with pytest.raises(UsageError, match="has no minute in it yet"):

@@ -51,7 +51,7 @@ function _shtab_kmemtrace_using
 end
 
 set -g _shtab_kmemtrace_commands top verify leaks audit dead export record report diff check
-set -g _shtab_kmemtrace_opts_with_value --at --by --census --cgroup --drain --duration --fail-over --filter --from --html --interval --junit --log.level --max-age --max-bytes --max-cgroups --max-objects --max-pages --max-size --measure --most --older-than --output --pause --prometheus --readings --replay --sort --tier --to --value --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_kmemtrace_opts_with_value --at --by --census --cgroup --drain --duration --fail-over --filter --from --html --interval --junit --log.level --max-age --max-bytes --max-cgroups --max-objects --max-pages --max-size --measure --merge-after --merge-beyond --merge-step --most --older-than --output --pause --prometheus --readings --replay --sort --tier --to --value --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c kmemtrace -e
 complete -c kmemtrace -f
@@ -141,6 +141,9 @@ complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l interval -x -d 'time
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l duration -x -d 'when to end'
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l max-size -x -d 'of the whole recording, such as 500M; the oldest minutes are removed beyond it (default: 1G)'
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l max-age -x -d 'older minutes are removed (default: none is)'
+complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l merge-after -x -d 'how old a minute is then (default: 2h)'
+complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l merge-beyond -x -d 'of all that is not merged; the oldest is merged earlier beyond it (default: 32M, and at most a quarter of --max-size)'
+complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l merge-step -x -d 'time between the Snapshots that stay (default: 5m)'
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l cgroup -x -d 'trace this memory cgroup and those below it only'
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l tier -xka "tracepoint kprobe fentry" -d 'how to trace (default: the best that works)'
 complete -c kmemtrace -n '_shtab_kmemtrace_using record' -l max-pages -x -d 'charged pages that can be followed at a time, 100 bytes of memory each (default: a 64th of the machine'"'"'s pages)'
