@@ -53,37 +53,41 @@ def _measure(folder: Path, temporary: Path, rounds: int) -> None:
         "diff": (report, "diff", str(folder), str(folder)),
         "kmemtrace.load()": ("import kmemtrace; kmemtrace.load(sys.argv[1])", str(folder)),
     }
-    found: dict[str, list[tuple[float, int]]] = {name: [] for name in commands}
+    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
             found[name].append(_cost(command))
     print(f"the recording: {size(whole)} in {files:,} tables; the page: {size(page.stat().st_size)}")
     for name, costs in found.items():
-        seconds = statistics.median(cost for cost, _ in costs)
-        most = max(resident for _, resident in costs)
-        print(f"{name:20} {seconds:7.1f} s  {size(most):>6}")
+        wall, cpu = (statistics.median(cost[at] for cost in costs) for at in (0, 1))
+        print(f"{name:20} {wall:7.1f} s  {cpu:7.1f} s of CPU  {size(max(cost[2] for cost in costs)):>6}")
 
 
-def _cost(command: tuple[str, ...]) -> tuple[float, int]:
-    """Seconds of a piece of Python with its arguments, and the highest resident memory in bytes.
+def _cost(command: tuple[str, ...]) -> tuple[float, float, int]:
+    """Seconds of a piece of Python with its arguments, its CPU time, its highest resident memory in bytes.
 
     It tells that itself: getrusage() has the highest of the process that started it in it.
     """
     code, *arguments = command
     begin = time.perf_counter()
-    told = f"import sys; {code}\nprint(open('/proc/self/status').read(), file=sys.stderr)"
+    tell = "print(open('/proc/self/status').read(), 'CPU:', time.process_time(), file=sys.stderr)"
     done = subprocess.run(
-        (sys.executable, "-c", told, *arguments),
+        (
+            sys.executable,
+            "-c",
+            f"import atexit, sys, time; atexit.register(lambda: {tell}); {code}",
+            *arguments,
+        ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         check=True,
     )
     seconds = time.perf_counter() - begin
-    found = re.search(r"VmHWM:\s+(\d+) kB", done.stderr)
+    found = re.search(r"VmHWM:\s+(\d+) kB.*CPU: ([\d.]+)", done.stderr, re.DOTALL)
     if found is None:
         raise SystemExit(done.stderr)
-    return seconds, int(found[1]) * 1024
+    return seconds, float(found[2]), int(found[1]) * 1024
 
 
 if __name__ == "__main__":
