@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kmemtrace import text
-from kmemtrace.model.comparison import Amounts, Part, RowKey, RowKind
+from kmemtrace.model.comparison import Part, RowKey, RowKind
 from kmemtrace.model.losses import Losses
 from kmemtrace.recording.rebuilt import losses_of
 
@@ -82,11 +82,14 @@ class Counts:
         """Ends a part here: tells what is held, and what was counted of all together."""
         size = self._page_size
         for cgroup, (_, kept, before) in self._cgroups.held():
-            part.of(self._cgroup(cgroup)).held += size * (kept + before)
+            if kept + before:
+                part.of(self._cgroup(cgroup)).held += size * (kept + before)
         for site, (_, kept, before) in self._sites.held():
-            part.of(self._site(site)).held += size * (kept + before)
+            if kept + before:
+                part.of(self._site(site)).held += size * (kept + before)
         for (name, _), held in self._caches.items():
-            part.of(RowKey(RowKind.CACHE, name)).held += held
+            if held:
+                part.of(RowKey(RowKind.CACHE, name)).held += held
         now = self._now()
         charged, kept, doubtful = (after - before for after, before in zip(now, self._then, strict=True))
         whole = part.of(_ALL)
@@ -131,17 +134,20 @@ class Counts:
                 continue
             # One whose name could not be learnt is told by its id, which is another one each time.
             self._paths[key] = _UNNAMED if row["path"].startswith("(id ") else row["path"]
-            self._add(part.of(self._cgroup(key)), self._cgroups.add(key, _counts(row)))
+            self._add(part, self._cgroup(key), self._cgroups.add(key, _counts(row)))
 
     def _enter_sites(self, table: Any, part: Part) -> None:
         for key, row in _newest(table, _SITE):
             if row is None:
                 self._sites.end(key)
             else:
-                self._add(part.of(self._site(key)), self._sites.add(key, _counts(row)))
+                self._add(part, self._site(key), self._sites.add(key, _counts(row)))
 
-    def _add(self, to: Amounts, counts: tuple[int, ...]) -> None:
+    def _add(self, part: Part, key: RowKey, counts: tuple[int, ...]) -> None:
         charged, kept, _ = counts
+        if not charged and not kept:  # it was told again, as all is at the begin of a minute
+            return
+        to = part.of(key)
         to.charged += self._page_size * charged
         to.growth += self._page_size * kept
 
@@ -150,7 +156,7 @@ class Counts:
             if row is None or key[3] != "charge" or key[:3] not in self._paths:
                 continue
             charges, ns = self._timed.add(key, (sum(row["counts"]), row["sum_ns"]))
-            for of in (_ALL, self._cgroup(key[:3])):
+            for of in (_ALL, self._cgroup(key[:3])) if charges else ():
                 part.of(of).charges += charges
                 part.of(of).charge_ns += ns
 
@@ -160,7 +166,7 @@ class Counts:
         is_first = not self._caches
         for key, row in _newest(of_machine, ("cache", "reclaimable")):
             size = 0 if row is None else row["bytes"]
-            if not is_first:
+            if not is_first and size != self._caches.get(key, 0):
                 part.of(RowKey(RowKind.CACHE, key[0])).growth += size - self._caches.get(key, 0)
             self._caches[key] = size
 

@@ -59,7 +59,8 @@ def test_all_together_is_what_the_snapshots_have(seed: int, tmp_path: Path) -> N
     assert side.parts[-1].rows[ALL].held == size * last.held_pages
     for one in last.cgroups:
         key = RowKey(RowKind.CGROUP, one.path)
-        assert side.parts[-1].rows[key].held == size * one.held_pages
+        row = side.parts[-1].rows.get(key)  # none where there is nothing
+        assert (row.held if row else 0) == size * one.held_pages
     sites = sum(s.held_pages for c in last.cgroups for s in c.sites)
     told = [row.held for key, row in side.parts[-1].rows.items() if key.kind is RowKind.SITE]
     assert sum(told) == size * sites
@@ -89,6 +90,18 @@ def test_runs_are_parts_where_there_are_enough(tmp_path: Path) -> None:
     side = side_of(tmp_path, "r")
     assert [part.seconds for part in side.parts] == [5.0] * 4
     assert charged(side, RowKey(RowKind.CGROUP, "/web")) == 4 * 5 * 4096 * 100
+
+
+def test_what_did_nothing_is_no_row(tmp_path: Path) -> None:
+    """Though each minute tells it again."""
+    made = [service(step, 7, 100) for step in range(12)]
+    idle = cgroup("/idle", (site(9, 9, symbol="asked_long_ago"),), id=8)
+    made = [dataclasses.replace(one, cgroups=(*one.cgroups, idle)) for one in made]
+    side = side_of(record(tmp_path, made, 3), "r")
+    names = {key.name for part in side.parts[1:] for key in part.rows}
+    assert "/web" in names
+    assert "/idle" not in names
+    assert not [name for name in names if "asked_long_ago" in name]
 
 
 @pytest.mark.parametrize(
