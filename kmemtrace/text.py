@@ -13,6 +13,11 @@ from kmemtrace.printable import printable
 NOTHING = "-"
 
 
+def function(frame: str) -> str:
+    """Returns the function of a frame that is written as function+0xoffset."""
+    return frame.partition("+")[0]
+
+
 def width(text: str) -> int:
     """Returns how many columns of the screen a text takes."""
     return cell_len(text)

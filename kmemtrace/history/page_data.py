@@ -11,6 +11,7 @@ from kmemtrace.history.history import History, cgroup_key
 from kmemtrace.history.latencies import latencies
 from kmemtrace.model.histogram import FIRST_LE_NS
 from kmemtrace.printable import printable
+from kmemtrace.text import function
 
 Json = dict[str, Any]
 _MOST_CGROUPS = 40
@@ -151,7 +152,7 @@ def _sites(history: History, group_of: dict[str, int], texts: _Texts) -> Json:
             "group": group,
             "kind": texts.number(kind),
             "symbol": texts.number(symbol),
-            "frames": [texts.number(frame.partition("+")[0]) for frame in _frames(history, symbol, stack)],
+            "frames": [texts.number(function(frame)) for frame in _frames(history, symbol, stack)],
             "held": held[place],
             "charged": charged[place],
         }

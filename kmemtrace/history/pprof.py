@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from kmemtrace.history.samples import Sample, Value
 from kmemtrace.printable import printable
+from kmemtrace.text import function
 
 _VARINT, _BYTES = 0, 2
 _MAPPING = 1
@@ -65,7 +66,7 @@ class _Table:
         known = self._locations.get(frame)
         if known is None:
             known = self._locations[frame] = len(self._locations) + 1
-            line = _number(1, self._function(frame.partition("+")[0]))
+            line = _number(1, self._function(function(frame)))
             self.locations.append(_number(1, known) + _number(2, _MAPPING) + _message(4, line))
         return known
 

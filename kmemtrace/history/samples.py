@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from kmemtrace.history.history import History, cgroup_key
 from kmemtrace.history.summary import site_bytes
+from kmemtrace.text import function
 
 
 class Value(StrEnum):
@@ -39,7 +40,7 @@ class Sample:
     @property
     def functions(self) -> tuple[str, ...]:
         """Names of functions, outermost first: at least the one that stands for the call site."""
-        return tuple(frame.partition("+")[0] for frame in reversed(self.stack)) or (self.symbol,)
+        return tuple(map(function, reversed(self.stack))) or (self.symbol,)
 
 
 def samples(history: History) -> list[Sample]:

@@ -8,6 +8,7 @@ from kmemtrace.model.document import old_pages_document
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import SCHEMA_VERSION, OldPages, Snapshot
 from kmemtrace.printable import printable
+from kmemtrace.text import function
 
 
 def report(snapshot: Snapshot, old: Sequence[OldPages], older_than: float) -> str:
@@ -45,7 +46,7 @@ def folded(old: Sequence[OldPages]) -> list[str]:
     """
     sums: dict[str, int] = defaultdict(int)
     for one in old:
-        frames = [frame.partition("+")[0] for frame in reversed(one.stack)] or [one.symbol]
+        frames = [*map(function, reversed(one.stack))] or [one.symbol]
         path = printable(one.path).replace(";", ":").replace(" ", "_")
         sums[";".join([path, *frames])] += one.pages
     return [f"{stack} {pages}" for stack, pages in sorted(sums.items(), key=lambda s: -s[1])]

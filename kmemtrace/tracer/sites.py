@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import dropwhile, takewhile
 
+from kmemtrace import text
 from kmemtrace.model.enums import SiteKind
 
 UNKNOWN = "(unknown)"
@@ -59,7 +60,7 @@ _ON_BEHALF = re.compile(
 
 def function(frame: str) -> str:
     """Returns the function's name, without offset and the compiler's suffixes."""
-    return frame.partition("+")[0].partition(".")[0]
+    return text.function(frame).partition(".")[0]
 
 
 def without_tracer(stack: Sequence[str]) -> tuple[str, ...]:

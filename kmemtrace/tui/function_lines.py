@@ -140,6 +140,6 @@ def callers(symbol: str, stack: tuple[str, ...]) -> str:
         return "(nothing tells who asked for it)"
     if not stack:
         return "(the stack was not recorded)"
-    names = [frame.partition("+")[0] for frame in stack]
+    names = [text.function(frame) for frame in stack]
     after = names.index(symbol) + 1 if symbol in names else 0
     return " < ".join(names[after:]) or symbol
