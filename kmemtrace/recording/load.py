@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from kmemtrace.model.histogram import BUCKETS, upper_bound_seconds
 from kmemtrace.recording.folder import named
-from kmemtrace.recording.reader import anew, file_of, listed
-from kmemtrace.recording.schema import BY_NAME, TABLES
+from kmemtrace.recording.reader import File, MergedError, anew, file_of, headers
+from kmemtrace.recording.schema import BY_NAME, TABLES, Table
 
 DTYPES: dict[Any, Any] = {
     pa.int32(): pd.Int32Dtype(),
@@ -97,19 +97,32 @@ def load(folder: str | os.PathLike[str]) -> Recording:
         DamagedError: A file is not as it was written.
         UsageError: It is no recording, it has nothing in it yet, or it is of a later version.
     """
-    read = anew(
-        lambda: [one for minute in listed(named(Path(folder))) if (one := file_of(minute)) is not None]
-    )
+    return anew(lambda: _loaded(named(Path(folder))))
+
+
+def _loaded(folder: Path) -> Recording:
+    read = headers(folder)
     if not read:  # all was removed while it was read
-        return load(folder)
-    frames = {
-        table.name: _frame(pa.concat_tables([file.tables[table.name] for file in read])) for table in TABLES
-    }
+        return _loaded(folder)
+    # One after the other, and none kept in two forms: a day may need gigabytes.
+    frames = {table.name: _frame(_whole(read, table)) for table in TABLES}
     frames["stacks"] = frames["stacks"].drop_duplicates("stack", ignore_index=True)
     _derive(frames)
     return Recording(
         meta=read[-1].meta, minutes=_minutes([(file.path, file.meta) for file in read]), **frames
     )
+
+
+def _whole(read: list[File], table: Table) -> Any:
+    """Returns a table of all minutes.
+
+    Raises:
+        MergedError: A minute was removed meanwhile, too: what is there must fit together.
+    """
+    found = [file_of(one.minute, (table,)) for one in read]
+    if None in found:
+        raise MergedError
+    return pa.concat_tables([one.tables[table.name] for one in found if one is not None])
 
 
 def _frame(table: Any) -> pd.DataFrame:
