@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 
-from kmemtrace.exporter import by_cgroup, itself, mismatches
+from kmemtrace.exporter import by_cgroup, itself, mismatches, of_machine
 from kmemtrace.exporter.caches import caches
 from kmemtrace.exporter.latencies import HISTOGRAMS, buckets
 from kmemtrace.exporter.told import Reader, Told
@@ -17,6 +17,7 @@ from kmemtrace.model.metrics import Metric
 READERS: Mapping[Metric, Reader] = {
     **by_cgroup.READERS,
     **mismatches.READERS,
+    **of_machine.READERS,
     **itself.READERS,
     Metric.SLAB_BYTES: caches,
 }

@@ -1,13 +1,14 @@
 """Says which cgroups have series of their own, and sums what never goes backwards whoever comes and goes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, islice, takewhile
 from typing import NamedTuple
 
 from kmemtrace.exporter.choice import Turns
 from kmemtrace.exporter.label import label_of
 from kmemtrace.exporter.together import Holding, Rest, Together
+from kmemtrace.exporter.whole import Adding, Whole
 from kmemtrace.model.changes import changes
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
@@ -79,6 +80,7 @@ class Counted:
     latency: Mapping[str, Histogram]
     """Histograms of the whole machine since the start, by "charge" and "lifetime"; absent where the tier
     cannot measure it."""
+    whole: Whole = field(default_factory=Whole)
 
 
 class Selection:
@@ -108,6 +110,7 @@ class Selection:
         self._series: dict[str, Series] = {}
         """Those that were shown, by label."""
         self._rest = Rest()
+        self._whole = Adding()
         self._other: Sums | None = None
         self._latency: dict[str, Histogram] = {}
 
@@ -121,6 +124,8 @@ class Selection:
         """
         left, come = changes(self._cgroups, snapshot.cgroups)
         self._cgroups = snapshot.cgroups
+        self._whole.add(left, -1)
+        self._whole.add(come, 1)
         grown = self._grown(left, come)
         moved = self._move(left, come)
         for one in moved:
@@ -141,7 +146,7 @@ class Selection:
         if len(self._together) > len(self._series):
             self._other = self._other or NOTHING
         others = [] if self._other is None else [Series(OTHER, "", self._other, self._rest.holding)]
-        return Counted((*self._series.values(), *others), dict(self._latency))
+        return Counted((*self._series.values(), *others), dict(self._latency), self._whole.whole)
 
     def _grown(self, left: Iterable[Cgroup], come: Iterable[Cgroup]) -> dict[str, Sums]:
         """Returns by label what has come to these; their latencies go to the machine's."""

@@ -63,7 +63,7 @@ class Rest:
     """Adds up what those hold that come, and go again."""
 
     def __init__(self) -> None:
-        self._pages, self._memory = _Total[CgroupState](), _Total[str]()
+        self._pages, self._memory = Total[CgroupState](), Total[str]()
         self._of: dict[str, Holding] = {}
 
     def put(self, label: str, holding: Holding | None) -> None:
@@ -83,7 +83,7 @@ class Rest:
         return Holding(self._pages.sums(), self._memory.sums())
 
 
-class _Total(Generic[_Key]):
+class Total(Generic[_Key]):
     """Adds up amounts by key; what nobody has is left out, and is not 0."""
 
     def __init__(self) -> None:

@@ -130,7 +130,7 @@ class Joiner:
             known = {at: pair for at, pair in known.items() if pair[1].account is accounts.get(pair[0].key)}
         pairs = [known.get(id(one)) or (one, _with_account(one, accounts)) for one in snapshot.cgroups]
         self._accounts, self._known = accounts, {id(pair[0]): pair for pair in pairs}
-        return replace(snapshot, cgroups=(*(one for _, one in pairs), *uncharged), census=info)
+        return replace(snapshot, cgroups=(*[one for _, one in pairs], *uncharged), census=info)
 
 
 def _with_account(cgroup: Cgroup, accounts: Mapping[CgroupKey, Account]) -> Cgroup:

@@ -5,30 +5,16 @@ have a reader in exporter/, for they need what was counted since the start or ho
 dashboards/ take the names from here.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from enum import Enum, unique
 
 from kmemtrace.model.account import CensusInfo
-from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.metric import Entry, Kind, Read, Reading, Unit, Values, each
-from kmemtrace.model.snapshot import Cgroup, Snapshot
+from kmemtrace.model.snapshot import Snapshot
 
 
 def _of_census(read: Callable[[CensusInfo], Reading]) -> Read:
     return lambda s: None if s.census is None else read(s.census)
-
-
-def _held_by_kind(snapshot: Snapshot) -> Values:
-    pages: dict[str, int] = defaultdict(int)
-    for cgroup in snapshot.cgroups:
-        for site in cgroup.sites:
-            pages[site.kind.value] += site.held_pages
-    return each({kind: held * snapshot.page_size for kind, held in pages.items()})
-
-
-def _dead(snapshot: Snapshot) -> list[Cgroup]:
-    return [c for c in snapshot.cgroups if c.state is CgroupState.DEAD and c.held_pages]
 
 
 def _missed(snapshot: Snapshot) -> Values:
@@ -125,18 +111,10 @@ class Metric(Enum):
         "Time inside the page allocator, of allocations with __GFP_ACCOUNT and of others.",
         ("accounted",),
     )
-    SITE_HELD_BYTES = Entry(Kind.GAUGE, "Of the memory held, by what asked for it.", ("kind",), _held_by_kind)
-    DEAD_CGROUPS = Entry(Kind.GAUGE, "Removed cgroups that still hold pages.", read=lambda s: len(_dead(s)))
-    DEAD_CGROUP_HELD_BYTES = Entry(
-        Kind.GAUGE,
-        "Kernel memory that they hold.",
-        read=lambda s: sum(c.held_pages for c in _dead(s)) * s.page_size,
-    )
-    CGROUPS = Entry(
-        Kind.GAUGE,
-        "Cgroups that were charged since the start.",
-        read=lambda s: sum(bool(c.charged_pages or c.failed_charges) for c in s.cgroups),
-    )
+    SITE_HELD_BYTES = Entry(Kind.GAUGE, "Of the memory held, by what asked for it.", ("kind",))
+    DEAD_CGROUPS = Entry(Kind.GAUGE, "Removed cgroups that still hold pages.")
+    DEAD_CGROUP_HELD_BYTES = Entry(Kind.GAUGE, "Kernel memory that they hold.")
+    CGROUPS = Entry(Kind.GAUGE, "Cgroups that were charged since the start.")
     PREEXISTING_PAGES = Entry(
         Kind.GAUGE,
         "Base pages that were charged before the start, and are followed since.",

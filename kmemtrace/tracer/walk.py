@@ -105,7 +105,7 @@ class Walk:
         if chain and self._runs_programs(chain[0]):  # which lies below the context
             del chain[0]
         if chain and all(map(self._code.has, chain)):
-            words = lesson["words"][: int(lesson["count"])]
+            words = lesson["words"][: int(lesson["count"])].tolist()
             study(self._learned, chain, words, whole=len(stack) < STACK_DEPTH - STACK_SKIPS)
 
     def _runs_programs(self, address: int) -> bool:

@@ -28,7 +28,7 @@ def lesson(
         words[at] = address
         chain.append(address)
     words[at + REGISTERS_CS] = cs
-    study(learned, chain, words, whole=whole)
+    study(learned, chain, words.tolist(), whole=whole)
 
 
 def steps(learned: dict[int, Learned]) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmemtrace.exporter import by_cgroup, itself, metrics, mismatches
+from kmemtrace.exporter import by_cgroup, itself, metrics, mismatches, of_machine
 from kmemtrace.exporter.latencies import HISTOGRAMS
 from kmemtrace.exporter.series import Sums
 from kmemtrace.model.metric import Kind, Unit
@@ -22,7 +22,7 @@ def test_each_is_read_in_one_place(metric: Metric) -> None:
 
 
 def test_no_reader_hides_another() -> None:
-    parts = [by_cgroup.READERS, mismatches.READERS, itself.READERS]
+    parts = [by_cgroup.READERS, mismatches.READERS, of_machine.READERS, itself.READERS]
     assert sum(map(len, parts)) + 1 == len(metrics.READERS)
 
 

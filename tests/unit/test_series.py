@@ -13,6 +13,7 @@ from kmemtrace.exporter.metrics import families
 from kmemtrace.exporter.series import OTHER, Counted, Selection
 from kmemtrace.exporter.together import bytes_of
 from kmemtrace.exporter.told import Told
+from kmemtrace.exporter.whole import Whole
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.histogram import Histogram
 from kmemtrace.model.snapshot import Cgroup
@@ -153,6 +154,14 @@ def test_what_is_held_is_as_if_nothing_was_remembered(
             (one.cgroup, p): n for one in counted.series for p, n in one.memory.items() if p != "unexplained"
         }
         assert parts == memory
+        removed = [row for row in rows.values() if row.state is CgroupState.DEAD]
+        pages = sum(row.held_pages for row in rows.values())
+        assert counted.whole == Whole(
+            {"pipe": pages} if rows else {},
+            len(removed),
+            sum(row.held_pages for row in removed),
+            sum(row.charged_pages > 0 for row in rows.values()),
+        )
         again = selection.update(snapshot(*rows.values()))
         own = [
             (one, other)
