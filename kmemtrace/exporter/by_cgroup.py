@@ -20,47 +20,52 @@ _NEEDS = {
 """Without that event the count would be 0 for ever."""
 
 
-def _count(metric: Metric, at: int) -> Reader:
-    def read(told: Told) -> Reading:
+Read = Callable[[Series], Values]
+"""Of one series, which alone it follows from."""
+SeriesReader = Callable[[Told], Read | None]
+"""None: that cannot be seen."""
+
+
+def _count(metric: Metric, at: int) -> SeriesReader:
+    def reader(told: Told) -> Read | None:
         if _NEEDS.get(metric) in told.snapshot.unseen:
             return None
-        return [((series.cgroup,), series.sums[at]) for series in told.counted.series]
+        return lambda series: [((series.cgroup,), series.sums[at])]
+
+    return reader
+
+
+def _held(told: Told) -> Read:
+    size = told.snapshot.page_size
+    return lambda s: [
+        ((s.cgroup, state.value), pages * size) for state, pages in sorted(s.held_pages.items())
+    ]
+
+
+def _who(_: Told) -> Read:
+    """A path that tells nothing has no series."""
+
+    def read(series: Series) -> Values:
+        who = names(series.path)
+        labels = (series.cgroup, who.pod, who.runtime, who.container, who.unit)
+        return [] if who == Names() else [(labels, 1)]
 
     return read
 
 
-def _held(told: Told) -> Values:
-    for one in told.counted.series:
-        for state, pages in sorted(one.held_pages.items()):
-            yield (one.cgroup, state.value), pages * told.snapshot.page_size
+def _of_census(read: Read) -> SeriesReader:
+    return lambda told: None if told.snapshot.census is None else read
 
 
-def _who(told: Told) -> Values:
-    """A path that tells nothing has no series."""
-    for one in told.counted.series:
-        who = names(one.path)
-        if who != Names():
-            yield (one.cgroup, who.pod, who.runtime, who.container, who.unit), 1
-
-
-def _of_census(read: Callable[[Series], Values]) -> Reader:
-    def all_of(told: Told) -> Reading:
-        if told.snapshot.census is None:
-            return None
-        return (value for series in told.counted.series for value in read(series))
-
-    return all_of
-
-
-def _whole(name: str) -> Reader:
+def _whole(name: str) -> SeriesReader:
     return _of_census(lambda s: [((s.cgroup,), s.memory[name])] if name in s.memory else [])
 
 
 def _parts(series: Series) -> Values:
-    return (((series.cgroup, part), size) for part, size in series.memory.items() if part not in _WHOLE)
+    return [((series.cgroup, part), size) for part, size in series.memory.items() if part not in _WHOLE]
 
 
-READERS: Mapping[Metric, Reader] = {
+OF_SERIES: Mapping[Metric, SeriesReader] = {
     # Each sum of a series is the counter of that name.
     **{metric: _count(metric, at) for at, metric in enumerate(Metric[f.upper()] for f in Sums._fields)},
     Metric.HELD_BYTES: _held,
@@ -69,3 +74,14 @@ READERS: Mapping[Metric, Reader] = {
     Metric.UNEXPLAINED_BYTES: _whole("unexplained"),
     Metric.ACCOUNT_BYTES: _of_census(_parts),
 }
+
+
+def _of_all(reader: SeriesReader) -> Reader:
+    def all_of(told: Told) -> Reading:
+        read = reader(told)
+        return None if read is None else (value for one in told.counted.series for value in read(one))
+
+    return all_of
+
+
+READERS: Mapping[Metric, Reader] = {metric: _of_all(reader) for metric, reader in OF_SERIES.items()}

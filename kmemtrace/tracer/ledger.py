@@ -9,7 +9,7 @@ import numpy as np
 
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.mounts import MemoryHierarchy
-from kmemtrace.cgroups.paths import CgroupPaths
+from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.model.objects import ObjectSite
 from kmemtrace.model.ordered import exchanged
@@ -142,10 +142,15 @@ class Ledger:
         return found
 
     def _renamed(self) -> set[int]:
-        """Returns the ids of cgroups of which the name, the end or the heir's name may have changed."""
+        """Returns the ids of cgroups of which the name, the end or the heir's name is another one by now."""
         news, beside = self._paths.news(), self._beside
-        # The name of a removed one stays as it was; that of its heir does not.
-        return (news - beside.removed) | {one for one, heir in beside.heirs.items() if heir in news}
+        changed = {one for one, heir in beside.heirs.items() if heir in news}
+        # The name of a removed one stays as it was.
+        for number in (news - beside.removed) & self._places.keys():
+            told, found = self._places[number][-1], self._paths.resolve(number)
+            if _path(found, number) != told.path or found.alive != (told.state is CgroupState.ONLINE):
+                changed.add(number)
+        return changed
 
     def _made(
         self, reading: Reading, oldest: tuple[Records, Records], changed: AbstractSet[int]
@@ -248,7 +253,7 @@ class Ledger:
         """
         number, held, beside = counted.key.id, counted.held_pages, self._beside
         found = self._paths.resolve(number)
-        path = found.path or f"(id {number})"
+        path = _path(found, number)
         objects = None if beside.objects is None else beside.objects.get(number, ())
         dead = number in beside.removed or not found.alive
         heir = beside.heirs.get(number) if dead else None
@@ -264,6 +269,10 @@ class Ledger:
             mismatches=dict(beside.mismatches.get(number, {})),
             objects=objects,
         )
+
+
+def _path(found: Resolved, number: int) -> str:
+    return found.path or f"(id {number})"
 
 
 def _differing(one: Mapping[int, object], other: Mapping[int, object]) -> set[int]:
