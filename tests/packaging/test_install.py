@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace import __version__
+from manual.texts import SHARE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -56,6 +57,15 @@ def _sources(folder: Path) -> set[Path]:
         for path in folder.rglob("*")
         if path.is_file() and path.suffix in {".c", ".h", ".py", ".typed", ".html", ".css", ".js"}
     }
+
+
+def test_manual_pages_and_completions_are_where_they_are_looked_for(prefix: Path) -> None:
+    shared = [file.relative_to(SHARE) for file in SHARE.rglob("*") if file.is_file()]
+    assert len(shared) > 10
+    for name in shared:
+        link = prefix / "share" / name
+        assert link.is_symlink()
+        assert link.read_text() == (SHARE / name).read_text()
 
 
 def test_it_finds_bcc(prefix: Path) -> None:
