@@ -1,6 +1,7 @@
 """docs/analysis.md: its columns are the schema's, its examples print what they say, on the sample."""
 
 import doctest
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,10 @@ def test_every_column_is_described(table: Table) -> None:
         assert f"`{name}`" in section.partition("\n|")[0], "what load() adds"
 
 
-def test_its_examples_print_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
+def test_its_examples_print_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for host in ("web-1", "web-2"):
+        shutil.copytree(SAMPLE, tmp_path / "hosts" / host)
+    monkeypatch.chdir(tmp_path)
     with pd.option_context("display.width", 110, "display.max_columns", 20):
         failed, tried = doctest.testfile(
             str(DOCUMENT), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
