@@ -93,6 +93,8 @@ class Part:
     doubtful_bytes: int = 0
     """By how much a count of it may be off, as what was missed and mended meanwhile tells."""
     rows: dict[RowKey, Amounts] = field(default_factory=dict)
+    cached_seconds: float | None = None
+    """For how long of it a census told of slab caches; None: at its end none did."""
 
     def of(self, key: RowKey) -> Amounts:
         """Returns a row's amounts, to be added to."""
@@ -119,6 +121,11 @@ class Side:
     def seconds(self) -> float:
         """For how long it was counted."""
         return sum(part.seconds for part in self.parts)
+
+    @property
+    def tells_caches(self) -> bool:
+        """Whether there is anything in it of slab caches, which a census tells."""
+        return any(part.cached_seconds is not None for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +225,28 @@ def estimate(side: Side, key: RowKey, measure: Measure) -> Estimate | None:
 
 def _ratio(part: Part, key: RowKey, measure: Measure) -> tuple[float, float]:
     row = part.rows.get(key) or Amounts()
+    if key.kind is RowKind.CACHE:
+        return _ratio_of_cache(part, row, measure)
     if measure is Measure.HELD:
         return row.held, 1.0
     if measure is Measure.TIME:
         return row.charge_ns / 1e9, row.charges
     if measure is Measure.CHARGED:
-        # Of slab caches the census tells what is there, and not what came and went.
-        return row.charged, 0.0 if key.kind is RowKind.CACHE else part.seconds
+        return row.charged, part.seconds
     if measure is Measure.GROWTH:
         return row.growth, part.seconds
-    of = part.rows.get(RowKey(RowKind.ALL, "")) or Amounts() if key.kind is RowKind.CACHE else row
-    return row.growth, of.charged
+    return row.growth, row.charged
+
+
+def _ratio_of_cache(part: Part, row: Amounts, measure: Measure) -> tuple[float, float]:
+    """The census tells what is there, and not what came and went; without one, nothing is known."""
+    if part.cached_seconds is None or measure in (Measure.TIME, Measure.CHARGED):
+        return 0.0, 0.0
+    if measure is Measure.HELD:
+        return row.held, 1.0
+    if measure is Measure.GROWTH or not part.cached_seconds:
+        return row.growth, part.cached_seconds
+    return row.growth, (part.rows.get(RowKey(RowKind.ALL, "")) or Amounts()).charged
 
 
 def _slack(side: Side, key: RowKey, measure: Measure, total: float) -> float:

@@ -50,6 +50,8 @@ class Counts:
         self._stacks: dict[int, str] = {}
         self._cgroups, self._sites, self._timed = _Counters(), _Counters(), _Counters()
         self._caches: dict[_Key, int] = {}
+        self._cached_since: float | None = None
+        """`watched_seconds` of the first of the last Snapshots that all have a census; None: the last has none."""
         self._paths: dict[_Key, str] = {}
         self._losses: dict[_Key, tuple[int]] = {}
         self._then, self._ended = (0, 0, 0), 0.0
@@ -66,7 +68,7 @@ class Counts:
         self._enter_cgroups(tables["cgroups"], part)
         self._enter_sites(tables["sites"], part)
         self._enter_charges(tables["latencies"], part)
-        self._enter_caches(tables["caches"], part)
+        self._enter_caches(tables["caches"], moments, part)
         self._losses |= {
             key: (row["count"],)
             for key, row in _newest(tables["losses"], ("loss", "part"))
@@ -94,8 +96,11 @@ class Counts:
         charged, kept, doubtful = (after - before for after, before in zip(now, self._then, strict=True))
         whole = part.of(_ALL)
         whole.charged, whole.growth, whole.held = size * charged, size * kept, size * self._held_pages()
-        part.seconds, part.doubtful_bytes = self.moment["watched_seconds"] - self._ended, size * doubtful
-        self._then, self._ended = now, self.moment["watched_seconds"]
+        until = self.moment["watched_seconds"]
+        part.seconds, part.doubtful_bytes = until - self._ended, size * doubtful
+        if self._cached_since is not None:
+            part.cached_seconds = until - max(self._ended, self._cached_since)
+        self._then, self._ended = now, until
 
     @property
     def losses(self) -> Losses:
@@ -160,8 +165,16 @@ class Counts:
                 part.of(of).charges += charges
                 part.of(of).charge_ns += ns
 
-    def _enter_caches(self, table: Any, part: Part) -> None:
+    def _enter_caches(self, table: Any, moments: Any, part: Part) -> None:
         """Enters the caches of the whole machine; what the first census found was there before."""
+        if (
+            self.moment["census_age_seconds"] is None
+        ):  # it says nothing of them, and not that there is nothing
+            self._caches, self._cached_since = {}, None
+            return
+        if self._cached_since is None:
+            with_census = moments.filter(pc.is_valid(moments["census_age_seconds"]))
+            self._cached_since = with_census["watched_seconds"][0].as_py()
         of_machine = table.filter(pc.is_null(table["id"]))
         is_first = not self._caches
         for key, row in _newest(of_machine, ("cache", "reclaimable")):

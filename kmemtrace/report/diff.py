@@ -91,7 +91,9 @@ def notes(found: Comparison) -> list[str]:
             f"Note: A and B were traced in different ways ({a.tier}; {b.tier}). What only one of them sees "
             f"may look like growth: {', '.join(differing) or 'nothing'}."
         )
-    for which, side in (("A", a), ("B", b)):
+    for which, side, other in (("A", a, b), ("B", b, a)):
+        if other.tells_caches and not side.tells_caches:
+            said.append(f"Note: {which} has no census, so slab caches are not compared.")
         if len(side.parts) < LEAST_PARTS:
             said.append(f"Note: {which} has too few moments to tell its spread: record for longer.")
     return said

@@ -66,6 +66,18 @@ def test_all_together_is_what_the_snapshots_have(seed: int, tmp_path: Path) -> N
     assert sum(told) == size * sites
 
 
+def test_caches_are_known_from_the_first_census_on_and_while_there_is_one(tmp_path: Path) -> None:
+    """Not as none before, and not as grown by it; and a census that failed did not free anything."""
+    dentries = RowKey(RowKind.CACHE, "dentry")
+    made = [service(step, 7, 100) for step in range(41)]
+    made = [one if 12 <= i < 31 else dataclasses.replace(one, census=None) for i, one in enumerate(made)]
+    side = side_of(record(tmp_path, made), "r")
+    assert [part.cached_seconds for part in side.parts] == [None] * 5 + [0.0] + [2.0] * 9 + [None] * 5
+    (size,) = {part.rows[dentries].held for part in side.parts if part.cached_seconds is not None}
+    assert size > 0
+    assert not any(part.rows[dentries].growth for part in side.parts if dentries in part.rows)
+
+
 def test_the_parts_do_not_depend_on_the_minutes(tmp_path: Path) -> None:
     made = list(itertools.islice(machine(4), 50))
     one, other = (side_of(record(tmp_path / str(each), made, each), "r") for each in (7, 1000))

@@ -134,10 +134,33 @@ def test_what_is_new_is_held_against_the_whole() -> None:
 
 def test_of_slab_caches_nothing_is_charged() -> None:
     key = RowKey(RowKind.CACHE, "dentry")
-    parts = [Part(10.0, 4096, {ALL: Amounts(1000), key: Amounts(0, 50, 700)})] * 5
+    parts = [Part(10.0, 4096, {ALL: Amounts(1000), key: Amounts(0, 50, 700)}, cached_seconds=10.0)] * 5
     told = {measure: estimate(side(parts), key, measure) for measure in Measure}
     values = {measure: (one.value, one.slack) for measure, one in told.items() if one is not None}
     assert values == {Measure.HELD: (700.0, 0.0), Measure.GROWTH: (5.0, 0.0), Measure.KEPT: (0.05, 0.0)}
+
+
+def test_without_a_census_slab_caches_are_not_compared() -> None:
+    """They were called gone."""
+    key = RowKey(RowKind.CACHE, "dentry")
+    rows = {ALL: Amounts(1000), key: Amounts(0, 50, 700)}
+    told, untold = side([Part(10.0, 0, rows, cached_seconds=10.0)] * 5), side([part(1000)] * 5)
+    for found, which in ((compare(told, untold), "B"), (compare(untold, told), "A")):
+        assert not any(one.key.kind is RowKind.CACHE for one in found.differences)
+        assert f"Note: {which} has no census, so slab caches are not compared." in report(found, 10)
+    assert "no census" not in report(compare(told, told), 10)
+    assert "no census" not in report(compare(untold, untold), 10)
+
+
+def test_parts_without_a_census_tell_nothing_of_caches() -> None:
+    key = RowKey(RowKind.CACHE, "dentry")
+    rows = {ALL: Amounts(1000), key: Amounts(0, 50, 700)}
+    parts = [part(1000), part(1000), Part(10.0, 0, rows, cached_seconds=5.0), Part(10.0, 0, rows, 10.0)]
+    held, growth = (estimate(side(parts), key, measure) for measure in (Measure.HELD, Measure.GROWTH))
+    assert held is not None
+    assert growth is not None
+    assert (held.value, held.parts) == (700.0, 2)
+    assert (growth.value, growth.parts) == (100 / 15, 2)
 
 
 @pytest.mark.parametrize(
