@@ -51,7 +51,7 @@ class Counts:
         self._cgroups, self._sites, self._timed = _Counters(), _Counters(), _Counters()
         self._caches: dict[_Key, int] = {}
         self._cached_since: float | None = None
-        """When the first was of the last Snapshots that all have a census (`watched_seconds`); None: none is."""
+        """`watched_seconds` from which on each Snapshot has a census; None: the last has none."""
         self._paths: dict[_Key, str] = {}
         self._losses: dict[_Key, tuple[int]] = {}
         self._then, self._ended = (0, 0, 0), 0.0
