@@ -19,7 +19,7 @@ import kmemtrace
 from kmemtrace.console import guarded
 from kmemtrace.errors import CannotError, ExitStatus
 from kmemtrace.recording.folder import crc, minutes, sealed
-from kmemtrace.recording.needed import require
+from kmemtrace.recording.needed import DEBIANS, remedy_for, require
 from kmemtrace.recording.parts import side_of
 from kmemtrace.recording.reader import snapshots
 from kmemtrace.recording.replay import Replay
@@ -251,6 +251,8 @@ def test_what_to_install_is_said() -> None:
         CannotError, match=r"need parrow, which is not installed: pip install 'kmemtrace\[report\]'"
     ):
         require("parrow")
+    debians = remedy_for(DEBIANS / "recording" / "needed.py")
+    assert debians == "install the Debian package kmemtrace-report of the same version"
 
 
 @pytest.mark.parametrize("missing", ["pyarrow", "pandas"])
