@@ -17,6 +17,7 @@ UV ?= uv
 RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium fish g++ groff mandoc stress-ng tmux zsh
 DEB_PACKAGES := $(RUN_PACKAGES) debhelper fakeroot lintian
+RELEASE_PACKAGES := $(RUN_PACKAGES) debootstrap
 KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
@@ -72,6 +73,10 @@ MINUTES ?= 20
 test-faults: $(VENV)/.dev | kernel-packages silence-packages ## break kernels under QEMU and see it found, then load them and see nothing found
 	@$(AS_ROOT) $(BIN)/python -m guests.matrix --only-faults --minutes $(MINUTES) \
 		$(foreach tier,$(TIERS),--tier $(tier)) $(or $(KERNELS),5.10 6.1 6.12 7.x) $(ARGS)
+
+.PHONY: test-release
+test-release: wheel | release-packages ## install, use and remove the packages on bare roots of Debian 12 and 13
+	@$(AS_ROOT) KMEMTRACE_RELEASE=1 $(BIN)/python -m pytest -p no:cacheprovider tests/release $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run linters and type checks
@@ -171,7 +176,7 @@ wheel: $(VENV)/.dev ## build the wheel, the sdist and their list of packages (SB
 		-o dist/kmemtrace.cdx.json requirements-report.lock
 
 .PHONY: deb
-deb: wheel | deb-packages ## build the Debian package for this machine's Debian into dist/
+deb: wheel | deb-packages ## build the Debian packages for this machine's Debian into dist/
 	@$(AS_OWNER) scripts/build-deb $(PYTHON) $(BIN)/pip dist/kmemtrace-*.whl dist
 
 .PHONY: install
@@ -200,13 +205,15 @@ clean: ## remove everything that make made in this folder
 	@$(AS_OWNER) rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@$(AS_OWNER) find $(PYTHON_SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: run-packages test-packages deb-packages bench-packages kernel-packages silence-packages
+.PHONY: run-packages test-packages deb-packages release-packages bench-packages kernel-packages silence-packages
 run-packages:
 	@scripts/install-packages $(RUN_PACKAGES)
 test-packages:
 	@scripts/install-packages $(TEST_PACKAGES)
 deb-packages:
 	@scripts/install-packages $(DEB_PACKAGES)
+release-packages:
+	@scripts/install-packages $(RELEASE_PACKAGES)
 silence-packages:
 	@scripts/install-packages stress-ng
 kernel-packages:

@@ -93,7 +93,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 @functools.cache
-def _mirror() -> str:
+def mirror() -> str:
     """Where this machine's apt gets Debian from."""
     if shutil.which("apt-get") is None:
         raise NotToBeHadError("there is no apt here to get Debian's kernels with")
@@ -115,7 +115,7 @@ def _options(suite: str) -> list[str]:
     for folder in ("lists/partial", "cache/archives/partial"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "status").touch()
-    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
+    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
     settings = {
         "Dir::Etc::sourcelist": root / "sources.list",
         "Dir::Etc::sourceparts": "/dev/null",
