@@ -11,7 +11,7 @@ import pytest
 from tests.packaging.test_interpreters import ELSEWHERE
 from tests.release.roots import Root
 
-OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels", "UV_NO_INDEX": "1", "UV_FIND_LINKS": "/wheels"}
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels", "UV_OFFLINE": "1", "UV_FIND_LINKS": "/wheels"}
 
 
 @dataclass(frozen=True)
