@@ -97,4 +97,4 @@ def test_under_a_python_that_debian_did_not_build(command: Path, tmp_path: Path)
     assert json.loads(run("check", "--json"))["tier"]
     assert json.loads(run("top", "--once", "--duration", "1s", "--json"))["cgroups"]
     run("record", "-o", "recording", "--", "sleep", "1")
-    assert "pages" in run("report", "recording")
+    assert "Snapshots" in run("report", "recording")
