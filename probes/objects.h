@@ -118,10 +118,14 @@ static __always_inline bool entry_of(u64 object, u64 *cache, u64 *objcg)
 	/* One of KFENCE's, whose pages bear the cache's name, lies at the end of its page. */
 	if (index >= (word >> 16 & 0x7fff))
 		return false;
+#ifdef SLAB_STRIDE_BIT
+	step = word >> SLAB_STRIDE_BIT & 0xffffffff;
+#else
 #ifdef SLAB_IN_OBJECTS_BIT
 	if (!(word >> SLAB_IN_OBJECTS_BIT & 1))
 #endif
 		step = SLAB_ENTRY_SIZE;
+#endif
 	*objcg = read_u64(vector + index * step + OFF_ENTRY_OBJCG);
 	return *objcg;
 }

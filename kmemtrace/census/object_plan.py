@@ -109,6 +109,8 @@ def _layout(facts: Facts, page: PageLayout, slab: SlabLayout, where: Maps) -> De
         "OFF_CACHE_NAME": slab.cache_name,
         "SLAB_ACCOUNT": slab.account_flag,
     }
+    if slab.stride_bit is not None:
+        found["SLAB_STRIDE_BIT"] = slab.stride_bit
     if slab.in_objects_bit is not None:
         found["SLAB_IN_OBJECTS_BIT"] = slab.in_objects_bit
     if page.slab_type is not None:

@@ -95,15 +95,23 @@ class ObjectReader:
         counters = slabs[:, layout.counters // 8] >> np.uint64(8 * (layout.counters % 8))
         counts = counters >> np.uint64(16) & np.uint64(0x7FFF)
         vectors = slabs[:, self._page.vector // 8] & ~np.uint64(layout.vector_flags)
-        inside = np.zeros(len(counts), bool)
-        if layout.in_objects_bit is not None:
-            inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
+        strides = self._strides(counters, place)
+        inside = strides != layout.entry_size
         self._found += _side_by_side(memory, layout, vectors[~inside], counts[~inside], place[~inside])
         if inside.any():
-            strides = np.array(self._sizes, "u8")[place]
             self._found.append(
                 _in_objects(memory, layout, vectors[inside], counts[inside], place[inside], strides[inside])
             )
+
+    def _strides(self, counters: Words, place: Words) -> Words:
+        """Returns how many bytes after one entry the next one lies, of each slab."""
+        layout = self._layout
+        if layout.stride_bit is not None:
+            return counters >> np.uint64(layout.stride_bit) & np.uint64(0xFFFFFFFF)
+        if layout.in_objects_bit is not None:
+            inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
+            return np.where(inside, np.array(self._sizes, "u8")[place], np.uint64(layout.entry_size))
+        return np.full(len(counters), layout.entry_size, "u8")
 
     def _place(self, addresses: Words) -> Words:
         """Returns the places of these caches, and remembers those that were not known yet."""

@@ -36,6 +36,8 @@ def slab_entries(censor: Censor, words: Words) -> tuple[Words, int]:
     inside = layout.in_objects_bit is not None and counters >> layout.in_objects_bit & 1
     first = (int(words[page.vector // 8]) & ~layout.vector_flags) + layout.entry_objcg
     step = size if inside else layout.entry_size
+    if layout.stride_bit is not None:
+        step = counters >> layout.stride_bit & 0xFFFFFFFF
     return np.uint64(first) + np.arange(counters >> 16 & 0x7FFF, dtype="u8") * np.uint64(step), size
 
 

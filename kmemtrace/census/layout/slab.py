@@ -23,7 +23,9 @@ class SlabLayout:
     entry_objcg: int
     in_objects_bit: int | None
     """Bit of the counters that says that entries do not lie side by side but in the objects themselves, a
-    cache's object size apart; None where they never do."""
+    cache's object size apart; None where it says so in another way, or they never do."""
+    stride_bit: int | None
+    """Bit of the counters from which on they hold the distance of entries in bytes (7.2); or None."""
     cache_name: int
     cache_size: int
     cache_flags: int
@@ -55,6 +57,7 @@ def slab_layout(facts: Facts) -> SlabLayout:
         entry_size=entry,
         entry_objcg=entry_objcg,
         in_objects_bit=facts.bit(of, "obj_exts_in_object"),
+        stride_bit=facts.bit(of, "stride"),
         cache_name=at(facts, "kmem_cache", "name"),
         cache_size=at(facts, "kmem_cache", "size"),
         cache_flags=at(facts, "kmem_cache", "flags"),
