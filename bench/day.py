@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from kmemtrace.commands.record import MERGED_AFTER, MERGED_BEYOND, MERGED_STEP
 from kmemtrace.model.account import Account, CacheUse, CensusInfo
 from kmemtrace.model.enums import CgroupState, SiteKind, Tier
 from kmemtrace.model.histogram import BUCKETS, Histogram
@@ -18,7 +19,7 @@ from kmemtrace.model.snapshot import Cgroup, CgroupKey, Site, Snapshot
 from kmemtrace.recording.rotation import Detail, Now
 from kmemtrace.recording.writer import Writer
 
-AS_RECORD_DOES = Detail(seconds=7200.0, bytes=32 << 20, step=300.0)
+AS_RECORD_DOES = Detail(MERGED_AFTER, MERGED_BEYOND, MERGED_STEP)
 """Its defaults."""
 _WHOLE_SECONDS = 1800.0
 """At the end of a day: of a busy machine less than that is not merged."""

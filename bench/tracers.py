@@ -5,8 +5,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +20,6 @@ from kmemtrace.tracer.tracer import Tracer
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _SNAPSHOTS = 4
-_PAUSE_SECONDS = 0.05
 _EMPTY = "int {name}(void *ctx)\n{{\n\treturn 0;\n}}\n"
 
 
@@ -110,8 +107,8 @@ def warm(tracer: object, traffic: Traffic, units: int) -> None:
         traffic(units)
         if isinstance(tracer, Tracer):
             tracer.snapshot()
-    while any(thread.name == "preexisting" for thread in threading.enumerate()):
-        time.sleep(_PAUSE_SECONDS)
+    if isinstance(tracer, Tracer):
+        tracer.wait_until_judging()
 
 
 @contextmanager

@@ -95,23 +95,13 @@ class ObjectReader:
         counters = slabs[:, layout.counters // 8] >> np.uint64(8 * (layout.counters % 8))
         counts = counters >> np.uint64(16) & np.uint64(0x7FFF)
         vectors = slabs[:, self._page.vector // 8] & ~np.uint64(layout.vector_flags)
-        strides = self._strides(counters, place)
-        inside = strides != layout.entry_size
+        apart = strides(layout, counters, np.array(self._sizes, "u8")[place])
+        inside = apart != layout.entry_size
         self._found += _side_by_side(memory, layout, vectors[~inside], counts[~inside], place[~inside])
         if inside.any():
             self._found.append(
-                _in_objects(memory, layout, vectors[inside], counts[inside], place[inside], strides[inside])
+                _in_objects(memory, layout, vectors[inside], counts[inside], place[inside], apart[inside])
             )
-
-    def _strides(self, counters: Words, place: Words) -> Words:
-        """Returns how many bytes after one entry the next one lies, of each slab."""
-        layout = self._layout
-        if layout.stride_bit is not None:
-            return counters >> np.uint64(layout.stride_bit) & np.uint64(0xFFFFFFFF)
-        if layout.in_objects_bit is not None:
-            inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
-            return np.where(inside, np.array(self._sizes, "u8")[place], np.uint64(layout.entry_size))
-        return np.full(len(counters), layout.entry_size, "u8")
 
     def _place(self, addresses: Words) -> Words:
         """Returns the places of these caches, and remembers those that were not known yet."""
@@ -131,6 +121,22 @@ class ObjectReader:
             np.array(self._sizes, "u8") + np.uint64(_OBJCG_POINTER),
             (flags & np.uint64(layout.reclaim_flag) != 0).astype("u8"),
         )
+
+
+def strides(layout: SlabLayout, counters: Words, object_bytes: Words) -> Words:
+    """Returns how many bytes after one entry the next one lies.
+
+    Args:
+        layout: Tells what of the counters says so.
+        counters: The counters of each slab.
+        object_bytes: The size of each one's objects.
+    """
+    if layout.stride_bit is not None:
+        return counters >> np.uint64(layout.stride_bit) & np.uint64(0xFFFFFFFF)
+    if layout.in_objects_bit is not None:
+        inside = (counters >> np.uint64(layout.in_objects_bit) & np.uint64(1)) == 1
+        return np.where(inside, object_bytes, np.uint64(layout.entry_size))
+    return np.full(len(counters), layout.entry_size, "u8")
 
 
 def _runs(owners: Words, slabs: NDArray[np.int64], caches: Words) -> tuple[Words, Words, Words]:
@@ -166,12 +172,12 @@ def _side_by_side(
 
 
 def _in_objects(
-    memory: KernelMemory, layout: SlabLayout, first: Words, counts: Words, place: Words, strides: Words
+    memory: KernelMemory, layout: SlabLayout, first: Words, counts: Words, place: Words, apart: Words
 ) -> tuple[Words, Words, Words]:
     """Returns the runs of slabs whose entries lie in the padding of each object (7.1+)."""
     rows = np.repeat(np.arange(len(counts)), counts.astype("i8"))
     within = np.arange(len(rows), dtype="u8") - np.repeat(np.cumsum(counts) - counts, counts.astype("i8"))
-    entries = (first[rows] + within * strides[rows]).astype("u8")
+    entries = (first[rows] + within * apart[rows]).astype("u8")
     read = memory.words(entries, layout.entry_objcg)
     charged = read != 0
     return _runs(read[charged], rows[charged], place)

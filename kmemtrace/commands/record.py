@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _INTERVAL = 1.0
 _MOST_BYTES = 1 << 30
-_MERGED_AFTER, _MERGED_BEYOND, _MERGED_STEP = 7200.0, 32 << 20, 300.0
+MERGED_AFTER, MERGED_BEYOND, MERGED_STEP = 7200.0, 32 << 20, 300.0
 _WHOLE_SECONDS = 2.0
 """How long the first Snapshot waits, at most, for the pages that were charged before."""
 _ENDING_SECONDS = 10.0
@@ -84,14 +84,14 @@ def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
     titled.add_argument(
         "--merge-after",
         type=duration_or_off,
-        default=_MERGED_AFTER,
+        default=MERGED_AFTER,
         metavar=f"{DURATION}|{OFF}",
         help="how old a minute is then (default: 2h)",
     )
     titled.add_argument(
         "--merge-beyond",
         type=size,
-        default=_MERGED_BEYOND,
+        default=MERGED_BEYOND,
         metavar="SIZE",
         help="of all that is not merged; the oldest is merged earlier beyond it (default: 32M, and at most a "
         "quarter of --max-size)",
@@ -99,7 +99,7 @@ def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
     titled.add_argument(
         "--merge-step",
         type=duration,
-        default=_MERGED_STEP,
+        default=MERGED_STEP,
         metavar=DURATION,
         help="time between the Snapshots that stay (default: 5m)",
     )

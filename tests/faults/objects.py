@@ -5,6 +5,7 @@ import numpy as np
 from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import Words
 from kmemtrace.census.pages import ChargedPages, read_pages
+from kmemtrace.census.slabs import strides
 
 _POINTER = 8
 """An object is charged with the pointer to its owner."""
@@ -33,12 +34,9 @@ def slab_entries(censor: Censor, words: Words) -> tuple[Words, int]:
     memory, page, layout = censor._memory, censor._layouts.page, censor._layouts.slab
     counters = int(words[layout.counters // 8]) >> 8 * (layout.counters % 8)
     size = memory.word(int(words[layout.cache // 8]) + layout.cache_size) & 0xFFFFFFFF
-    inside = layout.in_objects_bit is not None and counters >> layout.in_objects_bit & 1
     first = (int(words[page.vector // 8]) & ~layout.vector_flags) + layout.entry_objcg
-    step = size if inside else layout.entry_size
-    if layout.stride_bit is not None:
-        step = counters >> layout.stride_bit & 0xFFFFFFFF
-    return np.uint64(first) + np.arange(counters >> 16 & 0x7FFF, dtype="u8") * np.uint64(step), size
+    (step,) = strides(layout, np.array([counters], "u8"), np.array([size], "u8"))
+    return np.uint64(first) + np.arange(counters >> 16 & 0x7FFF, dtype="u8") * step, size
 
 
 def cgroups_of(censor: Censor, owners: Words, *, memcgs: bool = False) -> Words:
