@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The ledger: a record for each page (or block) that is charged, from its
- * charge to its end, and sums by cgroup and by call site.
+ * charge to its end.
  *
  * Whoever closes a record counts its end; nobody else does. That
  * one rule keeps the sums right when a free, a sweep and a missed event meet.
@@ -9,129 +9,61 @@
 #ifndef KMEMTRACE_CHARGES_H
 #define KMEMTRACE_CHARGES_H
 
+#include "clock.h"
 #include "exempt.h"
 #include "losses.h"
 #include "memcg.h"
 #include "pages.h"
 #include "records.h"
+#include "sums.h"
 #include "unfollowed.h"
 #include "walk.h"
 
-struct latency {
-	u64 ns;
-	u64 counts[HISTOGRAM_BUCKETS];
-};
-
-struct totals {
-	u64 charged; /* base pages, as everywhere */
-	u64 uncharged;
-	u64 lost; /* ended, and on the counter for good: of findings, certain or not */
-	u64 before; /* charged before the start, and found by the search */
-	u64 failed; /* charges, not pages */
-	u64 explicit; /* of those charged, outside the page allocator */
-	s64 kernel; /* change of the kernel's own total, in pages */
-	u64 stalls; /* reclaim that a task of this cgroup had to do itself */
-	u64 stall_ns;
-	struct latency lifetime;
-#ifdef WITH_CHARGE
-	struct latency charge;
-#endif
-#ifdef WITH_ALLOC_LATENCY
-	struct latency alloc;
-#endif
-};
-
-struct site_key {
-	u64 cgroup;
-	s32 stack;
-	u32 pad;
-};
-
-struct site {
-	u64 charged;
-	u64 uncharged;
-	u64 lost;
-};
-
-BPF_HASH(cgroups, u64, struct totals, MAX_CGROUPS);
-BPF_HASH(sites, struct site_key, struct site, MAX_SITES);
-BPF_ARRAY(no_totals, struct totals, 1); /* stays zero: too big for the stack */
 BPF_ARRAY(scanned, u64, 1); /* 1: the search is through */
 
-static __always_inline struct totals *totals_of(u64 cgroup)
-{
-	struct totals *totals = cgroups.lookup(&cgroup), *zero;
-	u32 first = 0;
-
-	if (totals)
-		return totals;
-	zero = no_totals.lookup(&first);
-	if (zero)
-		cgroups.insert(&cgroup, zero);
-	totals = cgroups.lookup(&cgroup);
-	if (!totals)
-		lose(LOSS_CGROUPS_FULL, 1);
-	return totals;
-}
-
-/* For what is no charge: after a cgroup's removal the kernel still moves its sums about
- * (MEMCG_KMEM, as its last slab pages go). That must not bring back one that has been told for the
- * last time. */
-static __always_inline struct totals *totals_of_memcg(u64 memcg)
-{
-	u64 cgroup = kernfs_id(cgroup_of(memcg));
-
-	return is_online(memcg) ? totals_of(cgroup) : cgroups.lookup(&cgroup);
-}
-
-/* The sums of who asked, null where it cannot be said: the page still counts
- * for its cgroup. */
+/* The sums that a charge is counted at: those of who asked or, where that cannot be said, of its
+ * cgroup. Null where there is no room for a cgroup more. */
 static __always_inline struct site *site_of(void *ctx, struct charge *charge, s32 stack)
 {
-#ifdef WITHOUT_SITES
-	charge->stack = STACK_NO_SITE;
-	return 0;
-#else
+	u64 cgroup = charge->owner.cgroup;
+	struct totals *totals;
+#ifndef WITHOUT_SITES
 	struct site_key key = {
-		.cgroup = charge->owner.cgroup,
+		.cgroup = cgroup,
 		.stack = stack == STACK_HERE ? path_of(ctx) : stack,
+		.taken = 1,
 	};
-	struct site *site, none = {};
+	struct site *site = find_site(&key);
 
 	charge->stack = key.stack;
-	site = sites.lookup(&key);
-	if (!site) {
-		sites.insert(&key, &none);
-		site = sites.lookup(&key);
-	}
-	if (!site) {
-		lose(LOSS_SITES_FULL, 1);
-		charge->stack = STACK_NO_SITE;
-	}
-	return site;
+	if (site)
+		return site;
 #endif
+	totals = totals_of(cgroup);
+	if (!totals)
+		return 0;
+#ifndef WITHOUT_SITES
+	site = new_site(&key);
+	if (site)
+		return site;
+#endif
+	charge->stack = STACK_NO_SITE;
+	return &totals->own;
 }
 
+/* The same at its end; null where user space has forgotten the cgroup. */
 static __always_inline struct site *site_at_end(struct charge *charge)
 {
-#ifdef WITHOUT_SITES
-	return 0;
-#else
-	struct site_key key = {.cgroup = charge->owner.cgroup, .stack = charge->stack};
+	u64 cgroup = charge->owner.cgroup;
+	struct totals *totals;
+#ifndef WITHOUT_SITES
+	struct site_key key = {.cgroup = cgroup, .stack = charge->stack, .taken = 1};
 
-	return sites.lookup(&key);
+	if (charge->stack != STACK_NO_SITE)
+		return find_site(&key);
 #endif
-}
-
-static __always_inline void count_latency(struct latency *latency, u64 ns)
-{
-	u64 bucket = bpf_log2l(ns); /* 64 bits wide: the verifier loses narrower bounds */
-
-	bucket = bucket < HISTOGRAM_SHIFT ? 0 : bucket - HISTOGRAM_SHIFT;
-	if (bucket > HISTOGRAM_BUCKETS - 1)
-		bucket = HISTOGRAM_BUCKETS - 1;
-	__sync_fetch_and_add(&latency->ns, ns);
-	__sync_fetch_and_add(&latency->counts[bucket], 1);
+	totals = find_totals(cgroup);
+	return totals ? &totals->own : 0;
 }
 
 /* Whether the search for pages that were charged before the start is; until then nothing is stray.
@@ -144,10 +76,13 @@ static __always_inline bool search_is_through(void)
 	return through && *through;
 }
 
-static __always_inline void count_before(struct totals *totals, struct site *site, s64 count)
+static __always_inline void count_before(struct charge *charge, struct site *site, s64 count)
 {
-	__sync_fetch_and_add(&totals->before, count);
-	if (site)
+	struct totals *totals = find_totals(charge->owner.cgroup);
+
+	if (totals)
+		__sync_fetch_and_add(&totals->before, count);
+	if (site && charge->stack != STACK_NO_SITE)
 		__sync_fetch_and_add(&site->charged, count);
 }
 
@@ -157,22 +92,19 @@ static __always_inline void count_before(struct totals *totals, struct site *sit
 static __always_inline bool forget_before(u64 page)
 {
 	struct charge before;
-	struct totals *totals;
 
 	if (!close_found_record(page, &before))
 		return false; /* there is none, or another CPU ended it, and counted its end */
-	totals = cgroups.lookup(&before.owner.cgroup);
-	if (totals)
-		count_before(totals, site_at_end(&before), -(1LL << before.order));
+	count_before(&before, site_at_end(&before), -(1LL << before.order));
 	return true;
 }
 
-/* Opens the record of a page that bears the mark, which was read; answers the sums of whom it is
- * charged to, null where it is not charged or not followed. `time` is when the charge began, 0
+/* Opens the record of a page that bears the mark, which was read; answers which cgroup it is
+ * charged to, 0 where it is not charged or not followed. `time` is when the charge began, 0
  * where only its end was seen, just now: what was missed since, such as the exit of an earlier
  * charge, whose entry this exit then took for its own, may explain a finding away. */
-static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark, u32 order,
-						   u32 flags, s32 stack, u64 time)
+static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order, u32 flags,
+					s32 stack, u64 time)
 {
 	struct charge charge = {.time = time, .order = order, .flags = flags};
 	struct totals *totals;
@@ -190,21 +122,22 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark
 	set_unfollowed(page, true);
 	if (is_from_before(page))
 		forget_before(page);
-	totals = totals_of(charge.owner.cgroup);
-	if (!totals)
+	site = site_of(ctx, &charge, stack);
+	if (!site)
 		return 0;
 	if (active_memcg(bpf_get_current_task())) {
 		charge.flags |= CHARGE_REMOTE;
 		exempt(EXEMPT_REMOTE);
 	}
-	site = site_of(ctx, &charge, stack);
-	if (!time) /* after the stack walk, which is no part of the page's life */
-		charge.time = bpf_ktime_get_ns();
+	if (time)
+		charge.flags |= CHARGE_TIMED;
+	else /* after the stack walk, which is no part of the page's life */
+		take_time(&charge);
 	/* What is not tracked has no record: to look for one takes as long as to open it. */
 	error = is_tracked(page) ? put_record(page, &charge) : open_record(page, &charge);
 	if (error) {
 		lose(LOSS_PAGES_FULL, 1);
-		return totals;
+		return charge.owner.cgroup;
 	}
 	if (!through && has_found_record_too(page))
 		forget_before(page);
@@ -212,12 +145,11 @@ static __always_inline struct totals *begin_charge(void *ctx, u64 page, u64 mark
 	end_unfollowed(page);
 	if (order) /* what became of its pages when they were another's */
 		set_unfollowed_block(page, order, false);
-	__sync_fetch_and_add(&totals->charged, count);
-	if (flags & CHARGE_EXPLICIT)
+	__sync_fetch_and_add(&site->charged, count);
+	totals = flags & CHARGE_EXPLICIT ? find_totals(charge.owner.cgroup) : 0;
+	if (totals)
 		__sync_fetch_and_add(&totals->explicit, count);
-	if (site)
-		__sync_fetch_and_add(&site->charged, count);
-	return totals;
+	return charge.owner.cgroup;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include "exempt.h"
 #include "memcg.h"
 #include "pages.h"
+#include "sums.h"
 #include "unfollowed.h"
 #include "verdicts.h"
 
@@ -65,23 +66,22 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 	return dropped;
 }
 
+/* The sums come last: what holds nothing by them user space may forget. */
 static __always_inline void count_end(struct charge *charge, u64 count, u64 lost)
 {
-	struct totals *totals = cgroups.lookup(&charge->owner.cgroup);
 	struct site *site = site_at_end(charge);
 
-	if (site) {
-		__sync_fetch_and_add(&site->uncharged, count - lost);
-		if (lost)
-			__sync_fetch_and_add(&site->lost, lost);
+	if (charge->flags & CHARGE_TIMED) {
+		struct totals *totals = find_totals(charge->owner.cgroup);
+
+		if (totals)
+			count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
 	}
-	if (!totals)
+	if (!site)
 		return;
-	__sync_fetch_and_add(&totals->uncharged, count - lost);
 	if (lost)
-		__sync_fetch_and_add(&totals->lost, lost);
-	if (!(charge->flags & CHARGE_BEFORE))
-		count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
+		__sync_fetch_and_add(&site->lost, lost);
+	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
 
 /* Which pages a finding is the end of. Of a block that was not split the head alone bears the mark:

@@ -13,6 +13,7 @@
 #include "memcg.h"
 #include "pages.h"
 #include "registers.h"
+#include "sums.h"
 #include "unfollowed.h"
 #include "verdicts.h"
 
@@ -134,6 +135,7 @@ int charge_exit(void *ctx)
 	s32 result = result_of(ctx, ARGS_CHARGE);
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct totals *totals;
+	u64 cgroup;
 
 	if (!end_call(&key, &call)) {
 		unpaired(ctx);
@@ -145,8 +147,9 @@ int charge_exit(void *ctx)
 		charge_failed(-result);
 		return 0;
 	}
-	totals = begin_charge(ctx, call.page, mark_of(call.page), call.order,
+	cgroup = begin_charge(ctx, call.page, mark_of(call.page), call.order,
 			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack, call.time);
+	totals = cgroup ? find_totals(cgroup) : 0;
 	if (!totals)
 		return 0;
 	count_latency(&totals->charge, ns);
@@ -370,7 +373,7 @@ int alloc_exit(void *ctx)
 	if (!page || !is_tracked(page))
 		return 0;
 	charge = record_of_page(page);
-	totals = charge ? cgroups.lookup(&charge->owner.cgroup) : 0;
+	totals = charge ? find_totals(charge->owner.cgroup) : 0;
 	if (totals)
 		count_latency(&totals->alloc, ns);
 	return 0;

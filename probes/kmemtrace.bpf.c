@@ -14,6 +14,7 @@
 #include "objects.h"
 #include "pages.h"
 #include "requests.h"
+#include "sums.h"
 #include "verdicts.h"
 
 /* Without a probe on the charge, a refused one shows only in an accounted allocation that gave

@@ -7,8 +7,9 @@
 #define KMEMTRACE_LIVES_H
 
 #include "basics.h"
-#include "charges.h"
+#include "losses.h"
 #include "memcg.h"
+#include "sums.h"
 
 struct life {
 	char path[LIFE_PATH];
@@ -34,7 +35,7 @@ static __always_inline void end_life(u64 cgroup, u64 path)
 	struct life *life;
 	u32 first = 0;
 
-	if (!is_memory(cgroup) || !cgroups.lookup(&id))
+	if (!is_memory(cgroup) || !find_totals(id))
 		return;
 	life = new_life.lookup(&first);
 	if (!life)

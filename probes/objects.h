@@ -15,6 +15,7 @@
 #include "basics.h"
 #include "charges.h"
 #include "memcg.h"
+#include "sums.h"
 
 #ifdef WITH_OBJECTS
 struct object_key {

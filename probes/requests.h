@@ -14,6 +14,7 @@
 #include "memcg.h"
 #include "objects.h"
 #include "pages.h"
+#include "sums.h"
 
 /*
  * inspect() and sweep(): a record whose page no longer bears its mark, although
@@ -147,16 +148,12 @@ int adopt(struct bpf_raw_tracepoint_args *ctx)
 	struct charge charge = {.flags = CHARGE_BEFORE};
 	u32 first = 0, order = order_before(page, &charge);
 	struct adoption *adoption = adoptions.lookup(&first);
-	struct totals *totals;
 	struct site *site;
 
 	if (!adoption || order > MAX_ORDER || !is_charged(page) || !is_from_before(page))
 		return 0;
 	track(page, order, FOUND);
 	if (!owner_of(page, &charge.owner) || !in_subtree(charge.owner.memcg))
-		return 0;
-	totals = totals_of(charge.owner.cgroup);
-	if (!totals)
 		return 0;
 	if (adoption->records >= ADOPT_RECORDS) {
 		adoption->refused += 1ULL << order;
@@ -165,9 +162,11 @@ int adopt(struct bpf_raw_tracepoint_args *ctx)
 	charge.order = order;
 	charge.time = bpf_ktime_get_ns();
 	site = site_of(ctx, &charge, stack_before(page));
-	count_before(totals, site, 1LL << order);
+	if (!site)
+		return 0;
+	count_before(&charge, site, 1LL << order);
 	if (!put_found_record(page, &charge)) { /* charged anew by now */
-		count_before(totals, site, -(1LL << order));
+		count_before(&charge, site, -(1LL << order));
 		return 0;
 	}
 	adoption->records += 1;

@@ -98,6 +98,8 @@ class ChargeFlag(IntFlag):
     """It was made before the start: its time is when it was found."""
     OF_ANY_ORDER = 128
     """Its order is not told: of a block that is not compound only the first page is known."""
+    TIMED = 256
+    """Its time is that of the charge; else the last that its CPU asked for, a tick before at most."""
 
 
 class StackId(IntEnum):

@@ -105,7 +105,10 @@ class Metric(Enum):
 
     # Of the machine.
     CHARGE_LATENCY_SECONDS = Entry(Kind.HISTOGRAM, "Time that a charge took.")
-    PAGE_LIFETIME_SECONDS = Entry(Kind.HISTOGRAM, "Time from the charge of a block of pages to its end.")
+    PAGE_LIFETIME_SECONDS = Entry(
+        Kind.HISTOGRAM,
+        "Time from the charge of a block of pages to its end; without function probes, of one in eight.",
+    )
     ALLOC_LATENCY_SECONDS = Entry(
         Kind.HISTOGRAM,
         "Time inside the page allocator, of allocations with __GFP_ACCOUNT and of others.",

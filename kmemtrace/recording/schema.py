@@ -198,7 +198,7 @@ LATENCIES = Table(
     "a histogram of durations since the start",
     (
         *_CGROUP_OR_MACHINE,
-        Column("measured", _STR, "charge, lifetime (how long pages were held), alloc"),
+        Column("measured", _STR, "charge, lifetime (how long pages were held, all or one in eight), alloc"),
         Column("accounted", _BOOL, "of the machine's allocations, whether they were accounted; else null"),
         Column("order", _I64, "of the machine's allocations, their order; else null"),
     ),

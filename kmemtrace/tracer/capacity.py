@@ -37,6 +37,11 @@ LESSONS_PAGES = 64
 """Pages of the ring buffer: room for 250 lessons between two snapshots."""
 RECORD_WAYS = 4
 """Records of pages in a bucket of their table."""
+PLACES_OF_A_KEY = 2
+"""Places for each key that there is room for sums of. Half of them taken, a key is in the second it may be
+in, at the mean, and of 65,536 each found one."""
+PLACES_TRIED = 32
+"""Places that a key may be in: the one that its hash tells, and those after it."""
 MAX_DEPARTURES = 1 << 10
 """How many cgroups that the processes of a verified command go to can be told."""
 MAX_ORDER = 10
@@ -56,6 +61,8 @@ ENTRIES = (
     "MAX_OBJECTS",
     "MAX_OBJECT_SITES",
     "MAX_BUCKETS",
+    "MAX_CGROUP_PLACES",
+    "MAX_SITE_PLACES",
 )
 """Constants that say how many entries a map has, and nothing else: no program knows them."""
 
@@ -96,7 +103,7 @@ class Capacity:
         """Returns the capacity for a machine.
 
         It is room for one charged page in 64 of the machine's, at 0.05 % of its memory, and for a cgroup in 2
-        MiB, at as much again.
+        MiB, at 0.12 %.
 
         Args:
             page_frames: One more than the number of the machine's highest page frame.
@@ -122,15 +129,11 @@ class Capacity:
     def map_bytes(self) -> int:
         """About how many bytes the maps take of the kernel's memory.
 
-        That is with function probes; without, it is a tenth less.
+        That is with function probes; without, it is a fifth less.
         """
-        of_hashes = (
-            (self.pages, 48),
-            (self.cgroups, 656),
-            (self.lives, 8 + LIFE_PATH),
-            (self.sites, 32),
-        )
+        of_hashes = ((self.pages, 48), (self.cgroups, 12), (self.lives, 8 + LIFE_PATH), (self.sites, 20))
         hashes = sum(entries * (_HASH_ENTRY + key_and_value) for entries, key_and_value in of_hashes)
+        hashes += PLACES_OF_A_KEY * (self.cgroups * 656 + self.sites * 40)
         stacks = self.stacks * (_STACK_ENTRY + 8 * STACK_DEPTH)
         return hashes + stacks + _FILTERS * self.filtered_frames // 8 + _SMALL_MAPS
 

@@ -30,10 +30,9 @@ from kmemtrace.tracer.stacks import BEFORE_START, Stacks
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A cgroup that is shown for the last time, and its keys in the maps by stack and by errno."""
+    """A cgroup that is shown for the last time, and which errors its failed charges were refused with."""
 
     cgroup: int
-    stacks: list[int]
     errors: list[int]
 
 
@@ -128,7 +127,7 @@ class Ledger:
         # the map while they were being removed.
         idle = removed - there
         self._forgotten += idle
-        view.ended.extend(Ended(cgroup_id, [], []) for cgroup_id in idle)
+        view.ended.extend(Ended(cgroup_id, []) for cgroup_id in idle)
         return view
 
     def _changed(self, reading: Reading, oldest: tuple[Records, Records]) -> set[int]:
@@ -176,7 +175,7 @@ class Ledger:
             if is_gone or told is None or cgroup != told[-1]:
                 made[number] = cgroup
             if is_gone:
-                ended.append(Ended(number, [stack for stack, *_ in mine], list(errors)))
+                ended.append(Ended(number, list(errors)))
         return made, ended
 
     def _replace(self, made: Mapping[int, Cgroup], left: Iterable[int]) -> None:

@@ -35,9 +35,9 @@ CHARGE = np.dtype(
 )
 BUCKET = np.dtype([("page", "u8", (RECORD_WAYS,)), ("charge", CHARGE, (RECORD_WAYS,))])
 
-# probes/charges.h
+# probes/sums.h
 LATENCY = np.dtype([("ns", "u8"), ("counts", "u8", (BUCKETS,))])
-SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("pad", "u4")])
+SITE_KEY = np.dtype([("cgroup", "u8"), ("stack", "i4"), ("taken", "u4")])
 SITE = np.dtype([(name, "u8") for name in ("charged", "uncharged", "lost")])
 
 

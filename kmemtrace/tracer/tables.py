@@ -1,8 +1,10 @@
 """Reads the maps that the programs count in whole, for a Snapshot, and clears them of what is gone."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.model.enums import Exemption, Loss, Walk
@@ -12,10 +14,13 @@ from kmemtrace.tracer import maps, structs
 from kmemtrace.tracer.capacity import MAX_ORDER, Capacity
 from kmemtrace.tracer.counts import histogram
 from kmemtrace.tracer.ledger import Ended
+from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.places import Places
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.records import PageRecords, RecordTable, map_entries, table_buckets
 from kmemtrace.tracer.sees import Sees
+from kmemtrace.tracer.stacks import BEFORE_START
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,8 @@ class Tables:
 
     capacity: Capacity
     pages: PageRecords
-    cgroups: maps.HashMap
-    sites: maps.HashMap
+    cgroups: Places
+    sites: Places
     lives: maps.HashMap
     moves: maps.HashMap
     lost: maps.ArrayMap
@@ -55,8 +60,8 @@ class Tables:
         return cls(
             room,
             pages=_page_records(programs, room),
-            cgroups=maps.HashMap(fd("cgroups"), structs.ID, totals, room.cgroups),
-            sites=maps.HashMap(fd("sites"), structs.SITE_KEY, structs.SITE, room.sites),
+            cgroups=Places(programs, "cgroup", structs.ID, totals, room.cgroups),
+            sites=Places(programs, "site", structs.SITE_KEY, structs.SITE, room.sites),
             lives=maps.HashMap(fd("lives"), structs.ID, structs.LIFE, room.lives),
             moves=maps.HashMap(fd("moves"), structs.ID, structs.ID, room.moves),
             lost=maps.ArrayMap(fd("losses"), structs.ID),
@@ -74,6 +79,7 @@ class Tables:
         # Sums last: a page seen held is then in the sums already. Rates are made of them, and of this time.
         sites, clock, now = self.sites.read(), kernel_seconds(), time.time()
         cgroups = self.cgroups.read()
+        add_sites(cgroups, sites)
         return Reading(clock, now, lives, pages, charges, sites, cgroups, failures)
 
     def losses(self) -> dict[Loss, int]:
@@ -123,15 +129,36 @@ class Tables:
             "lives": MapFill(len(reading.lives[0]), self.capacity.lives),
         }
 
-    def forget(self, ended: Ended) -> None:
-        """Takes a cgroup out of the maps that is gone and holds nothing."""
-        for stack in ended.stacks:
-            self.sites.delete((ended.cgroup, stack, 0))
-        for error in ended.errors:
-            assert self.failures is not None
-            self.failures.delete((ended.cgroup, error, 0))
-        self.cgroups.delete(ended.cgroup)
-        self.lives.delete(ended.cgroup)
+    def forget(self, gone: Sequence[Ended]) -> None:
+        """Takes cgroups out of the maps that are gone and hold nothing."""
+        for ended in gone:
+            for error in ended.errors:
+                assert self.failures is not None
+                self.failures.delete((ended.cgroup, error, 0))
+            self.lives.delete(ended.cgroup)
+        if gone:
+            ids = np.array([ended.cgroup for ended in gone], structs.ID)
+            self.cgroups.forget(ids)
+            self.sites.forget(ids)
+
+
+def add_sites(cgroups: tuple[Records, Records], sites: tuple[Records, Records]) -> None:
+    """Adds to the sums of cgroups, which have what is counted at no call site, those of their call sites.
+
+    What a site from before the start has is none of what was charged since.
+    """
+    ids, totals = cgroups
+    keys, sums = sites
+    if len(ids) == 0 or len(keys) == 0:
+        return
+    order = np.argsort(ids)
+    found = np.minimum(np.searchsorted(ids, keys["cgroup"], sorter=order), len(ids) - 1)
+    at = order[found]
+    its = ids[at] == keys["cgroup"]
+    since = its & ~np.isin(keys["stack"], list(BEFORE_START))
+    np.add.at(totals["charged"], at[since], sums["charged"][since])
+    for name in ("uncharged", "lost"):
+        np.add.at(totals[name], at[its], sums[name][its])
 
 
 def _page_records(programs: Programs, room: Capacity) -> PageRecords:

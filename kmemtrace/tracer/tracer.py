@@ -19,7 +19,7 @@ from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer import departures, objects, records, walk
+from kmemtrace.tracer import departures, objects, places, records, walk
 from kmemtrace.tracer.before import PagesBefore
 from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
@@ -194,8 +194,8 @@ class Tracer:
         judged = self._judge.judge(self._losses.read, self._tables.moved, self._sight())
         count_as_uncharged(judged.doubtful, reading.sites, reading.cgroups)
         view = self._ledger.update(reading, heirs, judged.by_cgroup, followed, self._began)
+        self._tables.forget(view.ended)
         for ended in view.ended:
-            self._tables.forget(ended)
             self._judge.forget(ended.cgroup)
             if self._objects is not None:
                 self._objects.forget(ended.cgroup)
@@ -269,7 +269,7 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
         constants["WITHOUT_SITES"] = 1
     if plan.tables:
         constants |= records.defines(capacity)
-    return plan.defines | capacity.defines() | walk.DEFINES | constants
+    return plan.defines | capacity.defines() | places.defines(capacity) | walk.DEFINES | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

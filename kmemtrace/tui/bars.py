@@ -21,12 +21,11 @@ def bars(latency: Mapping[str, Histogram], width: int) -> str:
 
 def _bars(name: str, histogram: Histogram, width: int) -> str:
     used = [i for i, n in enumerate(histogram.counts) if n]
-    verb = "ended" if name == "lifetime" else "timed"
     if not used:
-        return f"{name}: none {verb} yet"
+        return f"{name}: none timed yet"
     most, room = max(histogram.counts), max(8, min(_BAR, width - 30))
     mean = histogram.sum_ns / 1e9 / histogram.count
-    lines = [f"{name}: {histogram.count:,} {verb}, mean {text.duration(mean)}"]
+    lines = [f"{name}: {histogram.count:,} timed, mean {text.duration(mean)}"]
     for before, i in pairwise([used[0] - 1, *used]):
         # One empty bucket is shown as such, more of them would only fill the screen.
         lines += [_line(before + 1, 0, "", room)] if i - before == 2 else []

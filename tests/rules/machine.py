@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
-from kmemtrace.tracer.capacity import RECORD_WAYS, WALK_MIX
+from kmemtrace.tracer import places
+from kmemtrace.tracer.capacity import RECORD_WAYS, WALK_MIX, Capacity
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
 
 SHIM = Path(__file__).with_name("shim.hpp")
+_ROOM = Capacity(page_frames=64, pages=1000, cgroups=512, sites=512)
 PAGES = 64
 PAGE = 64
 """Bytes of a struct page."""
@@ -79,8 +81,9 @@ _OTHERS: dict[str, int | str] = {
     "WITH_CHARGE": 1,
     "WITH_UNCHARGE": 1,
     "MAX_PAGES": 1000,
-    "MAX_CGROUPS": 1000,
-    "MAX_SITES": 1000,
+    "MAX_CGROUPS": _ROOM.cgroups,
+    "MAX_SITES": _ROOM.sites,
+    **places.defines(_ROOM),
     "MAX_STACKS": 8,
     "MAX_LIVES": 8,
     "MAX_CALLS": 1000,
@@ -166,8 +169,14 @@ def _library(buckets: int) -> Path:
         "void *take_finding() { static std::vector<u8> one; if (findings.all.empty()) return 0;"
         " one = findings.all.front(); findings.all.erase(findings.all.begin()); return one.data(); }\n"
         "u64 exempted_count(u32 why) { return exempted.all[why]; }\n"
-        "u64 uncharged_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->uncharged; }\n"
-        "u64 lost_pages(u64 cgroup) { return cgroups.lookup(&cgroup)->lost; }\n"
+        "}\n"
+        "template <typename F> u64 sum_of(u64 cgroup, F of) {"
+        " u64 sum = of(find_totals(cgroup)->own);"
+        " for (u32 at = 0; at < SITE_PLACES; at++)"
+        " if (site_keys.all[at].cgroup == cgroup) sum += of(sites.all[at]); return sum; }\n"
+        'extern "C" {\n'
+        "u64 uncharged_pages(u64 cgroup) { return sum_of(cgroup, [](site &s) { return s.uncharged; }); }\n"
+        "u64 lost_pages(u64 cgroup) { return sum_of(cgroup, [](site &s) { return s.lost; }); }\n"
         "void set_room(u64 records) { pages.room = records; }\n"
         "u64 lost_count(u32 what) { return losses.all[what]; }\n"
         "}\n"
@@ -182,7 +191,7 @@ def _library(buckets: int) -> Path:
         "void set_scanned() { scanned.all[0] = 1; }\n"
         "u64 found_pages(u64 *to) { auto &s = searches.all[0]; memcpy(to, s.found, 8 * s.count);"
         " return s.count; }\n"
-        "u64 before_pages(u64 cgroup) { auto t = cgroups.lookup(&cgroup); return t ? t->before : 0; }\n"
+        "u64 before_pages(u64 cgroup) { auto t = find_totals(cgroup); return t ? t->before : 0; }\n"
         "void confirm() { std::vector<std::pair<u64, u64>> found;"
         " each_record([&](u64 page, charge &one) { if (one.flags & CHARGE_BEFORE && !is_charged(page))"
         " found.push_back({page, one.time}); });"

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <barrier>
 #include <random>
-#include <thread>
 
 static const u64 FIRST = 0xffffea0000000000, SIZE = 1 << STRUCT_PAGE_SHIFT, COUNT = 24;
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <mutex>
+#include <thread>
 #include <vector>
 
 typedef uint8_t u8;
@@ -25,26 +27,43 @@ template <typename K> struct bytewise {
 };
 
 static bool test_busy; /* maps are locked */
+static bool test_yields;
 
 template <typename K, typename V> struct Hash {
 	size_t room;
 	std::map<K, V, bytewise<K>> all;
+	std::recursive_mutex lock;
 
 	V *lookup(const K *key)
 	{
+		std::lock_guard held(lock);
 		auto found = all.find(*key);
 		return found == all.end() ? nullptr : &found->second;
 	}
 	int update(const K *key, const V *value)
 	{
+		std::lock_guard held(lock);
 		if (!all.count(*key) && all.size() >= room)
-			return -1;
+			return -E2BIG;
 		all[*key] = *value;
 		return 0;
 	}
-	int insert(const K *key, const V *value) { return all.count(*key) ? -1 : update(key, value); }
+	int insert_locked(const K *key, const V *value)
+	{
+		std::lock_guard held(lock);
+		return all.count(*key) ? -EEXIST : update(key, value);
+	}
+	int insert(const K *key, const V *value)
+	{
+		int error = insert_locked(key, value);
+
+		if (test_yields)
+			std::this_thread::yield(); /* others come between this and what follows it */
+		return error;
+	}
 	int remove(const K *key)
 	{
+		std::lock_guard held(lock);
 		if (!all.count(*key))
 			return -ENOENT;
 		if (test_busy)
@@ -101,6 +120,7 @@ static void bpf_probe_read_kernel(void *to, size_t size, const void *from)
 }
 static void bpf_probe_read_kernel_str(void *to, size_t size, const void *from) { strncpy((char *)to, (const char *)from, size); }
 static u64 bpf_ktime_get_ns() { return test_time; }
+static u64 bpf_jiffies64() { return test_time / 1000; } /* a tick is as long as two events or three */
 static u64 bpf_get_current_task() { return test_task; }
 static u64 bpf_get_current_pid_tgid() { return 0; }
 static u32 bpf_get_smp_processor_id() { return 0; }

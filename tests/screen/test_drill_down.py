@@ -177,7 +177,7 @@ def test_drill_down_to_a_stack_and_back(size: tuple[int, int], on_screen: OnScre
         assert screen.lines()[0].endswith("4f2a.scope")
         assert "anon_pipe_write" in screen.text()
         assert "pte_alloc_one" in screen.text()
-        assert "lifetime: 100 ended" in screen.text()
+        assert "lifetime: 100 timed" in screen.text()
         await screen.press("s")  # the table's keys mean nothing here
         await screen.press("down", "enter")
         assert screen.lines()[0] == "pte_alloc_one  (page_table)"
