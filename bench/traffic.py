@@ -19,6 +19,7 @@ PAGE = mmap.PAGESIZE
 _MADV_POPULATE_WRITE = 23
 _F_SETPIPE_SZ = 1031
 _PIPE_PAGES = 256
+_ENDS_WITHIN_SECONDS = 30.0
 
 Traffic = Callable[[int], int]
 """Does at least so many units of its work, such as pages through the allocator and back; answers how many."""
@@ -136,13 +137,30 @@ def memory_cgroup(mount: Path) -> Iterator[None]:
     """This process in a memory cgroup of its own, so that what it asks for is charged."""
     before = mount / _own_cgroup().lstrip("/")
     folder = mount / f"kmemtrace-bench-{os.getpid()}"
+    control = mount / "cgroup.subtree_control"
+    if control.exists():  # v2: else the root cgroup is charged, which is to say nobody
+        control.write_text("+memory")
     folder.mkdir()
     try:
         (folder / "cgroup.procs").write_text(str(os.getpid()))
         yield
     finally:
         (before / "cgroup.procs").write_text(str(os.getpid()))
-        folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a cgroup, whose last processes may still be ending."""
+    deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+    while True:
+        try:
+            folder.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _own_cgroup() -> str:

@@ -1,5 +1,5 @@
 """How often a stack that was told by what was learned is another's: `make bench-walk`, or
-python bench/walk.py [--seconds N] [--known N].
+python bench/walk.py [--tier TIER] [--seconds N] [--known N].
 
 A mixed load runs in a cgroup, and of the stacks that are told by what was learned of return addresses each
 is walked by the kernel as well. It prints how many were known, and how many of these were another's.
@@ -43,17 +43,33 @@ def main() -> int:
         default=100_000,
         help=f"go on until so many were known, {_MOST_SECONDS} s at most (default: %(default)s)",
     )
+    parser.add_argument("--tier", type=Tier, choices=list(Tier), help="(default: each that can be had here)")
     options = parser.parse_args()
     try:
-        with make_tracer(Tier.TRACEPOINT, walk_checks=1) as tracer:
-            if tracer.plan.walked is not None:
-                raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
-            with memory_cgroup(memory_hierarchy().mount), _load():
-                _watch(tracer, options.seconds, options.known)
+        if options.tier is not None:
+            _hold(options.tier, options.seconds, options.known)
+            return 0
+        for tier in reversed(list(Tier)[: list(Tier).index(_best_tier()) + 1]):
+            _hold(tier, options.seconds, options.known)
     except KmemtraceError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.status
     return 0
+
+
+def _best_tier() -> Tier:
+    with make_tracer() as tracer:
+        assert tracer.plan.tier is not None
+        return tracer.plan.tier
+
+
+def _hold(tier: Tier, seconds: int, known: int) -> None:
+    """Holds what is told in that tier against the kernel's walk."""
+    with make_tracer(tier, walk_checks=1) as tracer:
+        if tracer.plan.walked is not None:
+            raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
+        with memory_cgroup(memory_hierarchy().mount), _load():
+            _watch(tracer, seconds, known)
 
 
 def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
@@ -66,7 +82,8 @@ def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
     charged = sum(c.charged_pages for c in snapshot.cgroups) + snapshot.gone.charged_pages
     sites = {s.symbol for c in snapshot.cgroups for s in c.sites}
     wrong = snapshot.losses.wrong_stacks
-    print(f"{tracer.plan.release}, {seconds:.0f} s: {charged:,} pages charged, at {len(sites)} call sites")
+    where = f"{tracer.plan.release}, {tracer.plan.tier} tier"
+    print(f"{where}, {seconds:.0f} s: {charged:,} pages charged, at {len(sites)} call sites")
     print(f"stacks told by what was learned, each walked as well: {known:,}; another's: {wrong:,}")
 
 

@@ -21,6 +21,12 @@
 
 BPF_ARRAY(scanned, u64, 1); /* 1: the search is through */
 
+/* Whether it stands for where the program is. */
+static __always_inline bool is_asked(s32 stack)
+{
+	return stack == STACK_HERE || stack == STACK_AT_CHARGE;
+}
+
 /* The sums that a charge is counted at: those of who asked or, where that cannot be said, of its
  * cgroup. Null where there is no room for a cgroup more. */
 static __always_inline struct site *site_of(void *ctx, struct charge *charge, s32 stack)
@@ -30,7 +36,7 @@ static __always_inline struct site *site_of(void *ctx, struct charge *charge, s3
 #ifndef WITHOUT_SITES
 	struct site_key key = {
 		.cgroup = cgroup,
-		.stack = stack == STACK_HERE ? path_of(ctx) : stack,
+		.stack = is_asked(stack) ? path_of(ctx, stack) : stack,
 		.taken = 1,
 	};
 	struct site *site = find_site(&key);

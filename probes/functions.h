@@ -148,7 +148,8 @@ int charge_exit(void *ctx)
 		return 0;
 	}
 	cgroup = begin_charge(ctx, call.page, mark_of(call.page), call.order,
-			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, call.stack, call.time);
+			      call.gfp & GFP_ACCOUNT ? 0 : CHARGE_EXPLICIT, STACK_AT_EXIT(call),
+			      call.time);
 	totals = cgroup ? find_totals(cgroup) : 0;
 	if (!totals)
 		return 0;

@@ -37,7 +37,8 @@ static __always_inline struct call_key entry_key(void *ctx, u64 argument)
 }
 
 #define exit_key entry_key
-#define STACK_AT_ENTRY(ctx) STACK_HERE
+#define STACK_AT_ENTRY(ctx) STACK_AT_CHARGE
+#define STACK_AT_EXIT(call) STACK_AT_CHARGE
 #endif
 
 #ifdef TIER_KPROBE
@@ -71,8 +72,9 @@ static __always_inline u64 result_of(void *ctx, u32 arguments)
 #ifdef WITHOUT_SITES
 #define STACK_AT_ENTRY(ctx) STACK_NO_SITE
 #else
-#define STACK_AT_ENTRY(ctx) stack_of(ctx)
+#define STACK_AT_ENTRY(ctx) path_of(ctx, STACK_AT_CHARGE)
 #endif
+#define STACK_AT_EXIT(call) (call).stack
 
 /* The arguments are gone at the exit, but the stack pointer is back where the call was made: no
  * two calls that are under way share it. */

@@ -4,7 +4,8 @@
  * costs.
  *
  * The distance on the stack from a return address to the next one is a constant of the former: the
- * compiler gives each call of a function the same frame, with few exceptions. User space learns it
+ * compiler gives each call of a function the same frame, with few exceptions. So is that from a
+ * program's context, which the hook puts on the stack, to the first. User space learns them
  * (kmemtrace/tracer/walk.py) from stacks that the kernel walked. What was not learnt, or leads
  * anywhere unknown, is walked by the kernel; and so is, for ever, one in WALK_CHECKS of those that
  * are known, to be held against.
@@ -40,6 +41,7 @@ struct stack_words {
 /* What user space learns from. */
 struct lesson {
 	s64 stack; /* id of the kernel's own walk */
+	u64 root; /* WALK_ROOT of the program */
 	u64 count;
 	u64 words[WALK_WORDS];
 };
@@ -49,7 +51,8 @@ BPF_ARRAY(hops, struct hop, WALK_HOPS *WALK_WAYS);
 /* By the low bits of its hash, a path's other bits and, in place of these, its stack's id and 1. */
 BPF_ARRAY(paths, u64, WALK_PATHS);
 BPF_PERCPU_ARRAY(walk_counts, u64, NR_WALKS);
-BPF_PERCPU_ARRAY(stack_words, struct stack_words, 1);
+/* Each program has its own: a task may be interrupted in one, and by what is in the other. */
+BPF_PERCPU_ARRAY(stack_words, struct stack_words, 2);
 BPF_RINGBUF_OUTPUT(lessons, LESSONS_PAGES);
 /* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
 BPF_ARRAY(lesson_layout, struct lesson, 1);
@@ -76,10 +79,9 @@ static __always_inline bool copy_stack(void *ctx, struct stack_words *stack)
 }
 
 /* The part of the stack above the context. */
-static __always_inline struct stack_words *find_stack(void *ctx)
+static __always_inline struct stack_words *find_stack(void *ctx, u32 program)
 {
-	u32 first = 0;
-	struct stack_words *stack = stack_words.lookup(&first);
+	struct stack_words *stack = stack_words.lookup(&program);
 
 	if (!stack)
 		return 0;
@@ -134,10 +136,10 @@ static __always_inline struct hop *hop_of(u64 address, u32 place)
  * To go from one to the next takes 8 ns, for each word has to be there before it is known where to
  * look for the following. So the usual ones of a run are loaded at the same time, and compared.
  */
-static __always_inline u64 known_path(struct stack_words *stack)
+static __always_inline u64 known_path(struct stack_words *stack, u32 program)
 {
-	u64 hash = 0, at = 0, address = WALK_ROOT;
-	u32 place = WALK_ROOT_AT, frames = 0;
+	u64 hash = 0, at = 0, address = WALK_ROOT + program;
+	u32 place = program ? WALK_CHARGE_ROOT_AT : WALK_ROOT_AT, frames = 0;
 
 	NO_UNROLL
 	for (u32 i = 0; i < STACK_DEPTH && frames < STACK_DEPTH; i++) {
@@ -188,7 +190,7 @@ static __always_inline u64 known_path(struct stack_words *stack)
 	return hash;
 }
 
-static __always_inline void teach(void *ctx, struct stack_words *stack, s32 walked)
+static __always_inline void teach(void *ctx, struct stack_words *stack, u32 program, s32 walked)
 {
 	struct lesson *lesson;
 
@@ -200,16 +202,18 @@ static __always_inline void teach(void *ctx, struct stack_words *stack, s32 walk
 	if (!lesson)
 		return; /* there are enough for now */
 	lesson->stack = walked;
+	lesson->root = WALK_ROOT + program;
 	lesson->count = stack->count;
 	__builtin_memcpy(lesson->words, stack->words, sizeof(lesson->words));
 	lessons.ringbuf_submit(lesson, BPF_RB_NO_WAKEUP);
 }
 
-/* As stack_of(). */
-static __always_inline s32 path_of(void *ctx)
+/* As stack_of(). `asked`: STACK_HERE or STACK_AT_CHARGE, by the program that asks. */
+static __always_inline s32 path_of(void *ctx, s32 asked)
 {
-	struct stack_words *stack = find_stack(ctx);
-	u64 path = stack ? known_path(stack) : 0;
+	u32 program = asked == STACK_AT_CHARGE;
+	struct stack_words *stack = find_stack(ctx, program);
+	u64 path = stack ? known_path(stack, program) : 0;
 	u32 at = path & (WALK_PATHS - 1);
 	u64 *word = path ? paths.lookup(&at) : 0;
 	bool known = word && *word && !((*word ^ path) & ~(u64)(WALK_PATHS - 1));
@@ -231,11 +235,14 @@ static __always_inline s32 path_of(void *ctx)
 	else
 		count_walk(WALK_UNKNOWN);
 	if (!known) /* of one whose addresses are known, what comes after which */
-		teach(ctx, stack, here);
+		teach(ctx, stack, program, here);
 	return here;
 }
 #else
-#define path_of stack_of
+static __always_inline s32 path_of(void *ctx, s32 asked)
+{
+	return stack_of(ctx);
+}
 #endif
 
 #endif

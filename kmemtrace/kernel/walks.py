@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.plan import Attachment, Probe
 from kmemtrace.model.enums import Tier
 
 ALLOC = "page_alloc"
 """Name of the program that sees allocations."""
+_GUARDED_SINCE = (5, 12)
+"""From ca06f55b9002 on a task's program at a function is not run again by what interrupts that task."""
 
 
 def why_not_learned(facts: Facts, tier: Tier, programs: Mapping[str, Probe]) -> str | None:
@@ -22,9 +24,13 @@ def why_not_learned(facts: Facts, tier: Tier, programs: Mapping[str, Probe]) -> 
         return f"what was learned of a return address is not relied upon on {facts.machine}"
     if facts.symbol("_stext") is None:
         return "the kernel does not tell where its code lies"
-    if tier is not Tier.TRACEPOINT:
-        return f"the {tier} tier sees a charge in a program of another function than the allocator"
-    alloc = programs.get(ALLOC)
-    if alloc is None or alloc.attachment is not Attachment.RAW_TRACEPOINT:
+    if tier is Tier.FENTRY and version(facts.release) < _GUARDED_SINCE:
+        return "before Linux 5.12 a program of the fentry tier may interrupt itself"
+    if tier is Tier.TRACEPOINT and not _is_on_stack(programs.get(ALLOC)):
         return "the program that sees allocations is not given a place on their stack"
     return None
+
+
+def _is_on_stack(probe: Probe | None) -> bool:
+    """Returns whether a program's context lies on the stack of what it is told of, as those of probes do."""
+    return probe is not None and probe.attachment is Attachment.RAW_TRACEPOINT

@@ -114,6 +114,8 @@ class StackId(IntEnum):
     """Of pages charged before the start there is none."""
     BEFORE_TABLE = -5
     """Of those that tell that they are page tables."""
+    AT_CHARGE = -6
+    """As HERE, where the program is one of the function that charges."""
 
 
 class Walk(IntEnum):

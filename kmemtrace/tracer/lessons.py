@@ -12,8 +12,9 @@ END = 1 << 16
 """Step of an address after which there is none: the stack ends there."""
 REGISTERS = 1 << 17
 """Step of an address behind which the registers of an exception lie: it ends there if that is the user's."""
-ROOT = 1
-"""Stands for the program's context, before the first return address."""
+ROOT, CHARGE_ROOT = 1, 2
+"""Stand for the context of a program, before the first return address: of the one that sees allocations, and
+of the one of the function that charges."""
 REGISTERS_CS = 18
 """Words from such an address to the register that tells: struct pt_regs follows it, and cs is its 17th."""
 
@@ -54,7 +55,14 @@ class Learned:
         return END if entered and self.lessons >= _LESSONS_OF_LAST else 0
 
 
-def study(learned: dict[int, Learned], chain: Sequence[int], words: Sequence[int], *, whole: bool) -> None:
+def study(
+    learned: dict[int, Learned],
+    chain: Sequence[int],
+    words: Sequence[int],
+    *,
+    whole: bool,
+    root: int = ROOT,
+) -> None:
     """Learns from one stack, as far as is known where its addresses lie.
 
     Args:
@@ -62,8 +70,9 @@ def study(learned: dict[int, Learned], chain: Sequence[int], words: Sequence[int
         chain: Return addresses, innermost first.
         words: The stack from the program's context on.
         whole: Whether the last of the chain is the stack's outermost.
+        root: Which program's context it is.
     """
-    at, address = 0, ROOT
+    at, address = 0, root
     for place, following in enumerate(chain):
         one = learned.setdefault(address, Learned())
         # Those that no lesson contradicted before: to look at all words takes ten times as long.

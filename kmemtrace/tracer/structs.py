@@ -71,7 +71,7 @@ HOP = np.dtype(
         ("pad", "u2", (3,)),
     ]
 )
-LESSON = np.dtype([("stack", "i8"), ("count", "u8"), ("words", "u8", (WALK_WORDS,))])
+LESSON = np.dtype([("stack", "i8"), ("root", "u8"), ("count", "u8"), ("words", "u8", (WALK_WORDS,))])
 
 # probes/verdicts.h
 FINDING = np.dtype(

@@ -15,7 +15,7 @@ from kmemtrace.kernel.facts import highest_page_frame
 from kmemtrace.kernel.layout import Defines, kernel_version
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.symbols import kernel_symbols
-from kmemtrace.model.enums import Exemption, Loss
+from kmemtrace.model.enums import Exemption, Loss, Tier
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
@@ -82,12 +82,12 @@ class Tracer:
         self.plan, self.hierarchy = plan, hierarchy
         self._tier, self._capacity = plan.tier, capacity
         seen, symbols = sees(plan), kernel_symbols()
-        constants = _defines(plan, hierarchy, capacity, sites=sites) | (more or {})
+        constants = _defines(plan, plan.tier, hierarchy, capacity, sites=sites) | (more or {})
         self._programs = programs = Programs(program_text(SOURCE), plan.programs, constants)
         check_layouts(programs, layouts(seen.latencies))
         self._tables = Tables.of(programs, capacity, seen)
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
-        self._walk = Walk(programs, stacks, symbols) if sites and plan.walked is None else None
+        self._walk = Walk(programs, stacks, symbols, plan.tier) if sites and plan.walked is None else None
         self._before = PagesBefore(programs, plan, capacity)
         inspections = ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
         self._sweeper = Sweeper(programs.fd, inspections)
@@ -257,7 +257,9 @@ class Tracer:
         return {one: n for one, n in counts.items() if n}
 
 
-def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool) -> Defines:
+def _defines(
+    plan: Plan, tier: Tier, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool
+) -> Defines:
     """Returns the constants that the programs are compiled with."""
     constants: Defines = {
         **kernel_version(platform.release()),
@@ -269,7 +271,7 @@ def _defines(plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, *, site
         constants["WITHOUT_SITES"] = 1
     if plan.tables:
         constants |= records.defines(capacity)
-    return plan.defines | capacity.defines() | places.defines(capacity) | walk.DEFINES | constants
+    return plan.defines | capacity.defines() | places.defines(capacity) | walk.defines(tier) | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.symbols import Symbols
+from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import (
     LESSONS_PAGES,
     STACK_DEPTH,
@@ -21,7 +22,7 @@ from kmemtrace.tracer.capacity import (
     WALK_WORDS,
 )
 from kmemtrace.tracer.hops import Hop, first_place, laid_out
-from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
+from kmemtrace.tracer.lessons import CHARGE_ROOT, END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
@@ -30,8 +31,7 @@ from kmemtrace.tracer.structs import HOP, ID, LESSON
 _MOST_WRONG = 16
 """After so many stacks that were another's than was learned the kernel walks all."""
 
-DEFINES: Defines = {
-    "STACK_SKIPS": STACK_SKIPS,
+_DEFINES: Defines = {
     "WALK_WORDS": WALK_WORDS,
     "WALK_WAYS": WALK_WAYS,
     "WALK_RUN": WALK_RUN,
@@ -43,23 +43,35 @@ DEFINES: Defines = {
     "WALK_REGISTERS_CS": REGISTERS_CS,
     "WALK_ROOT": ROOT,
     "WALK_ROOT_AT": first_place(ROOT),
+    "WALK_CHARGE_ROOT_AT": first_place(CHARGE_ROOT),
     "WALK_MIX": f"{WALK_MIX}ULL",
     "LESSONS_PAGES": LESSONS_PAGES,
 }
-"""Constants that the programs are compiled with."""
+
+
+def defines(tier: Tier) -> Defines:
+    """Returns the constants that the programs of a tier are compiled with."""
+    return {**_DEFINES, "STACK_SKIPS": _skips(tier)}
+
+
+def _skips(tier: Tier) -> int:
+    """Returns how many frames of a stack are ours; at a kprobe it begins at the function."""
+    return 0 if tier is Tier.KPROBE else STACK_SKIPS
 
 
 class Walk:
     """Learns for the programs of one tracer, whenever it is asked to."""
 
-    def __init__(self, programs: Programs, stacks: Stacks, symbols: Symbols) -> None:
+    def __init__(self, programs: Programs, stacks: Stacks, symbols: Symbols, tier: Tier) -> None:
         """Opens the maps of programs that take what is learned.
 
         Args:
             programs: The programs, compiled.
             stacks: Those that the kernel walked.
             symbols: Tells where the kernel's code lies.
+            tier: How functions are probed.
         """
+        self._depth = STACK_DEPTH - _skips(tier)
         self._ring = programs.ring("lessons")
         self._hops = ArrayMap(programs.map_fd("hops"), HOP)
         self._paths = ArrayMap(programs.map_fd("paths"), ID)
@@ -106,7 +118,8 @@ class Walk:
             del chain[0]
         if chain and all(map(self._code.has, chain)):
             words = lesson["words"][: int(lesson["count"])].tolist()
-            study(self._learned, chain, words, whole=len(stack) < STACK_DEPTH - STACK_SKIPS)
+            whole = len(stack) < self._depth
+            study(self._learned, chain, words, whole=whole, root=int(lesson["root"]))
 
     def _runs_programs(self, address: int) -> bool:
         return (self._symbols.function(address) or "").startswith("bpf_trace_run")

@@ -61,13 +61,17 @@ def test_the_kernels_own_total_only_on_request(kernel: str) -> None:
     assert ("--kernel-total" in unasked) == has_tracepoint
 
 
-def test_stacks_are_learned_where_the_allocator_runs_the_program() -> None:
-    facts = without_functions("6.18")
-    plan = make_plan(facts)
+@pytest.mark.parametrize("tier", Tier)
+def test_stacks_are_learned_where_programs_run_on_them(tier: Tier) -> None:
+    plan = make_plan(KERNELS["6.18"], tier)
     assert (plan.walked, plan.defines["LEARNED_WALK"]) == (None, 1)
+
+
+def test_elsewhere_the_kernel_walks_them() -> None:
+    facts = without_functions("6.18")
     others = {
         "--walk-stacks": make_plan(facts, walks=True),
-        "fentry": make_plan(KERNELS["6.18"]),
+        "interrupt itself": make_plan(KERNELS["5.10"], Tier.FENTRY),
         "aarch64": make_plan(dataclasses.replace(facts, machine="aarch64")),
         "tell": make_plan(dataclasses.replace(facts, symbols={})),
         "place": make_plan(without_functions("7.2"), steady=True, page_frames=1 << 20),
