@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from tests.live.test_command import listed
 from tests.live.workloads import PAGE
 
 pytestmark = [pytest.mark.own_tracer, pytest.mark.usefixtures("_able")]
@@ -24,10 +25,8 @@ ENTRIES, ELEMENT, BUCKETS = 1_000_000, 16 + 64 + 48, (1 << 20) * 16
 TRIES = 7
 SMALL = 1 << 20
 """What a process is charged beside."""
-_ATTACHED = (
-    "from tests.live.test_command import has_attached, time\nwhile not has_attached(set()): time.sleep(0.2)"
-)
-_ON_A_SLOW_MACHINE = {"--duration 1": "--duration 4", "sleep 8": f"{sys.executable} -c '{_ATTACHED}'"}
+_ATTACHED = """from tests.live.test_command import has_attached, time
+while not has_attached({{("prog", number) for number in {before}}}): time.sleep(0.2)"""
 _ON_V2 = {"/sys/fs/cgroup/memory": "/sys/fs/cgroup", "memory.limit_in_bytes": "memory.max"}
 
 
@@ -45,7 +44,9 @@ class Page:
         """What each block printed, with some words of theirs replaced; `end` is run after a failure, too.
 
         From a file: `pkill -f` would find the words on bash's own command line."""
-        ours = {"sudo kmemtrace": f"{sys.executable} -m kmemtrace"} | _ON_A_SLOW_MACHINE | more
+        attached = _ATTACHED.format(before=[program["id"] for program in listed("prog")])
+        ours = {"sudo kmemtrace": f"{sys.executable} -m kmemtrace"} | more
+        ours |= {"--duration 1": "--duration 4", "sleep 8": f"{sys.executable} -c '{attached}'"}
         ours |= _ON_V2 if memory_hierarchy().version == 2 else {}
         script = f"trap '{end}' EXIT\n" + "\necho '#####'\n".join(self._commands)
         for words, others in ours.items():

@@ -65,7 +65,7 @@ def killed(folder: Path, seed: int, seconds: float) -> int:
 def looked_at(folder: Path, run: int, seed: int, newest: int) -> int:
     """How many Snapshots of the run are there: all from some on to the newest that was told of, or a minute
     more, whose telling was killed; of those that were merged the last of each step."""
-    of_run = [file for file in files(folder) if file.meta["run"] == run]
+    of_run = [file for file in files(folder) if file.meta["run"] == run] if minutes(folder) else []
     covered = [n for file in of_run for n in range(file.meta["moments"][0], file.meta["moments"][1] + 1)]
     assert covered == list(range(covered[0], covered[-1] + 1)) if covered else newest == -1
     assert not covered or covered[-1] >= newest
