@@ -71,7 +71,8 @@ class Places:
 
     def forget(self, cgroups: Records) -> None:
         """Gives back the places of cgroups, by id, of which nothing is counted any more."""
-        for at in np.flatnonzero(np.isin(self._words[:, 0], cgroups)).tolist():
+        ids = self._words[:, 0].copy()  # the programs enter others meanwhile, and isin() looks twice
+        for at in np.flatnonzero(np.isin(ids, cgroups)).tolist():
             self._sums[at] = np.zeros((), self._sums.dtype)
             for word in range(self._words.shape[1]):
                 self._words[at, word] = 0

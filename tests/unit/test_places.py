@@ -1,6 +1,9 @@
 """Sums as they are read of their places: each key once, and those of call sites in those of their cgroup."""
 
 import mmap
+import os
+import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -75,3 +78,22 @@ def test_a_cgroup_has_what_its_call_sites_have_and_what_is_counted_at_none() -> 
     assert totals["uncharged"].tolist() == [53, 19, 0]
     assert totals["lost"].tolist() == [0, 1, 0]
     assert totals["before"].tolist() == [0, 19, 0]
+
+
+def test_keys_that_are_entered_meanwhile_are_no_matter() -> None:
+    maps, room = Maps(), 1 << 14
+    places = Places(maps, "cgroup", ID, TOTALS, room)
+    keys = maps.array("cgroup_keys", ID)
+    writer = os.fork()
+    if writer == 0:
+        while True:
+            for number in (5, 1 << 40):
+                keys[room:] = number
+    try:
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            places.forget(np.arange(2, 1000, 4, dtype=ID))
+            assert set(places.read()[0].tolist()) <= {5, 1 << 40}
+    finally:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
