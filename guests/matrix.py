@@ -126,7 +126,7 @@ def main() -> int:
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda w: _boot(w, arguments, options.bench or ()), wanted))
     results = {b: results_of(b) for b in boots}
-    text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(_bench, boots))
+    text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(printed, boots))
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)
@@ -184,9 +184,10 @@ def _boot(guest: Guest, pytest_arguments: list[str], benches: Sequence[str]) -> 
     return found
 
 
-def _bench(found: Boot) -> str:
-    """What the programs of bench/ printed there; nothing where none was asked for."""
-    told = [log.read_text() for log in sorted(found.folder.glob("bench-*.txt"))]
+def printed(found: Boot) -> str:
+    """What the programs of bench/ and the cases of docs/cases.md printed there, as far as they were run."""
+    logs = sorted([*found.folder.glob("bench-*.txt"), *found.folder.glob("case-*.txt")])
+    told = [log.read_text() for log in logs]
     if not told:
         return ""
     return "\n".join([f"\n{found.kernel.release}, {found.setup.name}, emulated:", *told])

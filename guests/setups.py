@@ -48,6 +48,8 @@ BOOTS = {
         Setup("hybrid", (f"{_BOOTS}/test_hybrid.py",), cgroups="hybrid"),
         # No other boot, but what tests/decoders decodes again: it leaves a recording in the guest's folder.
         Setup("record", ("tests/decoders/record.py",)),
+        # Nor this one, but a case of docs/cases.md; what it prints is left in the folder too.
+        Setup("freed-while-held", ("tests/faults/freed_while_held.py",)),
     )
 }
 """By name, what `--boot` boots."""

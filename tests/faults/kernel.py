@@ -15,6 +15,8 @@ from kmemtrace.kernel.layout import gfp_account, page_mark
 _SYS_VHANGUP = 153
 """On x86-64."""
 _GFP_KERNEL = 0xCC0
+_GFP_COMP = 0x40000
+"""From 5.4 to 7.3, as GFP_KERNEL is what it is."""
 _ENOUGH_SECONDS = 60
 
 
@@ -65,10 +67,12 @@ class Kernel:
     def poke(self, address: int, value: int, size: int = 8) -> None:
         self._ask(POKE, address, [value, size, 0, 0, 0])
 
-    def alloc(self, order: int = 0, *, account: bool = True, left_out: int = 0) -> int:
+    def alloc(
+        self, order: int = 0, *, account: bool = True, compound: bool = False, left_out: int = 0
+    ) -> int:
         """The struct page of a block."""
         function = self.address("__alloc_pages_noprof", "__alloc_pages", "__alloc_pages_nodemask")
-        gfp = _GFP_KERNEL | (self._account if account else 0)
+        gfp = _GFP_KERNEL | (self._account if account else 0) | (_GFP_COMP if compound else 0)
         # The fifth are alloc_flags from 7.3 on; nothing before reads it.
         page = self.call(function, gfp, order, 0, 0, 0, left_out=left_out)
         assert page, "the kernel had no page"

@@ -239,6 +239,13 @@ def test_a_benchmark_that_failed_is_a_failure(
     assert [(c.outcome, c.reason) for c in found if c.test == "bench tiers"] == expected
 
 
+def test_what_benchmarks_and_cases_printed_is_told_with_the_kernel(tmp_path: Path) -> None:
+    assert matrix.printed(boot("6.1", tmp_path)) == ""
+    (tmp_path / "bench-tiers.txt").write_text("a table\n")
+    (tmp_path / "case-freed.txt").write_text("what was seen\n")
+    assert matrix.printed(boot("6.1", tmp_path)) == "\n6.1.9-amd64, v2, emulated:\na table\n\nwhat was seen\n"
+
+
 def test_what_a_kernel_complained_of(tmp_path: Path) -> None:
     log = tmp_path / "dmesg.log"
     line = "WARNING: CPU: 1 PID: 7 at mm/memcontrol.c:3061 foo+0x1/0x2"
