@@ -28,18 +28,21 @@ enum {
 
 #define TASK_STACK_BYTES 16384 /* a larger one's upper part counts as an interrupt's */
 
-#ifndef PREEMPT_COUNT_AT
+#if !defined(PREEMPT_COUNT_AT) && !defined(OFF_TASK_PREEMPT_COUNT)
 BPF_PERCPU_ARRAY(contexts, u64, 1);
 #endif
 
 /*
- * By preempt_count where kallsyms tells its address. Else by the stack that the
- * program's context lies on: an interrupt has one of its own, unless it came
- * from user mode; then the frames of the allocation's stack show it.
+ * By preempt_count where each task has it, or kallsyms tells its address. Else by the stack that
+ * the program's context lies on: an interrupt has one of its own, unless it came from user mode;
+ * then the frames of the allocation's stack show it.
  */
 static __always_inline bool in_interrupt(void *ctx)
 {
-#ifdef PREEMPT_COUNT_AT
+#ifdef OFF_TASK_PREEMPT_COUNT
+	/* Its low half on arm64, which keeps there whether to reschedule as well. */
+	return read_u32(bpf_get_current_task() + OFF_TASK_PREEMPT_COUNT) & INTERRUPT_MASK;
+#elif defined(PREEMPT_COUNT_AT)
 	u64 base = read_u64(PER_CPU_OFFSETS + 8 * (u64)bpf_get_smp_processor_id());
 
 	return read_u32(base + PREEMPT_COUNT_AT) & INTERRUPT_MASK;

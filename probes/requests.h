@@ -87,7 +87,8 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 
 BPF_ARRAY(page_map, u64, 1);
 
-/* Answers, in page_map, where struct page 0 is; or, without its symbol, where any of them is. */
+/* find_page_map(file): answers, in page_map, where struct page 0 is; or, without its symbol, where
+ * any of them is, or that of the file with this descriptor. */
 int find_page_map(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0;
@@ -98,6 +99,12 @@ int find_page_map(struct bpf_raw_tracepoint_args *ctx)
 #ifdef OFF_TASK_STACK_AREA
 	*found = read_u64(
 		read_u64(read_u64(bpf_get_current_task() + OFF_TASK_STACK_AREA) + OFF_AREA_PAGES));
+#elif defined(OFF_TASK_FILES)
+	u64 files = read_u64(bpf_get_current_task() + OFF_TASK_FILES);
+	u64 table = read_u64(read_u64(files + OFF_FILES_TABLE) + OFF_TABLE_FILES);
+	u64 file = read_u64(table + 8 * ctx->args[0]);
+
+	*found = read_u64(read_u64(file + OFF_FILE_MAPPING) + OFF_MAPPING_PAGE);
 #elif defined(PAGE_MAP_AT)
 	*found = read_u64(PAGE_MAP_AT);
 #endif

@@ -26,7 +26,7 @@ from kmemtrace.census.sockets import Sockets
 from kmemtrace.census.stocks import Stocks
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.facts import Facts
+from kmemtrace.kernel.facts import Facts, lowest_page_frame
 from kmemtrace.model.census import Census, Counted, Removed
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import CgroupKey
@@ -67,7 +67,7 @@ class Censor:
                 f"This kernel ({facts.release}) keeps its memory in a way that kmemtrace does not know: "
                 f"{error}. Please report it with the output of `kmemtrace check`."
             ) from None
-        self._frames, self._hierarchy = page_frames, hierarchy
+        self._first, self._frames, self._hierarchy = lowest_page_frame(), page_frames, hierarchy
         self._memory = KernelMemory(facts.release)
         try:
             self._page_map = page_map_at(self._memory, facts, page_frames)
@@ -114,9 +114,7 @@ class Censor:
         chunks, reader = self._chunks, ObjectReader(memory, lay.page, lay.slab)
         pins = PinReader(lay.page, self._pins, memcgs.addresses[memcgs.removed == 1])
         before_pages = time.thread_time()
-        found = read_pages(
-            memory, lay.page, self._page_map, self._frames, reader.add, pins.look, chunks.sought
-        )
+        found = read_pages(memory, lay.page, *self.struct_pages, reader.add, pins.look, chunks.sought)
         pages_cpu = time.thread_time() - before_pages - reader.cpu_seconds
         pages, (objects, caches), pinned = found.charged, reader.result(), pins.result(memory)
         chunks.find(found.chunks)
@@ -132,7 +130,7 @@ class Censor:
             seconds=time.monotonic() - begin,
             cpu_seconds=time.thread_time() - cpu,
             pages_cpu_seconds=pages_cpu,
-            page_frames=self._frames,
+            page_frames=self._frames - self._first,
             blocks=len(pages.heads),
             objects=int(objects.counts.sum()),
             cgroups=tuple(sorted(counted, key=lambda c: (-c.account.explained_bytes, c.path))),
@@ -168,6 +166,11 @@ class Censor:
             )
         ]
         return tuple(sorted(found, key=lambda one: (-one.held_bytes, one.counted.path)))
+
+    @property
+    def struct_pages(self) -> tuple[int, int]:
+        """The address of the first struct page that memory has, and how many there are from there on."""
+        return self._page_map + self._first * self._layouts.page.size, self._frames - self._first
 
     def _unseen(self) -> dict[Unseen, str]:
         """Returns by part of the account why a census does not tell it; parts that it tells are absent."""

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kmemtrace.census.holdings import PAGE_BYTES
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.slab import SlabLayout
 from kmemtrace.census.memory import KernelMemory, Words
 from kmemtrace.census.pages import is_slab, word_at
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.kernel.judged import MAPS_ALIGNED, page_map
+from kmemtrace.kernel.page_map import MAPS_ALIGNED, By, PageMap, array_start, page_map
 
 _KERNEL = 1 << 63
+_FRAME_SHIFT = PAGE_BYTES.bit_length() - 1
+"""Bits of an address within a page."""
 _IMAGE = 0xFFFFFFFF80000000
-"""Where the kernel's own image begins on x86. Its variables lie from there on, such as the namespaces that
-most tasks are in."""
+"""Where the kernel's own image begins on x86, if its symbols do not tell. Its variables lie from there on,
+such as the namespaces that most tasks are in; on arm64, too, that is above the map of all memory."""
 _OBJECTS = ("cred", "files", "fs", "mm", "nsproxy", "sighand", "signal")
 """Fields of a task that point to objects, each in a slab of another cache."""
 
@@ -32,28 +35,31 @@ class Maps:
 
 
 def page_map_at(memory: KernelMemory, facts: Facts, page_frames: int) -> int:
-    """Finds the address of struct page 0, by its symbol or from any struct page.
-
-    The latter is possible where page_map() allows it.
+    """Finds the address of struct page 0, where page_map() tells how.
 
     Raises:
-        CannotError: Neither way leads to an address of the kernel's.
+        CannotError: It does not, or what it tells does not lead to an address of the kernel's.
     """
-    base = facts.symbol("vmemmap_base")
-    stack, pages = facts.offset("task_struct", "stack_vm_area"), facts.offset("vm_struct", "pages")
-    if page_map(facts, page_frames) is None:
-        found = 0
-    elif base is not None:
-        found = memory.word(base)
-    elif stack is not None and pages is not None:
-        found = memory.word(memory.word(memory.word(memory.current_task() + stack) + pages)) & -MAPS_ALIGNED
-    else:
-        found = 0
+    how, found = page_map(facts, page_frames), 0
+    if how is not None:
+        found = array_start(how.by, facts.size("page") or 0, lambda file: _answer(memory, facts, how, file))
     if found < _KERNEL:
         raise CannotError(
             "Where this kernel keeps its struct pages is not known, so that no census can be taken."
         )
     return found
+
+
+def _answer(memory: KernelMemory, facts: Facts, how: PageMap, file: int) -> int:
+    """Answers what find_page_map() does (probes/requests.h)."""
+    if how.by is By.SYMBOL:
+        return memory.word(facts.symbol("vmemmap_base") or 0)
+    at, task = {name: int(offset) for name, offset in how.defines.items()}, memory.current_task()
+    if how.by is By.ANY_PAGE:
+        return memory.word(memory.word(memory.word(task + at["OFF_TASK_STACK_AREA"]) + at["OFF_AREA_PAGES"]))
+    table = memory.word(memory.word(task + at["OFF_TASK_FILES"]) + at["OFF_FILES_TABLE"])
+    opened = memory.word(memory.word(table + at["OFF_TABLE_FILES"]) + 8 * file)
+    return memory.word(memory.word(opened + at["OFF_FILE_MAPPING"]) + at["OFF_MAPPING_PAGE"])
 
 
 def find_maps(
@@ -78,11 +84,12 @@ def find_maps(
     task = memory.current_task()
     offsets = [facts.offset("task_struct", name) for name in _OBJECTS]
     objects = [task, *(memory.word(task + at) for at in offsets if at is not None)]
-    known = np.array([one for one in objects if _KERNEL <= one < _IMAGE], "u8")
+    image = facts.symbol("_stext") or _IMAGE
+    known = np.array([one for one in objects if _KERNEL <= one < image], "u8")
     below = int(known.min()) & -MAPS_ALIGNED
     fitting = [
         base
-        for base in range(below, below - (page_frames << _FRAME_SHIFT) - MAPS_ALIGNED, -MAPS_ALIGNED)
+        for base in range(below, below - page_frames * PAGE_BYTES - MAPS_ALIGNED, -MAPS_ALIGNED)
         if all(_in_slab(memory, page, slab, Maps(pages, base), known, page_frames))
     ]
     if len(fitting) != 1:
@@ -90,10 +97,6 @@ def find_maps(
             "Where this kernel maps its memory is not known, so that no object can be followed."
         )
     return Maps(pages, fitting[0])
-
-
-_FRAME_SHIFT = 12
-"""Bits of an address within a page on x86, the one architecture where no symbol tells the map."""
 
 
 def _in_slab(

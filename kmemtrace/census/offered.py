@@ -11,7 +11,7 @@ from kmemtrace.census.layout.pin import pin_layout
 from kmemtrace.census.layout.slab import slab_layout
 from kmemtrace.census.sockets import sockets_refusal
 from kmemtrace.kernel.facts import Facts
-from kmemtrace.kernel.judged import page_map
+from kmemtrace.kernel.page_map import page_map
 from kmemtrace.model.unseen import Unseen
 
 NO_PAGE_MAP = "where this kernel keeps its struct pages is not known"

@@ -28,7 +28,10 @@ from kmemtrace.tracer.find_bcc import bcc_version, import_bcc
 
 Part = dict[str, Any]
 
-_HELPED = "read by a helper for each word: the kernel does not let programs load it (bpf_rdonly_cast, 6.2)"
+_HELPED = (
+    "read by a helper for each word: the kernel does not let programs load it (bpf_rdonly_cast, 6.2), or not "
+    "guarded (elsewhere than on x86_64, before 6.10)"
+)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -77,6 +80,7 @@ def examine() -> Part:
         "account": _part(lambda: _account(hierarchy), problems) if works and hierarchy is not None else {},
         "functions": plan.unprobed if plan is not None and works else None,
         "walked": plan.walked if plan is not None and works else None,
+        "untabled": plan.untabled if plan is not None and works else None,
         "loads": plan.loads if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
@@ -160,6 +164,11 @@ def _text(report: Part) -> str:
         lines.append(_wrap("stacks      ", f"each is walked by the kernel: {report['walked']}"))
     elif report["tier"]:
         lines.append("stacks      most told by what is learned of return addresses")
+    if report["tier"]:
+        where = (
+            f"in a hash map: {report['untabled']}" if report["untabled"] else "in a table of kmemtrace's own"
+        )
+        lines.append(_wrap("records     ", where))
     if report["loads"] is not None:
         lines.append(_wrap("memory      ", "loaded by the programs" if report["loads"] else _HELPED))
     if report["symbols"]:

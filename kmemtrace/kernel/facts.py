@@ -2,6 +2,7 @@
 
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.instructions import Cast, exchanges, find_cast
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
+
+_ZONEINFO = Path("/proc/zoneinfo")
+_ROUNDED = 1 << 9
+"""Page frames that memory's begin is rounded to."""
 
 
 class Facts(Protocol):
@@ -129,13 +134,26 @@ def version(release: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def highest_page_frame(zoneinfo: Path = Path("/proc/zoneinfo")) -> int:
+def highest_page_frame(zoneinfo: Path = _ZONEINFO) -> int:
     """Returns one more than the highest page frame number that a zone spans."""
-    highest = spanned = 0
+    return max((zone.stop for zone in _zones(zoneinfo)), default=0)
+
+
+def lowest_page_frame(zoneinfo: Path = _ZONEINFO) -> int:
+    """Returns the page frame number that memory begins at, rounded down.
+
+    On arm64 it begins where the machine's maker put it, and what lies where struct pages of lower frames
+    would lie is somebody else's.
+    """
+    return min((zone.start for zone in _zones(zoneinfo)), default=0) & -_ROUNDED
+
+
+def _zones(zoneinfo: Path) -> Iterator[range]:
+    """Yields the page frames that each zone spans."""
+    spanned = 0
     for line in zoneinfo.read_text(encoding="ascii").splitlines():
         words = line.split()
         if words[:1] == ["spanned"]:
             spanned = int(words[1])
         elif words[:1] == ["start_pfn:"] and spanned:
-            highest = max(highest, int(words[1]) + spanned)
-    return highest
+            yield range(int(words[1]), int(words[1]) + spanned)

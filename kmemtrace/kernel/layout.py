@@ -121,7 +121,13 @@ def defines(facts: Facts) -> Defines:
 
 
 def preempt_count(facts: Facts) -> Defines:
-    """Returns where a CPU's preempt_count lies; nothing where the symbol table does not tell."""
+    """Returns where preempt_count lies: in the task (arm64, riscv64), or on x86 with the CPU's variables.
+
+    There it is nothing where the symbol table does not tell.
+    """
+    in_task = facts.offset("task_struct", "thread_info.preempt_count")
+    if in_task is not None:
+        return {"OFF_TASK_PREEMPT_COUNT": in_task}
     offsets = facts.symbol("__per_cpu_offset")
     count = facts.symbol("__preempt_count")
     hot = facts.symbol("pcpu_hot")  # 6.2 to 6.14: 64701838bf05

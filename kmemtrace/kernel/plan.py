@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kmemtrace.kernel.hooks import Event, Hook, NoHook
-from kmemtrace.kernel.judged import PageMap
 from kmemtrace.kernel.layout import Defines
+from kmemtrace.kernel.page_map import PageMap
 from kmemtrace.model.enums import MismatchClass, Tier
 from kmemtrace.model.unseen import Unseen
 
@@ -97,8 +97,8 @@ class Plan:
     """Why the kernel walks the stack of each charge; None where most are known by what was learned."""
     loads: bool
     """Whether programs load the kernel's memory themselves; else they call a helper for each read."""
-    tables: bool
-    """Whether the records of pages are in a table of our own; else in a hash map."""
+    untabled: str | None
+    """Why the records of pages are in a hash map; None where they are in a table of our own."""
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)

@@ -7,10 +7,12 @@ from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
 from kmemtrace.kernel.instructions import Cast
-from kmemtrace.kernel.judged import PageMap, judged_defines, page_map, unjudged
+from kmemtrace.kernel.judged import judged_defines, unjudged
 from kmemtrace.kernel.layout import Defines, defines
+from kmemtrace.kernel.page_map import PageMap, page_map
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
 from kmemtrace.kernel.preemption import classic_alloc, raw_programs_are_preempted
+from kmemtrace.kernel.tables import why_no_table
 from kmemtrace.kernel.walks import why_not_learned
 from kmemtrace.model.enums import Tier
 
@@ -22,6 +24,11 @@ _FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_CO
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
 _WALKS_ASKED = "so it was asked for (--walk-stacks)"
 _TOTAL_NOT_ASKED = "counted on request only (--kernel-total), because it costs every charge"
+
+
+_GUARDED_LOADS_SINCE = (6, 10)
+"""They all have 66e13b615a0c, from when on a load of user space's memory gives 0 on all machines; before,
+only the kernel's compiler for x86 saw to that."""
 
 
 _KPROBE_MISSES_SINCE = (6, 7)
@@ -103,7 +110,7 @@ def make_plan(
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
     walked = _WALKS_ASKED if asked.get("walks") else why_not_learned(facts, tier, programs)
-    cast = None if asked.get("helpers") else facts.cast()
+    cast = None if asked.get("helpers") or not _loads_are_guarded(facts) else facts.cast()
     return Plan(
         facts.release,
         tier if offered.refusal is None else None,
@@ -123,8 +130,12 @@ def make_plan(
         sees_departures=sees_departures,
         walked=walked,
         loads=cast is not None,
-        tables=facts.machine == "x86_64" and facts.exchanges(),  # elsewhere stores change places
+        untabled=why_no_table(facts),
     )
+
+
+def _loads_are_guarded(facts: Facts) -> bool:
+    return facts.machine == "x86_64" or version(facts.release) >= _GUARDED_LOADS_SINCE
 
 
 def _offered(

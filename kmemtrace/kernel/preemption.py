@@ -7,8 +7,8 @@ tracepoint avoids it.
 """
 
 from kmemtrace.kernel.facts import Facts, version
-from kmemtrace.kernel.judged import page_map
 from kmemtrace.kernel.layout import Defines, preempt_count
+from kmemtrace.kernel.page_map import By, page_map
 
 _RAW_SINCE = (7, 0)
 """First release whose raw tracepoints no longer shut preemption out (a46023d5616e and f7d327654b88). Classic
@@ -36,6 +36,6 @@ def classic_alloc(facts: Facts, page_frames: int) -> tuple[int, Defines] | None:
     if not raw_programs_are_preempted(facts) or number is None or tuple(record) != _RECORD:
         return None
     # Its context is no longer on the task's stack, which would tell an interrupt.
-    if struct_pages is None or not struct_pages.by_symbol or not preempt_count(facts):
+    if struct_pages is None or struct_pages.by is not By.SYMBOL or not preempt_count(facts):
         return None
     return number, struct_pages.defines | {"CLASSIC_ALLOC": 1}

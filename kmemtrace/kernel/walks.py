@@ -21,7 +21,8 @@ def why_not_learned(facts: Facts, tier: Tier, programs: Mapping[str, Probe]) -> 
         programs: The programs, by name.
     """
     if facts.machine != "x86_64":
-        return f"what was learned of a return address is not relied upon on {facts.machine}"
+        signed = "may be signed on the stack (pointer authentication)" if facts.machine == "aarch64" else ""
+        return f"return addresses {signed or 'were not learned from'} on {facts.machine}"
     if facts.symbol("_stext") is None:
         return "the kernel does not tell where its code lies"
     if tier is Tier.FENTRY and version(facts.release) < _GUARDED_SINCE:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 
 from kmemtrace.kernel.clock import kernel_seconds
-from kmemtrace.kernel.judged import MAPS_ALIGNED
+from kmemtrace.kernel.page_map import By, array_start
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import ADOPT_BATCH
 from kmemtrace.tracer.maps import ArrayMap
@@ -25,7 +25,7 @@ class Adoption:
         page_map: ArrayMap,
         searches: ArrayMap,
         through: Callable[[], None],
-        by_symbol: bool,
+        by: By,
     ) -> None:
         """Prepares the search.
 
@@ -34,11 +34,10 @@ class Adoption:
             page_map: The map where find_page_map puts its answer.
             searches: The map for what `find_charged` is asked and answers.
             through: Called when all are known.
-            by_symbol: Whether find_page_map answers the start of the struct pages, or the address of any of
-                them.
+            by: What find_page_map answers.
         """
         self._program, self._page_map, self._searches, self._through = program, page_map, searches, through
-        self._by_symbol = by_symbol
+        self._by = by
         self._over = Event()
         self.failure: str | None = None
         """Why the pages are not known, from when that is so."""
@@ -51,14 +50,14 @@ class Adoption:
         """Waits until all are known, or it is known why they cannot be, or so many seconds."""
         self._over.wait(seconds)
 
-    def run(self, page_frames: int, page_struct: int, stop: Event) -> None:
-        """Looks at `page_frames` structs of `page_struct` bytes.
+    def run(self, frames: range, page_struct: int, stop: Event) -> None:
+        """Looks at the structs of these page frames, of `page_struct` bytes each.
 
         It never raises: that pages could not be found is no reason to end what is traced.
         """
         why = "the search for them was ended"
         try:
-            found = self._scan(page_frames, page_struct, stop)
+            found = self._scan(frames, page_struct, stop)
             if found is None:
                 self.ended = kernel_seconds()
             else:
@@ -70,16 +69,18 @@ class Adoption:
                 self.failure = f"pages charged before the start are not all known ({why})"
             self._over.set()
 
-    def _scan(self, page_frames: int, page_struct: int, stop: Event) -> str | None:
+    def _find(self, file: int) -> int:
+        test_run(self._program("find_page_map"), file)
+        return int(self._page_map[0][0])
+
+    def _scan(self, frames: range, page_struct: int, stop: Event) -> str | None:
         """Searches, and returns why it did not come to its end; None when it did."""
         self.began = kernel_seconds()
-        test_run(self._program("find_page_map"))
-        known = int(self._page_map[0][0])
-        begin = known if self._by_symbol else known & -MAPS_ALIGNED
+        begin = array_start(self._by, page_struct, self._find)
         if begin >> 63 == 0:  # no address of the kernel's
             return "where this kernel keeps its struct pages was not found"
         find, adopt = self._program("find_charged"), self._program("adopt")
-        for frame in range(0, page_frames, ADOPT_BATCH):
+        for frame in frames[::ADOPT_BATCH]:
             if stop.is_set():
                 return "the search for them was ended"
             count = test_run(find, begin + frame * page_struct)

@@ -6,6 +6,7 @@ from threading import Event
 import numpy as np
 
 from kmemtrace.kernel.clock import kernel_seconds
+from kmemtrace.kernel.facts import lowest_page_frame
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.model.enums import ChargeFlag, MismatchClass
 from kmemtrace.model.unseen import Unseen
@@ -34,7 +35,7 @@ class PagesBefore:
     """Has the pages looked for, and looks at them once more when what was under way is over."""
 
     def __init__(self, programs: Programs, plan: Plan, capacity: Capacity) -> None:
-        self._plan, self._frames = plan, capacity.page_frames
+        self._plan, self._frames = plan, range(lowest_page_frame(), capacity.page_frames)
         self._adopted = ArrayMap(programs.map_fd("adoptions"), ADOPTION)
         self._scanned = ArrayMap(programs.map_fd("scanned"), ID)
         self._adoption = None
@@ -44,7 +45,7 @@ class PagesBefore:
                 ArrayMap(programs.map_fd("page_map"), ID),
                 ArrayMap(programs.map_fd("searches"), SEARCH),
                 self._through,
-                by_symbol=plan.page_map.by_symbol,
+                by=plan.page_map.by,
             )
         self.confirmed_at: float | None = None
         """When the pages that were found were looked at once more (kernel_seconds()); None before."""

@@ -269,7 +269,7 @@ def _defines(
         constants["CGROUP_V1"] = 1
     if not sites:
         constants["WITHOUT_SITES"] = 1
-    if plan.tables:
+    if plan.untabled is None:
         constants |= records.defines(capacity)
     return plan.defines | capacity.defines() | places.defines(capacity) | walk.defines(tier) | constants
 

@@ -25,7 +25,7 @@ def charged_object(censor: Censor, cgroup: int) -> tuple[int, int]:
 def slabs_of(censor: Censor) -> tuple[ChargedPages, Words]:
     """The charged pages, and the struct pages of the slabs with owners, as words, a row for each."""
     slabs: list[Words] = []
-    found = read_pages(censor._memory, censor._layouts.page, censor._page_map, censor._frames, slabs.append)
+    found = read_pages(censor._memory, censor._layouts.page, *censor.struct_pages, slabs.append)
     return found.charged, np.concatenate(slabs)
 
 

@@ -4,6 +4,7 @@ From Debian's kernel sources and docs/kmemcg.md. Those before 5.5 had no BTF: su
 distribution gave it some.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -70,6 +71,14 @@ _IDS, _ANCESTORS = {("cgroup", "ancestor_ids"): 136}, {("cgroup", "ancestors"): 
 
 
 _ENUMERATORS = {"memory_cgrp_id": 4, "PG_head": 16}
+PAGE_PATH = {
+    ("task_struct", "files"): 152,
+    ("files_struct", "fdt"): 160,
+    ("fdtable", "fd"): 168,
+    ("file", "f_mapping"): 176,
+    ("address_space", "i_pages.xa_head"): 184,
+}
+"""From a task to the page of a file."""
 _SYMBOLS = {
     "__per_cpu_offset": 1 << 20,
     "__preempt_count": 1 << 10,
@@ -296,3 +305,16 @@ KERNELS: Mapping[str, Recorded] = {
         enumerators=_KMEM_TOTAL,
     ),
 }
+
+ARM64: Mapping[str, Recorded] = {
+    series: dataclasses.replace(
+        KERNELS[series],
+        release=release,
+        machine="aarch64",
+        fields={**KERNELS[series].fields, **PAGE_PATH, ("task_struct", "thread_info.preempt_count"): 8},
+        # What there is of those that are looked for, in Debian's.
+        symbols={"__per_cpu_offset": 1 << 20, "_stext": 1 << 22},
+    )
+    for series, release in (("6.1", "6.1.0-50-arm64"), ("6.12", "6.12.117+deb13-arm64"))
+}
+"""On aarch64: types and prototypes are the same, but for what is named here."""

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from kmemtrace.kernel.page_map import By
 from kmemtrace.tracer import adoption
 from kmemtrace.tracer.adoption import Adoption
 from kmemtrace.tracer.capacity import ADOPT_BATCH
@@ -13,6 +14,8 @@ from kmemtrace.tracer.structs import SEARCH
 
 PAGES = 0xFFFF_EA00_0000_0000
 STRUCT = 64
+FIRST = 1 << 18
+"""Frame that memory begins at."""
 
 
 class Map(dict[int, np.ndarray]):
@@ -39,7 +42,7 @@ class Programs:
             self.page_map,  # type: ignore[arg-type]
             self.searches,  # type: ignore[arg-type]
             self._end,
-            by_symbol=True,
+            By.SYMBOL,
         )
 
     def _end(self) -> None:
@@ -66,7 +69,7 @@ class Programs:
 
     def run(self, stop: threading.Event | None = None) -> str | None:
         """Why it did not come to its end."""
-        self.adoption.run(3 * ADOPT_BATCH, STRUCT, stop or threading.Event())
+        self.adoption.run(range(FIRST, FIRST + 3 * ADOPT_BATCH), STRUCT, stop or threading.Event())
         self.adoption.wait()
         return self.adoption.failure
 
@@ -74,7 +77,7 @@ class Programs:
 def test_each_that_is_found_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = Programs(monkeypatch)
     assert programs.run() is None
-    batches = [PAGES + n * ADOPT_BATCH * STRUCT for n in range(3)]
+    batches = [PAGES + (FIRST + n * ADOPT_BATCH) * STRUCT for n in range(3)]
     assert programs.seen == batches
     assert programs.adopted == [batch + n * STRUCT for batch in batches for n in range(FOUND)]
     assert programs.through == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kmemtrace.kernel.facts import highest_page_frame, version
+from kmemtrace.kernel.facts import highest_page_frame, lowest_page_frame, version
 from kmemtrace.kernel.privileges import privileges
 from kmemtrace.tracer.capacity import Capacity
 
@@ -32,6 +32,13 @@ def test_version(release: str, expected: tuple[int, int]) -> None:
 def test_highest_page_frame_passes_over_empty_zones(tmp_path: Path) -> None:
     (tmp_path / "zoneinfo").write_text(ZONEINFO)
     assert highest_page_frame(tmp_path / "zoneinfo") == 1048576 + 5505024
+    assert lowest_page_frame(tmp_path / "zoneinfo") == 0
+
+
+def test_memory_need_not_begin_at_0(tmp_path: Path) -> None:
+    """As on arm64, where what lies below the first struct page is no struct page."""
+    (tmp_path / "zoneinfo").write_text(ZONEINFO.replace(" 1\n", f" {(1 << 18) + 7}\n"))
+    assert lowest_page_frame(tmp_path / "zoneinfo") == 1 << 18
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from kmemtrace.kernel.planning import make_plan
 from kmemtrace.model.enums import MismatchClass, Tier
-from tests.unit.recorded import KERNELS, Recorded
+from tests.unit.recorded import ARM64, KERNELS, PAGE_PATH, Recorded
 
 C = MismatchClass
 FRAMES = 1 << 20
@@ -36,6 +36,8 @@ def test_where_the_symbol_table_is_short() -> None:
         ({}, 1 << 24, True),
         ({}, 1 << 26, False),  # struct pages beyond what their start is aligned to
         ({"machine": "aarch64"}, FRAMES, False),
+        ({"machine": "aarch64", "fields": {**KERNELS["6.18"].fields, **PAGE_PATH}}, 1 << 26, True),
+        ({"fields": {**KERNELS["6.18"].fields, **PAGE_PATH}}, 1 << 26, True),
         ({"symbols": {"vmemmap_base": 1}}, 1 << 26, True),
     ],
 )
@@ -53,3 +55,12 @@ def test_without_the_whole_put_path_no_uncharge_is_lost() -> None:
     why = unjudged(dataclasses.replace(KERNELS["6.12"], functions=functions))
     assert "put path" in why[C.LOST_UNCHARGE]
     assert C.WRONG_CGROUP not in why
+
+
+@pytest.mark.parametrize("kernel", ARM64)
+def test_on_arm64_an_interrupt_is_known_by_the_tasks_own_count(kernel: str) -> None:
+    """Though no symbol tells where that of a CPU is."""
+    plan = make_plan(ARM64[kernel], page_frames=FRAMES)
+    assert plan.unjudged.keys() == {C.COUNTER_DRIFT}
+    assert plan.defines["OFF_TASK_PREEMPT_COUNT"] == 8
+    assert "PREEMPT_COUNT_AT" not in plan.defines

@@ -12,7 +12,7 @@ from kmemtrace.kernel.plan import COSTS
 from kmemtrace.kernel.planning import make_plan
 from kmemtrace.model.enums import MismatchClass, Tier
 from kmemtrace.model.unseen import Unseen
-from tests.unit.recorded import KERNELS, Recorded
+from tests.unit.recorded import ARM64, KERNELS, Recorded
 
 WITH_BTF = ["5.10", "6.1", "6.12", "6.18", "7.2"]
 
@@ -80,6 +80,25 @@ def test_elsewhere_the_kernel_walks_them() -> None:
         assert other.walked is not None
         assert word in other.walked
         assert "LEARNED_WALK" not in other.defines
+
+
+@pytest.mark.parametrize(
+    ("facts", "why", "loads"),
+    [
+        (KERNELS["6.12"], None, True),
+        (KERNELS["5.10"], "5.12", False),
+        (ARM64["6.12"], "on aarch64", True),
+        (ARM64["6.1"], "on aarch64", False),
+        (dataclasses.replace(ARM64["6.12"], release="6.9.12-arm64"), "on aarch64", False),
+        (dataclasses.replace(KERNELS["6.12"], release="6.9.12-amd64"), None, True),
+    ],
+)
+def test_what_is_not_for_each_machine_is_told(facts: Recorded, why: str | None, loads: bool) -> None:
+    """A table of records wants x86's order of stores; loads of any number want to be guarded."""
+    plan = make_plan(facts, page_frames=1 << 20)
+    assert plan.untabled is None if why is None else why in (plan.untabled or "")
+    assert plan.loads == loads
+    assert plan.tier is Tier.FENTRY
 
 
 def test_alloc_latency_only_on_request() -> None:
