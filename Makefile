@@ -18,7 +18,7 @@ RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool chromium fish g++ groff mandoc stress-ng tmux zsh
 DEB_PACKAGES := $(RUN_PACKAGES) debhelper fakeroot lintian
 RELEASE_PACKAGES := $(RUN_PACKAGES) debootstrap
-KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static kmod
+KERNEL_PACKAGES := $(RUN_PACKAGES) qemu-system-x86 busybox-static gcc kmod
 BENCH_PACKAGES := $(RUN_PACKAGES) bpfcc-tools bpftool
 
 VENV := .venv

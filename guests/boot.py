@@ -14,6 +14,7 @@ from pathlib import Path
 from guests.debian import CACHE, Kernel
 from guests.injector import Injector, qemu_options
 from guests.qemu import qemu
+from guests.root import root_of
 from guests.setups import Setup
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,8 @@ _SECONDS = 4200
 """Enough for all tests of a kernel, with 20 minutes of load."""
 _BOOT_SECONDS = 400
 """By then a guest runs its tests; one beside it takes half of a small machine."""
+_FOREIGN = 3
+"""So many times as long a guest of another architecture may take."""
 _ATTEMPTS = 2
 _LAST_LINES, _WIDTH = 30, 160
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc|\r")
@@ -67,7 +70,7 @@ def boot(
     died of a flaw of an old QEMU. What its kernel did under the tests is never tried again."""
     for attempt in range(_ATTEMPTS):
         found = _boot(kernel, setup, pytest_arguments, tests, benches)
-        again = attempt + 1 < _ATTEMPTS and emulator_failed(found, sound=qemu().sound)
+        again = attempt + 1 < _ATTEMPTS and emulator_failed(found, sound=qemu(kernel.architecture).sound)
         if not again:
             break
         print(f"{kernel.release}: {found.failure}; once more", file=sys.stderr)
@@ -92,17 +95,20 @@ def _boot(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    guest = [str(GUEST), str(ROOT), str(folder), setup.cgroups, ",".join(benches), ",".join(tests)]
+    shutil.copy(GUEST, folder)  # what it lies in is mounted anew by it
+    foreign = kernel.architecture.foreign
+    guest = [str(folder / GUEST.name), str(ROOT), str(folder), "python3" if foreign else ".venv/bin/python"]
+    guest += [setup.cgroups, ",".join(benches), ",".join(tests), *pytest_arguments]
     injector = Injector(folder)
     injector.start()
-    in_time = _run(_command(kernel, setup, folder, [*guest, *pytest_arguments]), folder)
+    in_time = _run(_command(kernel, setup, folder, guest), folder, _FOREIGN if foreign else 1)
     injector.end()
     done = (folder / "done").exists()
     failure = None if done else why_it_ended(folder, in_time)
     return Boot(kernel, setup, folder, time.monotonic() - begin, failure)
 
 
-def _run(command: list[str], folder: Path) -> bool:
+def _run(command: list[str], folder: Path, patience: int) -> bool:
     """False when it did not end in time, and was ended."""
     # virtme-ng wants a terminal: without one it gives the guest none either.
     with (folder / "console.log").open("w") as console:
@@ -116,10 +122,10 @@ def _run(command: list[str], folder: Path) -> bool:
         )
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            guest.wait(_BOOT_SECONDS)
+            guest.wait(patience * _BOOT_SECONDS)
         if guest.poll() is None and not _began(folder):
             return False
-        guest.wait(_SECONDS - _BOOT_SECONDS)
+        guest.wait(patience * (_SECONDS - _BOOT_SECONDS))
     except subprocess.TimeoutExpired:
         return False
     finally:
@@ -161,8 +167,25 @@ def _text(file: Path) -> str:
     return file.read_text(errors="replace") if file.exists() else ""
 
 
+_SHARED = ("--rodir", "/mnt=/")
+"""A second time, for the guest to mount with a cache."""
+
+
+def shared_with_foreign(kernel: Kernel, folder: Path) -> list[str]:
+    """A root of its own in place of this machine's, also a second time, and of this machine's files those few
+    that it needs."""
+    root = root_of(kernel.architecture)
+    read = {"/mnt": root, str(ROOT): ROOT, "/usr/lib/modules": kernel.root / "usr" / "lib" / "modules"}
+    return [
+        *("--arch", kernel.architecture.name, "--root", str(root)),
+        *(f"--rodir={at}={source}" for at, source in read.items()),
+        f"--rwdir={folder}={folder}",
+    ]
+
+
 def _command(kernel: Kernel, setup: Setup, folder: Path, guest: list[str]) -> list[str]:
-    options = {"--run": str(kernel.image), "--qemu": str(qemu().binary)}
+    architecture = kernel.architecture
+    options = {"--run": str(kernel.image), "--qemu": str(qemu(architecture).binary)}
     options |= {"--cpus": "2", "--memory": "3G", "--user": "root"}
     return [
         str(Path(sys.executable).with_name("vng")),
@@ -170,11 +193,10 @@ def _command(kernel: Kernel, setup: Setup, folder: Path, guest: list[str]) -> li
         "--rw",
         "--force-9p",  # virtiofs needs a daemon that refuses to serve the root folder here
         "--verbose",  # the kernel's own words: a panic is told nowhere else
-        # a second time, for the guest to mount with a cache
-        *("--rodir", "/mnt=/"),
+        *(shared_with_foreign(kernel, folder) if architecture.foreign else _SHARED),
         # always emulated: a virtual machine's /dev/kvm is often there and fails once a guest starts
         "--disable-kvm",
-        f"--qemu-opts={qemu_options(folder)}",
+        f"--qemu-opts={qemu_options(folder)} {architecture.qemu_options}".rstrip(),
         *(f"--append={option}" for option in setup.kernel_options),
         *("--", shlex.join(guest)),
     ]

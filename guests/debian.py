@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from guests.architectures import AMD64, Architecture
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kmemtrace" / "kernels"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -21,7 +23,7 @@ SERIES = ("5.10", "6.1", "6.12", "6.x", "7.2", "7.x")
 
 SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports", "sid")
 
-_IMAGE = re.compile(r"^linux-image-(\d+\.\d+(?!\S*-(?:cloud|rt)-)\S*-amd64)$")
+_IMAGE = r"^linux-image-(\d+\.\d+(?!\S*-(?:cloud|rt)-)\S*-{})$"
 
 
 class NotToBeHadError(Exception):
@@ -36,23 +38,24 @@ class Kernel:
     root: Path
     """Holds lib/modules/<release>."""
     image: Path
+    architecture: Architecture = AMD64
 
 
-def fetch(series: str) -> Kernel:
+def fetch(series: str, architecture: Architecture = AMD64) -> Kernel:
     """The newest kernel of a series that can be had whole, from the cache where it is there already.
 
     Raises NotToBeHadError.
     """
-    found, errors = _candidates(series)
+    found, errors = _candidates(series, architecture)
     reasons = []
     for release, suite in found:
         folder = CACHE / release
         try:
             if not (folder / "indexed").exists():
-                unpack(suite, _packages(suite, release), folder)
+                unpack(suite, _packages(suite, release, architecture), folder, architecture)
                 _index_modules(folder, release)
                 (folder / "indexed").touch()
-            return Kernel(series, release, folder, _image(folder, release))
+            return Kernel(series, release, folder, _image(folder, release), architecture)
         except NotToBeHadError as error:
             reasons.append(str(error))
     raise NotToBeHadError("; ".join([_summary(reasons), *errors]))
@@ -66,25 +69,26 @@ def _summary(reasons: list[str]) -> str:
     return reasons[0] + (f", and {older} older could not be had either" if older else "")
 
 
-def _candidates(series: str) -> tuple[list[tuple[str, str]], list[str]]:
+def _candidates(series: str, architecture: Architecture) -> tuple[list[tuple[str, str]], list[str]]:
     """The (release, suite) of a series' kernels, the newest first, and why suites could not be asked."""
     found: dict[str, str] = {}
     errors = []
     for suite in SUITES:
         try:
-            _update(suite)
-            packages = _apt(suite, "apt-cache", "pkgnames", "linux-image-").split()
+            _update(suite, architecture)
+            packages = _apt(suite, architecture, "apt-cache", "pkgnames", "linux-image-").split()
         except NotToBeHadError as error:
             errors.append(f"{suite}: {error}")
             continue
-        found |= dict.fromkeys(releases(series, packages), suite)
+        found |= dict.fromkeys(releases(series, packages, architecture), suite)
     return sorted(found.items(), key=lambda item: _numbers(item[0]), reverse=True), errors
 
 
-def releases(series: str, packages: Iterable[str]) -> list[str]:
+def releases(series: str, packages: Iterable[str], architecture: Architecture = AMD64) -> list[str]:
     """The releases among image packages that belong to a series, the newest first; 6.x is any 6."""
+    image = re.compile(_IMAGE.format(architecture.name))
     pattern = re.compile(re.escape(series).replace("x", r"\d+") + r"\D")
-    found = (match[1] for name in packages if (match := _IMAGE.match(name)))
+    found = (match[1] for name in packages if (match := image.match(name)))
     return sorted((r for r in found if pattern.match(r)), key=_numbers, reverse=True)
 
 
@@ -110,8 +114,8 @@ def mirror() -> str:
     raise NotToBeHadError("this machine's apt knows no Debian mirror")
 
 
-def _options(suite: str) -> list[str]:
-    root = CACHE / "apt" / suite
+def _options(suite: str, architecture: Architecture) -> list[str]:
+    root = apt_folder(suite, architecture)
     for folder in ("lists/partial", "cache/archives/partial"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "status").touch()
@@ -123,7 +127,8 @@ def _options(suite: str) -> list[str]:
         "Dir::State::lists": root / "lists",
         "Dir::State::status": root / "status",
         "Dir::Cache": root / "cache",
-        "APT::Architecture": "amd64",
+        "APT::Architecture": architecture.name,
+        "APT::Architectures": architecture.name,
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
         "Acquire::Check-Valid-Until": "false",  # suites that are archived are signed no more
@@ -131,9 +136,16 @@ def _options(suite: str) -> list[str]:
     return [f"-o{name}={value}" for name, value in settings.items()]
 
 
-def _apt(suite: str, command: str, *arguments: str, folder: Path | None = None) -> str:
+def apt_folder(suite: str, architecture: Architecture) -> Path:
+    """Of the apt of our own, which knows nothing of what is installed on this machine."""
+    return CACHE / "apt" / (suite if architecture is AMD64 else f"{suite}-{architecture.name}")
+
+
+def _apt(
+    suite: str, architecture: Architecture, command: str, *arguments: str, folder: Path | None = None
+) -> str:
     done = subprocess.run(
-        [command, "-q", *_options(suite), *arguments],
+        [command, "-q", *_options(suite, architecture), *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -146,11 +158,11 @@ def _apt(suite: str, command: str, *arguments: str, folder: Path | None = None) 
 
 
 @functools.cache
-def _update(suite: str) -> None:
-    _apt(suite, "apt-get", "update", "-oAPT::Update::Error-Mode=any")
+def _update(suite: str, architecture: Architecture) -> None:
+    _apt(suite, architecture, "apt-get", "update", "-oAPT::Update::Error-Mode=any")
 
 
-def unpack(suite: str, packages: Iterable[str], folder: Path) -> None:
+def unpack(suite: str, packages: Iterable[str], folder: Path, architecture: Architecture = AMD64) -> None:
     """The newest of these packages of a suite into a folder, once and for all.
 
     Raises NotToBeHadError.
@@ -158,22 +170,44 @@ def unpack(suite: str, packages: Iterable[str], folder: Path) -> None:
     complete = folder / "complete"
     if complete.exists():
         return
-    _update(suite)
+    _update(suite, architecture)
     downloads = folder / "packages"
     downloads.mkdir(parents=True, exist_ok=True)
-    _apt(suite, "apt-get", "download", *packages, folder=downloads)
-    for package in sorted(downloads.glob("*.deb")):
+    _apt(suite, architecture, "apt-get", "download", *packages, folder=downloads)
+    _unpack_all(downloads, folder)
+    complete.touch()
+
+
+def unpack_with_depends(
+    suite: str, packages: Iterable[str], folder: Path, architecture: Architecture
+) -> None:
+    """These packages of a suite, and all that they depend on, into a folder. None is configured: their
+    scripts would have to run on that architecture.
+
+    Raises NotToBeHadError.
+    """
+    _update(suite, architecture)
+    downloads = apt_folder(suite, architecture) / "cache" / "archives"
+    command = ("apt-get", "install", "--yes", "--no-install-recommends", "--download-only")
+    _apt(suite, architecture, *command, *packages)
+    _unpack_all(downloads, folder)
+
+
+def _unpack_all(downloads: Path, folder: Path) -> None:
+    """Unpacks each package, the one that says where folders are first, and removes it."""
+    for package in sorted(
+        downloads.glob("*.deb"), key=lambda one: (not one.name.startswith("base-files_"), one)
+    ):
         done = subprocess.run(["dpkg-deb", "-x", package, folder], check=False, capture_output=True)
         package.unlink()
         if done.returncode != 0:
             raise NotToBeHadError(f"{package.name} cannot be unpacked: {done.stderr.decode().strip()}")
-    complete.touch()
 
 
-def _packages(suite: str, release: str) -> list[str]:
+def _packages(suite: str, release: str, architecture: Architecture) -> list[str]:
     """The image, and from 7.2 on the packages that it was split into."""
     image = f"linux-image-{release}"
-    depends = _apt(suite, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
+    depends = _apt(suite, architecture, "apt-cache", "depends", "--no-recommends", "--no-suggests", image)
     return [image, *split_parts(release, depends)]
 
 

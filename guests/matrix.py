@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guests import verdict_tables
+from guests.architectures import AMD64, ARCHITECTURES, Architecture
 from guests.boot import Boot, boot, last_words
 from guests.debian import SERIES, Kernel, NotToBeHadError, fetch
 from guests.qemu import qemu
+from guests.root import root_of
 from guests.setups import BOOTS, V1, V2, Setup
 from kmemtrace.errors import ExitStatus
 
@@ -61,6 +63,12 @@ class Case:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("series", nargs="*", help=f"default: {' '.join(SERIES)}")
+    parser.add_argument(
+        "--arch",
+        choices=ARCHITECTURES,
+        default=AMD64.name,
+        help="whose kernels; another's than this machine's run on files of their own (default: %(default)s)",
+    )
     parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
     parser.add_argument("--v2", action="store_true", help="with cgroup v2 alone")
@@ -115,12 +123,15 @@ def _add_benches(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     options = _parser().parse_args()
-    try:
-        qemu()  # before several guests ask for it at once
+    architecture = ARCHITECTURES[options.arch]
+    try:  # before several guests ask for them at once
+        qemu(architecture)
+        if architecture.foreign:
+            root_of(architecture)
     except NotToBeHadError as error:
         print(f"no kernel can be tested: {error}", file=sys.stderr)
         return 3
-    kernels, missing = _fetch_all(options.series or SERIES)
+    kernels, missing = _fetch_all(options.series or SERIES, architecture)
     wanted = guests(kernels, options)
     arguments = _pytest_arguments(options)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -163,13 +174,13 @@ def guests(kernels: Iterable[Kernel], options: argparse.Namespace) -> list[Guest
     return sorted(wanted, key=lambda guest: -len(guest.tests))
 
 
-def _fetch_all(series: Iterable[str]) -> tuple[list[Kernel], dict[str, str]]:
+def _fetch_all(series: Iterable[str], architecture: Architecture) -> tuple[list[Kernel], dict[str, str]]:
     """Each kernel once, though two series may name the same, and why others cannot be had."""
     kernels: dict[str, Kernel] = {}
     missing = {}
     for one in series:
         try:
-            kernel = fetch(one)
+            kernel = fetch(one, architecture)
         except NotToBeHadError as error:
             missing[one] = str(error)
         else:

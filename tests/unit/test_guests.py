@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from guests import boot as guests_boot
 from guests import matrix, qemu, verdict_tables
+from guests.architectures import ARM64
 from guests.boot import Boot, emulator_failed, why_it_ended
 from guests.debian import SERIES, Kernel, NotToBeHadError, releases, split_parts
 from guests.gdb import Gdb
 from guests.matrix import ANY, PROCESS, Case
+from guests.root import locked
 from guests.setups import BOOTS, V2, Setup
 
 # As `apt-cache pkgnames linux-image-` gives them, in its order.
@@ -68,6 +71,41 @@ def test_any_minor_is_ordered_by_number() -> None:
 def test_every_series_is_a_pattern_of_releases() -> None:
     assert len(SERIES) >= 5
     assert all(releases(s, [f"linux-image-{s.replace('x', '3')}.1-amd64"]) for s in SERIES)
+
+
+def test_kernels_of_another_architecture() -> None:
+    assert releases("6.x", PACKAGES, ARM64) == ["6.18.15+deb13-arm64"]
+
+
+LOCK = """# made by a tool
+numpy==2.4.6 ; sys_platform == 'linux' \\
+    --hash=sha256:01
+pytest==9.2.0 ; sys_platform == 'linux' \\
+    --hash=sha256:02 \\
+    --hash=sha256:03
+    # via kmemtrace
+pytest-xdist==3 ; sys_platform == 'linux' \\
+    --hash=sha256:04
+"""
+
+
+def test_of_a_lock_what_tests_need_with_its_hashes() -> None:
+    found = locked(("pytest",), LOCK)
+    assert re.findall(r"^[\w-]+", found, re.MULTILINE) == ["pytest"]
+    assert re.findall(r"sha256:(\d+)", found) == ["02", "03"]
+
+
+def test_a_guest_of_another_architecture_has_files_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guests_boot, "root_of", lambda architecture: Path("/roots") / architecture.name)
+    kernel = Kernel("6.12", "6.12.117+deb13-arm64", Path("/kernel"), Path("/kernel/vmlinuz"), ARM64)
+    shared = guests_boot.shared_with_foreign(kernel, Path("/run"))
+    assert shared[:4] == ["--arch", "arm64", "--root", "/roots/arm64"]
+    assert "--rodir=/mnt=/roots/arm64" in shared
+    assert [one for one in shared if one.startswith("--rwdir")] == ["--rwdir=/run=/run"], (
+        "it writes nowhere else"
+    )
 
 
 WHOLE = """linux-image-6.18.15+deb13-amd64
