@@ -80,16 +80,16 @@ test-release: wheel | release-packages ## install, use and remove the packages o
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run linters and type checks
-	@$(AS_OWNER) $(BIN)/ruff check $(PYTHON_SOURCES)
-	@$(AS_OWNER) $(BIN)/ruff format --check $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/ruff check .
+	@$(AS_OWNER) $(BIN)/ruff format --check .
 	@$(AS_OWNER) $(BIN)/mypy $(PYTHON_SOURCES)
 	@$(AS_OWNER) $(BIN)/lint-imports --no-cache --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; false; }
 	@$(AS_OWNER) $(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 
 .PHONY: format
 format: $(VENV)/.dev ## format Python and C, and fix what ruff can
-	@$(AS_OWNER) $(BIN)/ruff check --fix-only $(PYTHON_SOURCES)
-	@$(AS_OWNER) $(BIN)/ruff format $(PYTHON_SOURCES)
+	@$(AS_OWNER) $(BIN)/ruff check --fix-only .
+	@$(AS_OWNER) $(BIN)/ruff format .
 	@$(AS_OWNER) $(BIN)/clang-format -i $(C_SOURCES)
 
 .PHONY: demo

@@ -3,6 +3,6 @@ import sys
 
 sys.path.insert(0, "/usr/lib/kmemtrace")
 
-from kmemtrace.__main__ import start  # noqa: E402
+from kmemtrace.__main__ import start
 
 sys.exit(start())
