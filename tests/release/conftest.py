@@ -1,5 +1,6 @@
 """Packages are installed on bare roots of Debian, which takes minutes: `make test-release` alone does it."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -47,10 +48,14 @@ def debs(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wheels() -> Path:
     """What the locks name, for each Python, so that what is installed is what is released."""
-    folder = CACHE / "wheels"
-    download = [sys.executable, "-m", "pip", "-q", "download", "--only-binary=:all:", f"--dest={folder}"]
-    for version in ("3.11", "3.12", "3.13"):
-        locked = ["--require-hashes", "-r", str(REPOSITORY / "requirements-report.lock")]
-        subprocess.run([*download, f"--python-version={version}", *locked], check=True)
-    subprocess.run([*download, "pip", "setuptools", "wheel", "uv"], check=True)
+    lock = REPOSITORY / "requirements-report.lock"
+    folder = CACHE / f"wheels-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    if not folder.exists():
+        half = folder.with_suffix(".half")
+        download = [sys.executable, "-m", "pip", "-q", "download", "--only-binary=:all:", f"--dest={half}"]
+        for version in ("3.11", "3.12", "3.13"):
+            locked = ["--require-hashes", "-r", str(lock)]
+            subprocess.run([*download, f"--python-version={version}", *locked], check=True)
+        subprocess.run([*download, "pip", "setuptools", "wheel", "uv"], check=True)
+        half.rename(folder)
     return folder

@@ -14,8 +14,13 @@ BARE = ("python3-bpfcc", "python3-venv", "man-db", "pipx")
 """What kmemtrace depends on, and what it is installed and read with."""
 BUILDER = ("python3-bpfcc", "python3-venv", "make", "ca-certificates", "debhelper", "fakeroot", "lintian")
 CERTIFICATES = Path("/etc/ssl/certs")
+_OWN = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 
-# In a namespace of its own, so that no mount is left, however it ends.
+# Both in a namespace of its own, so that no mount is left, however it ends.
 _ENTER = """
 set -e
 mount -t overlay overlay -o lowerdir="$LOWER",upperdir="$WORK/upper",workdir="$WORK/work" "$WORK/root"
@@ -27,26 +32,45 @@ for pair in $BOUND; do
 done
 exec chroot "$WORK/root" sh -ec "$0"
 """
+_INSTALL = """
+set -e
+mount -t proc proc "$ROOT/proc"
+chroot "$ROOT" apt-get -q update
+exec chroot "$ROOT" apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "$0" "$@"
+"""
+_INSIDE = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER)
 
 
 def bare(suite: str) -> Path:
-    return _made(suite, suite, BARE)
+    return _made(suite, "bare", BARE)
 
 
 def builder(suite: str) -> Path:
-    return _made(f"{suite}-build", suite, BUILDER)
+    return _made(suite, "build", BUILDER)
 
 
-def _made(name: str, suite: str, packages: tuple[str, ...]) -> Path:
+def _made(suite: str, name: str, packages: tuple[str, ...]) -> Path:
     """That root from the cache, or made anew from where this machine's apt gets Debian."""
-    root = CACHE / name
+    root = CACHE / f"{suite}-{name}"
     if not root.exists():
-        half = CACHE / f"{name}.half"
+        half = root.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        subprocess.run(["cp", "--archive", _smallest(suite), half], check=True)
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSTALL, *packages]
+        subprocess.run(command, env=_OWN | {"ROOT": str(half)}, check=True, stdout=subprocess.DEVNULL)
+        half.rename(root)
+    return root
+
+
+def _smallest(suite: str) -> Path:
+    """What debootstrap makes. It knows nothing of virtual packages, so that all others are apt's."""
+    root = CACHE / f"{suite}-minbase"
+    if not root.exists():
+        half = root.with_suffix(".half")
         shutil.rmtree(half, ignore_errors=True)
         half.parent.mkdir(parents=True, exist_ok=True)
-        include = f"--include={','.join(packages)}"
-        command = ["debootstrap", "--variant=minbase", f"--keyring={debian.KEYRING}", include]
-        subprocess.run([*command, suite, str(half), debian.mirror()], check=True, stdout=subprocess.DEVNULL)
+        command = ["debootstrap", "--variant=minbase", f"--keyring={debian.KEYRING}", suite, str(half)]
+        subprocess.run([*command, debian.mirror()], check=True, stdout=subprocess.DEVNULL)
         half.rename(root)
     return root
 
@@ -69,21 +93,10 @@ class Root:
         self, script: str, status: int = 0, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs a script of the shell there, as root, and asserts how it ends."""
-        for outside in self._bound.values():
-            outside.mkdir(parents=True, exist_ok=True)
-        own = {
-            "LOWER": str(self._lower),
-            "WORK": str(self._work),
-            "BOUND": " ".join(f"{inside}={outside}" for inside, outside in self._bound.items()),
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/root",
-            "DEBIAN_FRONTEND": "noninteractive",
-            "PIP_CERT": str(CERTIFICATES / "ca-certificates.crt"),
-        }
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, script]
         done = subprocess.run(
-            command,
-            env=own | dict(environment or {}),
+            [*_INSIDE, script],
+            env=self._environment() | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
@@ -91,6 +104,16 @@ class Root:
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done
+
+    def _environment(self) -> dict[str, str]:
+        for outside in self._bound.values():
+            outside.mkdir(parents=True, exist_ok=True)
+        return _OWN | {
+            "LOWER": str(self._lower),
+            "WORK": str(self._work),
+            "BOUND": " ".join(f"{inside}={outside}" for inside, outside in self._bound.items()),
+            "PIP_CERT": str(CERTIFICATES / "ca-certificates.crt"),
+        }
 
     def changed(self) -> set[str]:
         """Every path that is there and was not in the bare root, or that is another or removed."""

@@ -39,6 +39,11 @@ def test_its_manual_is_there(installed: Root) -> None:
     )
 
 
+def test_its_unit_is_there_and_not_enabled(installed: Root) -> None:
+    installed.run("grep -qx 'ExecStart=/usr/bin/kmemtrace export .*' /lib/systemd/system/kmemtrace.service")
+    assert {path for path in installed.changed() if path.startswith("/etc/systemd")} == set()
+
+
 def test_recordings_need_the_other_package(installed: Root) -> None:
     said = installed.run("kmemtrace record -o /tmp/before -- true", status=4).stderr
     assert "install the Debian package kmemtrace-report" in said
