@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.test_interpreters import ELSEWHERE, Python, heap_is_high
+from guests.interpreters import Python
+from tests.packaging.test_interpreters import ELSEWHERE, heap_is_high
 from tests.release.roots import CACHE, Root
 
 REPOSITORY = Path(__file__).parents[2]
