@@ -175,7 +175,8 @@ def shared_with_foreign(kernel: Kernel, folder: Path) -> list[str]:
     """A root of its own in place of this machine's, also a second time, and of this machine's files those few
     that it needs."""
     root = root_of(kernel.architecture)
-    read = {"/mnt": root, str(ROOT): ROOT, "/usr/lib/modules": kernel.root / "usr" / "lib" / "modules"}
+    modules = (kernel.root / "lib" / "modules").resolve()  # before trixie not below usr
+    read = {"/mnt": root, str(ROOT): ROOT, "/usr/lib/modules": modules}
     return [
         *("--arch", kernel.architecture.name, "--root", str(root)),
         *(f"--rodir={at}={source}" for at, source in read.items()),
