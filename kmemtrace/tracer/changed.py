@@ -7,8 +7,7 @@ that Python's objects are made of the others alone.
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.tracer.capacity import WALK_MIX
-from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.maps import Records, as_words, mixed
 
 Ids = NDArray[np.uint64]
 _NONE: Ids = np.zeros(0, "u8")
@@ -32,7 +31,7 @@ class Remembered:
             be there several times.
         """
         before, old = self._keys, self._values
-        now, new = self._keys, self._values = _words(keys), _words(values)
+        now, new = self._keys, self._values = as_words(np.array(keys)), as_words(np.array(values))
         if len(before) == 0 or len(now) == 0:
             return np.concatenate((before[:, 0], now[:, 0]))
         if np.array_equal(now, before):
@@ -46,22 +45,9 @@ class Remembered:
         return np.concatenate((before[left, 0], now[~same, 0]))
 
 
-def _words(records: Records) -> Ids:
-    """Returns a copy of records as rows of eight bytes each; the structs are made of such."""
-    return np.array(records).view("u8").reshape(len(records), records.itemsize // 8)
-
-
 def _places(now: Ids, before: Ids) -> NDArray[np.intp]:
     """Returns for each key where it may have stood before; whether it did has to be looked at."""
-    sought, known = _mixed(now), _mixed(before)
+    sought, known = mixed(now), mixed(before)
     order = np.argsort(known)
     found = np.searchsorted(known, sought, sorter=order)
     return order[np.minimum(found, len(order) - 1)]
-
-
-def _mixed(keys: Ids) -> Ids:
-    """Returns one number for each key; those of two keys may be the same, which costs no more than time."""
-    mixed = keys[:, 0].copy()
-    for word in keys.T[1:]:
-        mixed = mixed * np.uint64(WALK_MIX) + word
-    return mixed

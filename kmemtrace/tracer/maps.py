@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.foreign import libbpf
+from kmemtrace.tracer.capacity import WALK_MIX
 from kmemtrace.tracer.structs import LATENCY
 
 Records = NDArray[Any]
+Words = NDArray[np.uint64]
 
 
 def possible_cpus() -> int:
@@ -27,6 +29,19 @@ def sum_of(latencies: Records) -> Records:
     total = np.zeros((), LATENCY)
     total["ns"], total["counts"] = latencies["ns"].sum(), latencies["counts"].sum(axis=0)
     return total
+
+
+def as_words(records: Records) -> Words:
+    """Returns records, not copied, as rows of eight bytes each; the structs are made of such."""
+    return records.view("u8").reshape(len(records), records.itemsize // 8)
+
+
+def mixed(keys: Words) -> Words:
+    """Returns one number for each key; those of two keys may be the same."""
+    found = keys[:, 0].copy()
+    for word in keys.T[1:]:
+        found = found * np.uint64(WALK_MIX) + word
+    return found
 
 
 class HashMap:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.tracer.capacity import PLACES_OF_A_KEY, PLACES_TRIED, WALK_MIX, Capacity
-from kmemtrace.tracer.maps import HashMap, Records
+from kmemtrace.tracer.maps import HashMap, Records, Words, as_words, mixed
 
 
 def defines(room: Capacity) -> Defines:
@@ -59,7 +59,7 @@ class Places:
         keys = programs.mapped(f"{name}_keys", count * key.itemsize)
         sums = programs.mapped(f"{name}s", count * value.itemsize)
         self._keys: NDArray[Any] = np.frombuffer(keys, key, count)
-        self._words: NDArray[np.uint64] = _words(self._keys)
+        self._words: Words = as_words(self._keys)
         self._sums: NDArray[Any] = np.frombuffer(sums, value, count)
         self._claims = HashMap(programs.map_fd(f"{name}_claims"), np.dtype("u4"), key, 1)
 
@@ -84,22 +84,13 @@ def added_up(keys: Records, sums: Records) -> tuple[Records, Records]:
 
     A key has two where two CPUs took one for it while others were given back.
     """
-    words = _words(keys)
-    mixed = words[:, 0].copy()
-    for word in words.T[1:]:
-        mixed = mixed * np.uint64(WALK_MIX) + word
-    mixed.sort()
-    if not (mixed[1:] == mixed[:-1]).any():
+    numbers = np.sort(mixed(as_words(keys)))
+    if not (numbers[1:] == numbers[:-1]).any():
         return keys, sums
     first: dict[bytes, int] = {}
     at = [first.setdefault(key.tobytes(), place) for place, key in enumerate(keys)]
-    whole = _words(sums)
+    whole = as_words(sums)
     added = np.zeros_like(whole)
     np.add.at(added, at, whole)
     once = np.fromiter(first.values(), np.intp, len(first))
     return keys[once], added.view(sums.dtype).reshape(-1)[once]
-
-
-def _words(records: Records) -> NDArray[np.uint64]:
-    """Returns records as rows of eight bytes each, which the structs are made of."""
-    return records.view("u8").reshape(len(records), records.itemsize // 8)
