@@ -19,7 +19,7 @@ PAGE = mmap.PAGESIZE
 _MADV_POPULATE_WRITE = 23
 _F_SETPIPE_SZ = 1031
 _PIPE_PAGES = 256
-_ENDS_WITHIN_SECONDS = 30.0
+_ENDS_WITHIN_SECONDS = 60.0
 
 Traffic = Callable[[int], int]
 """Does at least so many units of its work, such as pages through the allocator and back; answers how many."""
@@ -146,11 +146,11 @@ def memory_cgroup(mount: Path) -> Iterator[None]:
         yield
     finally:
         (before / "cgroup.procs").write_text(str(os.getpid()))
-        _remove(folder)
+        remove_cgroup(folder)
 
 
-def _remove(folder: Path) -> None:
-    """Removes a cgroup, whose last processes may still be ending."""
+def remove_cgroup(folder: Path) -> None:
+    """Removes a cgroup, which a process that has just ended keeps for a moment."""
     deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
     while True:
         try:
@@ -158,7 +158,7 @@ def _remove(folder: Path) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+            time.sleep(0.01)
         else:
             return
 

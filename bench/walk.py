@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.traffic import memory_cgroup
 from kmemtrace.cgroups.mounts import memory_hierarchy
+from kmemtrace.commands.check import examine
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError, KmemtraceError
 from kmemtrace.model.enums import Tier
@@ -58,9 +59,8 @@ def main() -> int:
 
 
 def _best_tier() -> Tier:
-    with make_tracer() as tracer:
-        assert tracer.plan.tier is not None
-        return tracer.plan.tier
+    """That of `kmemtrace check`; where there is none, to make a tracer of any says why."""
+    return Tier(examine()["tier"] or Tier.TRACEPOINT)
 
 
 def _hold(tier: Tier, seconds: int, known: int) -> None:

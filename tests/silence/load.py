@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.traffic import remove_cgroup
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from tests.live import workloads
 from tests.live.workloads import join
@@ -66,7 +67,7 @@ def stress(seconds: int) -> Iterator[None]:
                 process.wait(60)
         for folder in (free, limited):
             _kill(folder)
-            _remove(folder)
+            remove_cgroup(folder)
 
 
 class Churn:
@@ -95,7 +96,7 @@ class Churn:
         self._quick.terminate()
         made, _ = self._quick.communicate(timeout=60)
         self.made += int(made)
-        _remove(self._many)
+        remove_cgroup(self._many)
 
     def _one(self) -> None:
         number = next(self._names)
@@ -110,7 +111,7 @@ class Churn:
                 workloads.fill_pipes(17)
                 os._exit(0)
             os.waitpid(child, 0)
-        _remove(folder)
+        remove_cgroup(folder)
         if len(self._holders) > 20:
             self._release()
 
@@ -141,17 +142,3 @@ def _kill(folder: Path) -> None:
     for pid in (folder / "cgroup.procs").read_text().split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
-
-
-def _remove(folder: Path) -> None:
-    """A process that has just ended keeps its cgroup for a moment."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            folder.rmdir()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
