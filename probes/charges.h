@@ -118,7 +118,7 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	u64 count = 1ULL << order;
 	/* Asked first: what it found by then has its bit by now. */
 	bool through = search_is_through();
-	int error;
+	struct charge *found;
 
 	if (!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner) ||
 	    !in_subtree(charge.owner.memcg)) {
@@ -140,8 +140,8 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	else /* after the stack walk, which is no part of the page's life */
 		take_time(&charge);
 	/* What is not tracked has no record: to look for one takes as long as to open it. */
-	error = is_tracked(page) ? put_record(page, &charge) : open_record(page, &charge);
-	if (error) {
+	found = is_tracked(page) ? record_of_page(page) : 0;
+	if (put_record(page, found, &charge)) {
 		lose(LOSS_PAGES_FULL, 1);
 		return charge.owner.cgroup;
 	}

@@ -52,13 +52,11 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 	u64 dropped = 0;
 
 	NO_UNROLL
-	for (u32 cut = 0; cut < MAX_ORDER; cut++) {
+	for (u32 i = 0, cut = order; i < MAX_ORDER && cut < whole; i++, cut++) {
 		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
 
-		if (cut < order || cut >= whole)
-			continue;
 		charge->order = cut;
-		if (!put_record(buddy, charge))
+		if (!put_record(buddy, record_of_page(buddy), charge))
 			continue;
 		lose(LOSS_PAGES_FULL, 1);
 		dropped += 1ULL << cut;
@@ -125,7 +123,7 @@ static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps
 	if (!keeps_head)
 		return count;
 	charge->order = 0;
-	kept = !put_record(head, charge);
+	kept = !put_record(head, record_of_page(head), charge);
 	charge->order = order;
 	if (!kept) {
 		lose(LOSS_PAGES_FULL, 1);

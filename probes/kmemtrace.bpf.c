@@ -36,15 +36,50 @@ static __always_inline void allocated_nothing(u32 order)
 /*
  * mm_page_alloc(page, order, gfp, migratetype): the charge is inside the
  * allocator, so the mark is already readable here.
- *
+ */
+#ifdef CLASSIC_ALLOC
+/* The record of the classic tracepoint, whose program is not preempted from 7.0 on, as a raw one's
+ * is (kmemtrace/kernel/preemption.py). */
+struct alloc_event {
+	u64 common;
+	u64 frame; /* all ones: no page */
+	u32 order;
+	u64 gfp;
+};
+
+static __always_inline u64 page_of_alloc(struct alloc_event *event)
+{
+	u64 frame = event->frame;
+
+	return ~frame ? read_u64(PAGE_MAP_AT) + (frame << STRUCT_PAGE_SHIFT) : 0;
+}
+
+#define ORDER_OF_ALLOC(event) ((event)->order)
+#define GFP_OF_ALLOC(event) ((event)->gfp)
+#else
+#define alloc_event bpf_raw_tracepoint_args
+#define page_of_alloc(event) ((event)->args[0])
+#define ORDER_OF_ALLOC(event) ((event)->args[1])
+#define GFP_OF_ALLOC(event) ((event)->args[2])
+#endif
+
+/* Read each time it is asked for. By the end of a record the verifier has come to a dozen ranges of
+ * it, and would follow what comes then with each of them: to load took three times as long. */
+static __always_inline u32 order_of_alloc(struct alloc_event *event)
+{
+	return *(volatile u32 *)&ORDER_OF_ALLOC(event);
+}
+
+/*
  * An allocation that is not accounted has left by now, although it could tell
  * that the page's record is open by mistake: to look cost every allocation
  * 17 to 20 ns, for the filter is seldom in the CPU's caches by then. The sweep
  * finds such a record at the next snapshot.
  */
-static __always_inline void allocated(void *ctx, u64 page, u32 order)
+static __always_inline void allocated(struct alloc_event *event)
 {
-	u64 mark;
+	u64 page = page_of_alloc(event), mark;
+	u32 order = order_of_alloc(event);
 
 	if (!page) {
 		allocated_nothing(order);
@@ -61,44 +96,25 @@ static __always_inline void allocated(void *ctx, u64 page, u32 order)
 		/* Its free was missed; but not if the search found it while it was being charged.
 		 */
 		if (!is_mark(mark) || !is_from_before(page) || !forget_before(page))
-			end_charge(ctx, page, order, END_HEALED);
+			end_charge(event, page, order, END_HEALED);
+		order = order_of_alloc(event);
+		if (order > MAX_ORDER)
+			return;
 	}
 	if (is_mark(mark))
-		begin_charge(ctx, page, mark, order, 0, STACK_HERE, 0);
+		begin_charge(event, page, mark, order, 0, STACK_HERE, 0);
 #ifdef JUDGE_UNCHARGED_ALLOC
 	else
-		judge_unmarked(ctx, page, order);
+		judge_unmarked(event, page, order);
 #endif
 }
 
-#ifdef CLASSIC_ALLOC
-/* The record of the classic tracepoint, whose program is not preempted from 7.0 on, as a raw one's
- * is (kmemtrace/kernel/preemption.py). */
-struct alloc_record {
-	u64 common;
-	u64 frame; /* all ones: no page */
-	u32 order;
-	u64 gfp;
-};
-
-int page_alloc(struct alloc_record *ctx)
+int page_alloc(struct alloc_event *event)
 {
-	u64 frame = ctx->frame;
-
-	if (!(ctx->gfp & GFP_ACCOUNT))
-		return 0;
-	allocated(ctx, ~frame ? read_u64(PAGE_MAP_AT) + (frame << STRUCT_PAGE_SHIFT) : 0,
-		  ctx->order);
+	if (GFP_OF_ALLOC(event) & GFP_ACCOUNT)
+		allocated(event);
 	return 0;
 }
-#else
-int page_alloc(struct bpf_raw_tracepoint_args *ctx)
-{
-	if (ctx->args[2] & GFP_ACCOUNT)
-		allocated(ctx, ctx->args[0], ctx->args[1]);
-	return 0;
-}
-#endif
 
 /*
  * mm_page_free(page, order): stands at the top of free_pages_prepare, which

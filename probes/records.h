@@ -32,14 +32,9 @@ static __always_inline struct charge *record_of_page(u64 page)
 	return pages.lookup(&page);
 }
 
-static __always_inline int put_record(u64 page, struct charge *charge)
+static __always_inline int put_record(u64 page, struct charge *found, struct charge *charge)
 {
 	return pages.update(&page, charge);
-}
-
-static __always_inline int open_record(u64 page, struct charge *charge)
-{
-	return put_record(page, charge);
 }
 
 static __always_inline bool put_found_record(u64 page, struct charge *charge)
@@ -164,26 +159,19 @@ static __always_inline int put_among_more(u64 page, struct charge *charge)
 	return error;
 }
 
-/* Opens the record of a page that has none. Answers an error where there is no room. */
-static __always_inline int open_record(u64 page, struct charge *charge)
+/* Opens a record, or changes the one that was found, if one was; but one of the search stays, for
+ * whoever closes it has to count that. Answers an error where there is no room. */
+static __always_inline int put_record(u64 page, struct charge *found, struct charge *charge)
 {
 	struct bucket *bucket = bucket_of(page);
 
+	if (found && !(found->flags & CHARGE_BEFORE)) {
+		*found = *charge;
+		return 0;
+	}
 	if (bucket && take_place(bucket, page, charge) < RECORD_WAYS)
 		return 0;
 	return put_among_more(page, charge);
-}
-
-/* Opens a record, or changes the one that there is; but one of the search stays, for whoever closes
- * it has to count that. Answers an error where there is no room. */
-static __always_inline int put_record(u64 page, struct charge *charge)
-{
-	struct charge *found = record_of_page(page);
-
-	if (!found || found->flags & CHARGE_BEFORE)
-		return open_record(page, charge);
-	*found = *charge;
-	return 0;
 }
 
 static __always_inline bool close_place(struct bucket *bucket, u32 way, u64 page)

@@ -49,16 +49,6 @@ static __always_inline bool is_unmarked(u64 page, u64 time)
 	return is_open(page, time) && !is_charged(page);
 }
 
-/* Asked again afterwards, whether it is still the same charge: the page can be freed meanwhile. */
-static __always_inline u64 counted_to(u64 page, u64 time)
-{
-	struct owner owner = {};
-
-	if (!is_open(page, time) || !is_charged(page) || !owner_of(page, &owner))
-		return 0;
-	return is_open(page, time) ? owner.cgroup : 0;
-}
-
 int inspect(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0;
@@ -66,11 +56,19 @@ int inspect(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!batch)
 		return 0;
+	NO_UNROLL
 	for (u32 i = 0; i < INSPECT_BATCH; i++) {
 		struct inspection *look = &batch->looks[i];
+		bool open = is_open(look->page, look->time);
+		bool charged = open && is_charged(look->page);
+		struct owner owner = {};
 
-		look->unmarked = is_unmarked(look->page, look->time);
-		look->counted_to = counted_to(look->page, look->time);
+		if (charged && !owner_of(look->page, &owner))
+			owner.cgroup = 0;
+		/* Asked again, whether it is the same charge: the page can be freed meanwhile. */
+		open = open && is_open(look->page, look->time);
+		look->unmarked = open && !charged;
+		look->counted_to = open ? owner.cgroup : 0;
 	}
 	return 0;
 }

@@ -11,7 +11,7 @@ STACK_SKIPS = 2
 """Innermost frames that are left out of stacks that are learned of: the program, and who runs it. Before 5.18
 (ee2a098851bf) a stack that they are left out of is so many frames shorter than it could be."""
 LIFE_PATH = 384
-INSPECT_BATCH = 128
+INSPECT_BATCH = 64
 ADOPT_BATCH = 512
 FINDINGS_PAGES = 64
 """Pages of the ring buffer: room for some 3,000 findings between two snapshots."""

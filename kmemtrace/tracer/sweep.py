@@ -14,7 +14,7 @@ from kmemtrace.tracer.capacity import INSPECT_BATCH
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.structs import INSPECTION
 
-PAGES_PER_SNAPSHOT = 256 * INSPECT_BATCH
+PAGES_PER_SNAPSHOT = 512 * INSPECT_BATCH
 """Records that are looked at for a snapshot, which bounds its work: 256 system calls, about 6 ms. More held
 pages take more snapshots."""
 

@@ -48,7 +48,7 @@ extern "C" s64 close_each_once(u64 seed, u64 rounds)
 			struct charge charge = {.order = (u16)me};
 
 			if (!record_of_page(own))
-				left += !put_record(own, &charge);
+				left += !put_record(own, record_of_page(own), &charge);
 			left -= !close_record(random() % 2 ? own : any);
 		}
 	});
@@ -76,7 +76,7 @@ extern "C" u64 charge_while_searched(u64 rounds)
 				found += put_found_record(page, &charge);
 			} else {
 				found -= close_found_record(page, &before);
-				put_record(page, &charge);
+				put_record(page, record_of_page(page), &charge);
 				if (has_found_record_too(page))
 					found -= close_found_record(page, &before);
 			}
