@@ -1,9 +1,10 @@
 """What each tier costs: `make bench-tiers`, or python bench/tiers.py [--rounds N].
 
 In each round every tier that works on this kernel runs in turn, an empty program on each of its
-hooks, then kmemtrace; then memleak. The time is what the kernel's BPF statistics add up for all
-programs of a tracer, per page of traffic, so nothing but the programs is in it. Compare within one
-run: the ratios are to the empty programs of the tracepoint tier in the same round.
+hooks, then kmemtrace; then memleak. Programs' time is what the kernel's BPF statistics add up for all
+programs of a tracer, per page of traffic, so nothing but the programs is in it. The work's time is CPU
+time of who allocates and frees, without those statistics: the hooks are in it, too. Compare within one
+run: all ratios are of the same round.
 """
 
 import argparse
@@ -13,14 +14,14 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.tracers import EmptyPrograms, memleak, memleak_path, run_statistics, warm
-from bench.traffic import Anonymous, Pipe, Traffic, memory_cgroup
+from bench.traffic import Anonymous, Pipe, Traffic, cost_per_unit, memory_cgroup
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError, KmemtraceError
@@ -35,17 +36,22 @@ _AT_ALLOC = ("page_alloc", "charge_entry", "charge_exit")
 _ON_REQUEST = (*SWEEP_PROGRAMS, *ADOPTION_PROGRAMS)
 """No page pays for them. The search for pages charged before the start goes on beside the traffic, and was
 most of what the function tiers seemed to cost."""
-_BASE = "empty, tracepoint"
+_NOTHING, _BASE, _MEMLEAK = "no tracer", f"empty, {Tier.TRACEPOINT}", "memleak"
 
 Tracers = dict[str, Callable[[], AbstractContextManager[object]]]
 
 
 class Cost(NamedTuple):
-    """Of a page's way through the allocator and back, in BPF programs."""
+    """Of a page's way through the allocator and back."""
 
     runs: float
+    """Of BPF programs."""
     alloc_ns: float
+    """In those at its allocation."""
     all_ns: float
+    """In all of them."""
+    cpu: float
+    """Of the work, in seconds."""
 
 
 def main() -> int:
@@ -55,7 +61,7 @@ def main() -> int:
     costs: dict[tuple[str, str], list[Cost]] = defaultdict(list)
     try:
         tracers = _tracers()
-        with memory_cgroup(memory_hierarchy().mount), run_statistics():
+        with memory_cgroup(memory_hierarchy().mount):
             traffics: dict[str, Traffic] = {"un-accounted": Anonymous(), "accounted": Pipe()}
             for number in range(rounds):
                 print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -70,7 +76,7 @@ def main() -> int:
 
 def _tracers() -> Tracers:
     """By name, those that work here; what does not is told on stderr."""
-    tracers: Tracers = {}
+    tracers: Tracers = {_NOTHING: nullcontext}
     for tier in (Tier.TRACEPOINT, Tier.FENTRY, Tier.KPROBE):
         try:
             with make_tracer(tier) as tracer:
@@ -85,7 +91,7 @@ def _tracers() -> Tracers:
     if path is None:
         print("left out: memleak is not installed (Debian: bpfcc-tools)", file=sys.stderr)
     else:
-        tracers["memleak"] = lambda: memleak(path)
+        tracers[_MEMLEAK] = lambda: memleak(path)
     return tracers
 
 
@@ -108,11 +114,13 @@ def _measure(
         with tracer() as running:
             for kind, traffic in traffics.items():
                 warm(running, traffic, _WARM_PAGES)
-                before = _programs()
-                pages = traffic(_PAGES[kind])
-                after = _programs()
+                cpu = cost_per_unit(traffic, _PAGES[kind]).cpu
+                with run_statistics():
+                    before = _programs()
+                    pages = traffic(_PAGES[kind])
+                    after = _programs()
                 mine = [i for i, p in before.items() if i not in others and p.name not in _ON_REQUEST]
-                costs[name, kind].append(_cost(before, after, mine, pages))
+                costs[name, kind].append(_cost(before, after, mine, pages)._replace(cpu=cpu))
     except CannotError as error:
         print(f"left out: {name}: {error}", file=sys.stderr)
 
@@ -139,22 +147,35 @@ def _cost(before: Mapping[int, _Program], after: Mapping[int, _Program], mine: l
         return runs, sum(after[i].ns - before[i].ns for i in chosen)
 
     runs, ns = spent(at_alloc=False)
-    return Cost(runs / pages, spent(at_alloc=True)[1] / pages, ns / pages)
+    return Cost(runs / pages, spent(at_alloc=True)[1] / pages, ns / pages, cpu=0.0)
 
 
 def _print(costs: Mapping[tuple[str, str], list[Cost]], rounds: int) -> None:
-    print(f"BPF programs' time per page allocated and freed: median of {rounds}\n")
-    print("| tracer | traffic | runs | alloc, ns | alloc and free, ns | ratio to empty, tracepoint |")
-    print("|---|---|---|---|---|---|")
+    print(f"Per page allocated and freed: median of {rounds}\n")
+    print(
+        "| tracer | traffic | runs | alloc, ns | alloc and free, ns | to empty, tracepoint "
+        "| work, to no tracer | work, to empty on the same hooks |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for (name, kind), found in costs.items():
-        base = costs[_BASE, kind]
-        ratio = statistics.median(c.all_ns / b.all_ns for c, b in zip(found, base, strict=False))
-        alloc = statistics.median(c.alloc_ns for c in found)
-        print(
-            f"| {name.strip()} | {kind} | {statistics.median(c.runs for c in found):.2f} "
-            f"| {'' if name == 'memleak' else f'{alloc:.0f}'} "
-            f"| {statistics.median(c.all_ns for c in found):.0f} | {ratio:.1f} |"
-        )
+        programs = [
+            f"{statistics.median(c.runs for c in found):.2f}",
+            f"{statistics.median(c.alloc_ns for c in found):.0f}" if name != _MEMLEAK else "",
+            f"{statistics.median(c.all_ns for c in found):.0f}",
+            _ratio(found, costs[_BASE, kind], lambda cost: cost.all_ns),
+        ]
+        same = costs.get((f"empty, {name.rpartition(', ')[2]}", kind), [])
+        cells = [
+            *(programs if name != _NOTHING else [""] * len(programs)),
+            _ratio(found, costs[_NOTHING, kind], lambda cost: cost.cpu),
+            _ratio(found, same, lambda cost: cost.cpu) if same else "",
+        ]
+        print(f"| {name.strip()} | {kind} | {' | '.join(cells)} |")
+
+
+def _ratio(found: list[Cost], base: list[Cost], of: Callable[[Cost], float]) -> str:
+    """Median of the rounds'."""
+    return f"{statistics.median(of(c) / of(b) for c, b in zip(found, base, strict=False)):.2f}"
 
 
 if __name__ == "__main__":

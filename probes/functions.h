@@ -8,6 +8,7 @@
 #define KMEMTRACE_FUNCTIONS_H
 
 #include "basics.h"
+#include "calls.h"
 #include "charges.h"
 #include "ends.h"
 #include "memcg.h"
@@ -16,32 +17,6 @@
 #include "sums.h"
 #include "unfollowed.h"
 #include "verdicts.h"
-
-#if defined(WITH_CHARGE) || defined(WITH_ALLOC_LATENCY)
-struct call {
-	u64 time; /* of its entry */
-	u64 page;
-	u32 gfp;
-	u32 order;
-	s32 stack;
-	u32 pad;
-};
-
-/* LRU: should an exit be missed, its entry makes room by itself. */
-BPF_TABLE("lru_hash", struct call_key, struct call, calls, MAX_CALLS);
-
-/* The entry that belongs to this exit, copied out and forgotten. */
-static __always_inline bool end_call(struct call_key *key, struct call *call)
-{
-	struct call *found = calls.lookup(key);
-
-	if (!found)
-		return false;
-	*call = *found;
-	calls.delete(key);
-	return true;
-}
-#endif
 
 #ifdef WITH_ALLOC_LATENCY
 enum {
@@ -98,7 +73,7 @@ int charge_entry(void *ctx)
 		.gfp = argument(ctx, ARG_CHARGE_GFP),
 		.order = argument(ctx, ARG_CHARGE_ORDER),
 	};
-	struct call_key key = entry_key(ctx, call.page);
+	u64 key = entry_key(ctx, call.page);
 
 	call.stack = STACK_AT_ENTRY(ctx);
 	if (call.order > MAX_ORDER)
@@ -107,7 +82,7 @@ int charge_entry(void *ctx)
 		end_charge(ctx, call.page, call.order, END_HEALED);
 	set_unfollowed(call.page, true); /* should the exit be missed */
 	call.time = bpf_ktime_get_ns(); /* last: the stack walk is no part of the charge */
-	calls.update(&key, &call);
+	begin_call(key, &call);
 	return 0;
 }
 
@@ -131,13 +106,13 @@ static __always_inline void unpaired(void *ctx)
 int charge_exit(void *ctx)
 {
 	struct call call = {};
-	struct call_key key = exit_key(ctx, argument(ctx, ARG_CHARGE_PAGE));
+	u64 key = exit_key(ctx, argument(ctx, ARG_CHARGE_PAGE));
 	s32 result = result_of(ctx, ARGS_CHARGE);
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct totals *totals;
 	u64 cgroup;
 
-	if (!end_call(&key, &call)) {
+	if (!end_call(key, &call)) {
 		unpaired(ctx);
 		return 0;
 	}
@@ -345,25 +320,25 @@ int alloc_entry(void *ctx)
 		.order = argument(ctx, ARG_ALLOC_ORDER),
 	};
 	/* An interrupt's allocation inside a task's has other flags, and so another key. */
-	struct call_key key = entry_key(ctx, (u64)call.gfp << 32 | call.order);
+	u64 key = entry_key(ctx, (u64)call.gfp << 32 | call.order);
 
 	call.time = bpf_ktime_get_ns();
 	if (call.order <= MAX_ORDER)
-		calls.update(&key, &call);
+		begin_call(key, &call);
 	return 0;
 }
 
 int alloc_exit(void *ctx)
 {
 	u32 gfp = argument(ctx, ARG_ALLOC_GFP), order = argument(ctx, ARG_ALLOC_ORDER);
-	struct call_key key = exit_key(ctx, (u64)gfp << 32 | order);
+	u64 key = exit_key(ctx, (u64)gfp << 32 | order);
 	u64 page = result_of(ctx, ARGS_ALLOC);
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct charge *charge;
 	struct totals *totals;
 	struct call call = {};
 
-	if (!end_call(&key, &call) || call.order > MAX_ORDER)
+	if (!end_call(key, &call) || call.order > MAX_ORDER)
 		return 0;
 	ns = now - call.time;
 	if (!(call.gfp & GFP_ACCOUNT)) {

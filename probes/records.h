@@ -82,9 +82,9 @@ static __always_inline struct bucket *bucket_of(u64 page)
 	return records.lookup(&at);
 }
 
-static __always_inline u64 page_in(struct bucket *bucket, u32 way)
+static __always_inline u64 key_in(u64 *keys, u32 way)
 {
-	return *(volatile u64 *)&bucket->page[way];
+	return *(volatile u64 *)&keys[way];
 }
 
 /* 1 where they are the same, else 0; without a branch, which the verifier would follow to both
@@ -97,16 +97,17 @@ static __always_inline u64 is_same(u64 one, u64 other)
 	return (differs | negative) >> 63 ^ 1;
 }
 
-/* By the four bits of who has a page, two bits each: the first that has it, 0 where none has. */
+/* By the four bits of who has a key, two bits each: the first that has it, 0 where none has. */
 #define FIRST_OF_WAYS 0x12131210
 
-/* The first place that has such a page; 0 where there is none, which is to be looked at again. */
-static __always_inline u32 way_of(struct bucket *bucket, u64 page)
+/* The first place of a bucket that has such a key; 0 where there is none, which is to be looked at
+ * again. */
+static __always_inline u32 way_of(u64 *keys, u64 key)
 {
 	u64 has = 0;
 
 	EACH_WAY (way)
-		has |= is_same(page_in(bucket, way), page) << way;
+		has |= is_same(key_in(keys, way), key) << way;
 	asm volatile("" : "+r"(has)); /* else clang proves away what the verifier has to see */
 	return FIRST_OF_WAYS >> 2 * (has & 15) & (RECORD_WAYS - 1);
 }
@@ -126,8 +127,8 @@ static __always_inline struct charge *record_of_page(u64 page)
 
 	if (!bucket)
 		return 0;
-	way = way_of(bucket, page);
-	if (page_in(bucket, way) == page)
+	way = way_of(bucket->page, page);
+	if (key_in(bucket->page, way) == page)
 		return &bucket->charge[way];
 	more = overflow();
 	return more && *more ? pages.lookup(&page) : 0;
@@ -136,10 +137,10 @@ static __always_inline struct charge *record_of_page(u64 page)
 /* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
 static __always_inline u32 take_place(struct bucket *bucket, u64 page, struct charge *charge)
 {
-	u32 way = way_of(bucket, 0);
+	u32 way = way_of(bucket->page, 0);
 
 	if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN)) {
-		way = way_of(bucket, 0); /* another CPU was first, or all are taken */
+		way = way_of(bucket->page, 0); /* another CPU was first, or all are taken */
 		if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
 			return RECORD_WAYS;
 	}
@@ -176,7 +177,7 @@ static __always_inline int put_record(u64 page, struct charge *found, struct cha
 
 static __always_inline bool close_place(struct bucket *bucket, u32 way, u64 page)
 {
-	return page_in(bucket, way) == page &&
+	return key_in(bucket->page, way) == page &&
 	       __sync_val_compare_and_swap(&bucket->page[way], page, 0) == page;
 }
 
@@ -200,7 +201,7 @@ static __always_inline int close_record(u64 page)
 
 	if (!bucket)
 		return NO_ENTRY;
-	return close_place(bucket, way_of(bucket, page), page) ? 0 : close_among_more(page);
+	return close_place(bucket, way_of(bucket->page, page), page) ? 0 : close_among_more(page);
 }
 
 /*
@@ -219,13 +220,13 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	if (place >= RECORD_WAYS) {
 		if (put_among_more(page, charge))
 			return false;
-		return page_in(bucket, way_of(bucket, page)) != page || close_among_more(page);
+		return key_in(bucket->page, way_of(bucket->page, page)) != page || close_among_more(page);
 	}
 	place &= RECORD_WAYS - 1;
 	/* Changes nothing; but until it is done, no load below is. */
 	__sync_val_compare_and_swap(&bucket->page[place], page, page);
 	EACH_WAY (way)
-		if (way != place && (page_in(bucket, way) & ~(u64)RECORD_TAKEN) == page)
+		if (way != place && (key_in(bucket->page, way) & ~(u64)RECORD_TAKEN) == page)
 			return !close_place(bucket, place, page);
 	return true;
 }
@@ -240,7 +241,7 @@ static __always_inline bool has_found_record_too(u64 page)
 	if (!bucket || !more)
 		return false;
 	EACH_WAY (way)
-		count += is_same(page_in(bucket, way), page);
+		count += is_same(key_in(bucket->page, way), page);
 	return count > 1 || (count && *more && pages.lookup(&page));
 }
 
@@ -254,7 +255,7 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 	if (!bucket || !more)
 		return false;
 	EACH_WAY (way) {
-		if (page_in(bucket, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
+		if (key_in(bucket->page, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
 			continue;
 		*before = bucket->charge[way];
 		return close_place(bucket, way, page);

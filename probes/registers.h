@@ -9,11 +9,6 @@
 #include "basics.h"
 #include "charges.h"
 
-struct call_key {
-	u64 frame;
-	u64 argument;
-};
-
 #ifdef TIER_FENTRY
 /* The context is an array of the arguments, at exit followed by the result. It is read through a
  * helper because the verifier knows a pointer among them as one, and lets nobody calculate with
@@ -28,12 +23,11 @@ static __always_inline u64 result_of(void *ctx, u32 arguments)
 	return argument(ctx, arguments);
 }
 
-/* A task is in one call with such an argument at a time; entry and exit both see it. */
-static __always_inline struct call_key entry_key(void *ctx, u64 argument)
+/* A task is in one call with such an argument at a time; entry and exit both see it. Even, for odd
+ * ones have a meaning (RECORD_TAKEN), and not 0. */
+static __always_inline u64 entry_key(void *ctx, u64 argument)
 {
-	struct call_key key = {.frame = bpf_get_current_task(), .argument = argument};
-
-	return key;
+	return (bpf_get_current_task() + argument * PLACE_MIX) << 1 | 2;
 }
 
 #define exit_key entry_key
@@ -78,18 +72,14 @@ static __always_inline u64 result_of(void *ctx, u32 arguments)
 
 /* The arguments are gone at the exit, but the stack pointer is back where the call was made: no
  * two calls that are under way share it. */
-static __always_inline struct call_key entry_key(void *ctx, u64 argument)
+static __always_inline u64 entry_key(void *ctx, u64 argument)
 {
-	struct call_key key = {.frame = read_u64((u64)ctx + REG_STACK) + CALL_PUSHES};
-
-	return key;
+	return read_u64((u64)ctx + REG_STACK) + CALL_PUSHES;
 }
 
-static __always_inline struct call_key exit_key(void *ctx, u64 argument)
+static __always_inline u64 exit_key(void *ctx, u64 argument)
 {
-	struct call_key key = {.frame = read_u64((u64)ctx + REG_STACK)};
-
-	return key;
+	return read_u64((u64)ctx + REG_STACK);
 }
 #endif
 

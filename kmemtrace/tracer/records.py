@@ -17,6 +17,9 @@ _OF_MAP = 4
 """The hash map beside the table has room for one page in so many. At four to a bucket a fifth of them need it
 when the table is full, one in 28 when half of it is."""
 
+_ROOM_FOR_CALLS = 2
+"""A call that finds its bucket full takes the place of another: at half full one bucket in 19 would be short of places."""
+
 
 class PageRecords(Protocol):
     """All records of pages."""
@@ -34,6 +37,7 @@ def defines(room: Capacity) -> Defines:
         "RECORD_WAYS": RECORD_WAYS,
         "RECORD_MIX": f"{WALK_MIX}ULL",
         "MAX_PAGES": map_entries(room),
+        "CALL_BUCKETS": power_of_two(_ROOM_FOR_CALLS * room.calls // RECORD_WAYS),
     }
 
 

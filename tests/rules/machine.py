@@ -112,6 +112,7 @@ def _table(buckets: int) -> dict[str, int | str]:
         "MAX_BUCKETS": buckets,
         "RECORD_WAYS": RECORD_WAYS,
         "RECORD_MIX": f"{WALK_MIX}ULL",
+        "CALL_BUCKETS": 4,
     }
 
 

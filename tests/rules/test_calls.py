@@ -1,0 +1,47 @@
+"""Calls that are under way at once, by threads."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from tests.rules.machine import compiled, has_compiler
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
+
+THREADS, ROUNDS = 3, 100_000
+
+
+class Outcome(ctypes.Structure):
+    _fields_ = (
+        ("ended", ctypes.c_uint64),
+        ("unpaired", ctypes.c_uint64),
+        ("anothers", ctypes.c_uint64),
+    )
+
+
+def outcome(buckets: int, depth: int) -> Outcome:
+    library = compiled(Path(__file__).with_name("calls.cpp"), "calls.h", buckets)
+    found = Outcome()
+    library.call_at_once(
+        *(ctypes.c_uint64(number) for number in (THREADS, depth, ROUNDS)), ctypes.byref(found)
+    )
+    return found
+
+
+@pytest.mark.parametrize("buckets", [0, 64])
+def test_each_exit_has_what_its_own_entry_left(buckets: int) -> None:
+    found = outcome(buckets, depth=1)
+    assert (found.ended, found.unpaired, found.anothers) == (THREADS * ROUNDS, 0, 0)
+
+
+def test_where_more_are_under_way_than_there_are_places_none_has_anothers() -> None:
+    found = outcome(64, depth=8)
+    assert found.anothers == 0
+    assert found.unpaired > 0
+    assert found.ended > 0
+
+
+def test_a_call_whose_last_exit_was_missed_takes_its_own_place() -> None:
+    library = compiled(Path(__file__).with_name("calls.cpp"), "calls.h", 64)
+    assert library.miss_an_exit() == 2
