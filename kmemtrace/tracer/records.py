@@ -18,7 +18,8 @@ _OF_MAP = 4
 when the table is full, one in 28 when half of it is."""
 
 _ROOM_FOR_CALLS = 2
-"""A call that finds its bucket full takes the place of another: at half full one bucket in 19 would be short of places."""
+"""Places for each call: one that finds its bucket full takes another's, as would be so in one bucket of 19 when
+there are as many calls as there is room for."""
 
 
 class PageRecords(Protocol):
