@@ -220,7 +220,8 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	if (place >= RECORD_WAYS) {
 		if (put_among_more(page, charge))
 			return false;
-		return key_in(bucket->page, way_of(bucket->page, page)) != page || close_among_more(page);
+		return key_in(bucket->page, way_of(bucket->page, page)) != page ||
+		       close_among_more(page);
 	}
 	place &= RECORD_WAYS - 1;
 	/* Changes nothing; but until it is done, no load below is. */
@@ -255,7 +256,8 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 	if (!bucket || !more)
 		return false;
 	EACH_WAY (way) {
-		if (key_in(bucket->page, way) != page || !(bucket->charge[way].flags & CHARGE_BEFORE))
+		if (key_in(bucket->page, way) != page ||
+		    !(bucket->charge[way].flags & CHARGE_BEFORE))
 			continue;
 		*before = bucket->charge[way];
 		return close_place(bucket, way, page);

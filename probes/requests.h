@@ -35,7 +35,8 @@ struct inspections {
 	struct inspection looks[INSPECT_BATCH];
 };
 
-BPF_ARRAY(inspections, struct inspections, 1);
+/* User space writes and reads them in place. */
+BPF_F_TABLE("array", u32, struct inspections, inspections, INSPECT_BATCHES, BPF_F_MMAPABLE);
 
 static __always_inline bool is_open(u64 page, u64 time)
 {
@@ -49,10 +50,11 @@ static __always_inline bool is_unmarked(u64 page, u64 time)
 	return is_open(page, time) && !is_charged(page);
 }
 
+/* inspect(batch) */
 int inspect(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 first = 0;
-	struct inspections *batch = inspections.lookup(&first);
+	u32 number = ctx->args[0];
+	struct inspections *batch = inspections.lookup(&number);
 
 	if (!batch)
 		return 0;

@@ -11,7 +11,7 @@ STACK_SKIPS = 2
 """Innermost frames that are left out of stacks that are learned of: the program, and who runs it. Before 5.18
 (ee2a098851bf) a stack that they are left out of is so many frames shorter than it could be."""
 LIFE_PATH = 384
-INSPECT_BATCH = 64
+INSPECT_BATCH, INSPECT_BATCHES = 64, 1 << 9
 ADOPT_BATCH = 512
 FINDINGS_PAGES = 64
 """Pages of the ring buffer: room for some 3,000 findings between two snapshots."""
@@ -63,6 +63,7 @@ ENTRIES = (
     "MAX_BUCKETS",
     "MAX_CGROUP_PLACES",
     "MAX_SITE_PLACES",
+    "INSPECT_BATCHES",
 )
 """Constants that say how many entries a map has, and nothing else: no program knows them."""
 
@@ -72,7 +73,7 @@ _SITES_OF_A_CGROUP = 4
 
 _HASH_ENTRY, _STACK_ENTRY = 64, 24
 """Bytes beside key and value, or addresses: struct htab_elem and a bucket; struct stack_map_bucket."""
-_FILTERS, _SMALL_MAPS = 3, 2 << 20
+_FILTERS, _SMALL_MAPS = 3, 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class Capacity:
             "MAX_ORDER": MAX_ORDER,
             "LIFE_PATH": LIFE_PATH,
             "INSPECT_BATCH": INSPECT_BATCH,
+            "INSPECT_BATCHES": INSPECT_BATCHES,
             "ADOPT_BATCH": ADOPT_BATCH,
             "ADOPT_RECORDS": self.pages // 2,  # the rest is for what is charged from now on
             "FINDINGS_PAGES": FINDINGS_PAGES,

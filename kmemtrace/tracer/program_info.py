@@ -1,11 +1,11 @@
-"""Reads what the kernel says of a loaded program: how often it ran, how long, how often it was skipped."""
+"""Reads what the kernel says of a loaded program: how often it ran, and what it took to verify it."""
 
 import ctypes
 from dataclasses import dataclass
 
 from kmemtrace.foreign import libbpf
 
-_RUN_TIME_AT, _RUNS_AT, _MISSES_AT = 192, 200, 208
+_RUN_TIME_AT, _RUNS_AT, _MISSES_AT, _VERIFIED_AT = 192, 200, 208, 216
 """Offsets in struct bpf_prog_info of <linux/bpf.h>, which only ever grows."""
 
 
@@ -17,6 +17,9 @@ class ProgramInfo:
     recursion_misses: int | None
     """How often it was skipped because it was running on that CPU already; None before 5.12, which does not
     count them."""
+    verified: int | None
+    """Instructions that the verifier followed, of a million that it follows at most: each as often as it came
+    there. None before 5.16."""
 
 
 def program_info(fd: int) -> ProgramInfo:
@@ -26,8 +29,14 @@ def program_info(fd: int) -> ProgramInfo:
         error = ctypes.get_errno()
         raise OSError(error, "the kernel tells nothing of a BPF program of ours")
 
-    def word(offset: int) -> int:
-        return ctypes.c_uint64.from_buffer(buffer, offset).value
+    def word(offset: int) -> int | None:
+        """None where the kernel's struct does not go that far."""
+        return ctypes.c_uint64.from_buffer(buffer, offset).value if length.value >= offset + 8 else None
 
-    counts_misses = length.value >= _MISSES_AT + 8
-    return ProgramInfo(word(_RUNS_AT), word(_RUN_TIME_AT), word(_MISSES_AT) if counts_misses else None)
+    verified = word(_VERIFIED_AT)
+    return ProgramInfo(
+        runs=word(_RUNS_AT) or 0,
+        run_ns=word(_RUN_TIME_AT) or 0,
+        recursion_misses=word(_MISSES_AT),
+        verified=None if verified is None else verified & 0xFFFFFFFF,
+    )

@@ -18,8 +18,8 @@ _OF_MAP = 4
 when the table is full, one in 28 when half of it is."""
 
 _ROOM_FOR_CALLS = 2
-"""Places for each call: one that finds its bucket full takes another's, as would be so in one bucket of 19 when
-there are as many calls as there is room for."""
+"""Places for each call: one that finds its bucket full takes another's. When there are as many calls as
+there is room for, one bucket in 19 is too full."""
 
 
 class PageRecords(Protocol):

@@ -5,31 +5,41 @@ whose free was missed. Neither leaves an event, so nothing per event could find 
 the page tells, and is looked at here, a share of the held pages at each snapshot.
 """
 
+import mmap
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kmemtrace.kernel.test_run import test_run
-from kmemtrace.tracer.capacity import INSPECT_BATCH
-from kmemtrace.tracer.maps import ArrayMap, Records
+from kmemtrace.tracer.capacity import INSPECT_BATCH, INSPECT_BATCHES
+from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.structs import INSPECTION
 
-PAGES_PER_SNAPSHOT = 512 * INSPECT_BATCH
-"""Records that are looked at for a snapshot, which bounds its work: 256 system calls, about 6 ms. More held
+PAGES_PER_SNAPSHOT = INSPECT_BATCHES * INSPECT_BATCH
+"""Records that are looked at for a snapshot, which bounds its work: 512 system calls, about 5 ms. More held
 pages take more snapshots."""
+
+
+class HasInspections(Protocol):
+    """Programs, as Programs has them."""
+
+    def fd(self, name: str) -> int:
+        """Returns the descriptor of a program, which is loaded when first asked for."""
+
+    def mapped(self, name: str, size: int) -> mmap.mmap:
+        """Maps an array into this process."""
 
 
 class Sweeper:
     """Runs the programs `inspect` and `sweep` over the records of pages."""
 
-    def __init__(self, program: Callable[[str], int], inspections: ArrayMap) -> None:
-        """Prepares to sweep.
-
-        Args:
-            program: Gives the descriptor of a BPF function, loading it when first asked.
-            inspections: The map by which `inspect` is asked and answers.
-        """
-        self._program, self._inspections = program, inspections
+    def __init__(self, programs: HasInspections) -> None:
+        self._program = programs.fd
+        shared = programs.mapped("inspections", PAGES_PER_SNAPSHOT * INSPECTION.itemsize)
+        self._looks: NDArray[Any] = np.frombuffer(shared, INSPECTION, PAGES_PER_SNAPSHOT)
+        """By which `inspect` is asked and answers."""
         self._next = 0
         self._suspects: set[tuple[int, int]] = set()
 
@@ -47,8 +57,7 @@ class Sweeper:
             By charged cgroup, which other one the kernel counts pages of it to now: those of a removed cgroup
             are handed to its parent (from 5.13 on).
         """
-        looks = [self._inspect(look) for look in self._share(pages, charges)]
-        found = np.concatenate(looks) if looks else np.zeros(0, INSPECTION)
+        found = self._inspect(self._share(pages, charges))
         unmarked = found[found["unmarked"] == 1]
         suspects = {(int(look["page"]), int(look["time"])) for look in unmarked}
         for page, time in suspects & self._suspects:
@@ -60,33 +69,35 @@ class Sweeper:
 
     def sweep_unmarked(self, pages: Records, charges: Records) -> None:
         """Looks at all of these records, and ends those that are unmarked at once."""
-        for begin in range(0, len(pages), INSPECT_BATCH):
-            looks = np.zeros(len(pages[begin : begin + INSPECT_BATCH]), INSPECTION)
-            looks["page"], looks["time"] = pages[begin:][: len(looks)], charges["time"][begin:][: len(looks)]
-            found = self._inspect(looks)
+        for begin in range(0, len(pages), PAGES_PER_SNAPSHOT):
+            some = slice(begin, begin + PAGES_PER_SNAPSHOT)
+            found = self._inspect(_looks(pages[some], charges[some]))
             for look in found[found["unmarked"] == 1]:
                 test_run(self._program("sweep"), int(look["page"]), int(look["time"]))
 
-    def _share(self, pages: Records, charges: Records) -> list[Records]:
-        """Returns batches of inspections: last sweep's suspects again, then the next of the others."""
-        if len(pages) <= PAGES_PER_SNAPSHOT:
+    def _share(self, pages: Records, charges: Records) -> Records:
+        """Returns what to look at: last sweep's suspects again, then the next of the others."""
+        again = np.array([(page, time, 0, 0, 0) for page, time in self._suspects], INSPECTION)
+        room = PAGES_PER_SNAPSHOT - len(again)
+        if len(pages) <= room:
             chosen = slice(None)
         else:
             begin = self._next if self._next < len(pages) else 0
-            chosen = slice(begin, begin + PAGES_PER_SNAPSHOT)
-            self._next = begin + PAGES_PER_SNAPSHOT
-        looks = np.zeros(len(pages[chosen]) + len(self._suspects), INSPECTION)
-        for i, (page, time) in enumerate(self._suspects):
-            looks[i] = (page, time, 0, 0, 0)
-        looks["page"][len(self._suspects) :] = pages[chosen]
-        looks["time"][len(self._suspects) :] = charges["time"][chosen]
-        looks["cgroup"][len(self._suspects) :] = charges["cgroup"][chosen]
-        return [looks[i : i + INSPECT_BATCH] for i in range(0, len(looks), INSPECT_BATCH)]
+            chosen = slice(begin, begin + room)
+            self._next = begin + room
+        return np.concatenate((again, _looks(pages[chosen], charges[chosen])))
 
     def _inspect(self, looks: Records) -> Records:
-        """Inspects up to INSPECT_BATCH records, and returns what the program found of them."""
-        batch = np.zeros(INSPECT_BATCH, INSPECTION)
-        batch[: len(looks)] = looks
-        self._inspections[0] = batch
-        test_run(self._program("inspect"))
-        return self._inspections[0][: len(looks)]
+        """Inspects up to PAGES_PER_SNAPSHOT records, and returns what the program found of them."""
+        count = len(looks)
+        self._looks[:count] = looks
+        inspect = self._program("inspect")
+        for batch in range(-(-count // INSPECT_BATCH)):
+            test_run(inspect, batch)
+        return self._looks[:count].copy()
+
+
+def _looks(pages: Records, charges: Records) -> Records:
+    looks = np.zeros(len(pages), INSPECTION)
+    looks["page"], looks["time"], looks["cgroup"] = pages, charges["time"], charges["cgroup"]
+    return looks

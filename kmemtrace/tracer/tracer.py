@@ -21,7 +21,7 @@ from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
 from kmemtrace.tracer import departures, objects, places, records, walk
 from kmemtrace.tracer.before import PagesBefore
-from kmemtrace.tracer.capacity import INSPECT_BATCH, STACK_DEPTH, Capacity
+from kmemtrace.tracer.capacity import STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
 from kmemtrace.tracer.doubtful import count_as_uncharged
 from kmemtrace.tracer.judge import Judge, Judged
@@ -36,7 +36,7 @@ from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import sees
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks
-from kmemtrace.tracer.structs import ID, INSPECTION
+from kmemtrace.tracer.structs import ID
 from kmemtrace.tracer.sweep import Sweeper
 from kmemtrace.tracer.tables import Tables
 from kmemtrace.tracer.verdicts import Sight, Verdicts
@@ -89,8 +89,7 @@ class Tracer:
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
         self._walk = Walk(programs, stacks, symbols, plan.tier) if sites and plan.walked is None else None
         self._before = PagesBefore(programs, plan, capacity)
-        inspections = ArrayMap(programs.map_fd("inspections"), INSPECTION, INSPECT_BATCH)
-        self._sweeper = Sweeper(programs.fd, inspections)
+        self._sweeper = Sweeper(programs)
         self._judge = Judge(programs, plan, Verdicts(stacks, lambda number: paths.resolve(number).path))
         self._losses = LossCount(programs, plan, self._tables)
         self._ledger = Ledger(hierarchy, paths, stacks, seen)

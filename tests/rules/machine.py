@@ -94,6 +94,7 @@ _OTHERS: dict[str, int | str] = {
     "MAX_ORDER": 10,
     "LIFE_PATH": 16,
     "INSPECT_BATCH": 4,
+    "INSPECT_BATCHES": 1,
     "ADOPT_BATCH": PAGES,
     "ADOPT_RECORDS": 40,
     "OFF_PAGE_ORDER": PAGE + 16,
