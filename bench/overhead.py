@@ -55,7 +55,7 @@ def main() -> int:
     try:
         with make_tracer() as tracer:
             plan, mount = tracer.plan, tracer.hierarchy.mount
-        tracers = _tracers(lambda: EmptyPrograms(plan))
+        tracers = _tracers(lambda: EmptyPrograms(plan), loads=plan.loads)
         with memory_cgroup(mount):
             traffics: dict[str, Traffic] = {"un-accounted": Anonymous(), "accounted": Pipe()}
             work: dict[str, Traffic] = {"two CPUs": PipeOnEachCpu(), "fork": Forks(), "exec": Execs()}
@@ -71,13 +71,16 @@ Costs = dict[tuple[str, str], list[Cost]]
 Tracers = Mapping[str, Callable[[], AbstractContextManager[object]]]
 
 
-def _tracers(empty: Callable[[], EmptyPrograms]) -> Tracers:
+def _tracers(empty: Callable[[], EmptyPrograms], *, loads: bool) -> Tracers:
+    """By name; `loads`: whether programs load the kernel's memory, and so can be had without, too."""
     tracers: dict[str, Callable[[], AbstractContextManager[object]]] = {
         "no tracer": nullcontext,
         "empty programs": empty,
         "kmemtrace": make_tracer,
         "  --no-sites": lambda: make_tracer(sites=False),
     }
+    if loads:
+        tracers["  before 6.2"] = lambda: make_tracer(helpers=True)
     path = memleak_path()
     if path is None:
         print("memleak is not installed (Debian: bpfcc-tools); it is left out", file=sys.stderr)
