@@ -28,16 +28,15 @@ static __always_inline u64 record_of(u64 page, struct charge *charge)
 	return 0;
 }
 
-/* Whether the record of a larger block covers a page as well: a later one's, for a charge opens one
- * record for all of its block. The smaller record is stale then. Asked of findings only. */
-static __always_inline bool is_covered(u64 page, u32 order)
+/* Whether another record covers a page whose own was closed: a later one's, for a charge opens one
+ * record for all of its block. The one that was closed is stale then. Asked of findings only. */
+static __always_inline bool is_covered(u64 page)
 {
 	NO_UNROLL
-	for (u32 larger = 1; larger <= MAX_ORDER; larger++) {
-		u64 head = block_head(page, larger);
-		struct charge *found = larger > order ? record_of_page(head) : 0;
+	for (u32 order = 1; order <= MAX_ORDER; order++) {
+		struct charge *found = record_of_page(block_head(page, order));
 
-		if (found && found->order >= larger)
+		if (found && found->order >= order)
 			return true;
 	}
 	return false;
@@ -190,7 +189,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		track(page, order, NOT_TRACKED);
 	}
 	if (what != NR_MISMATCHES) {
-		if (is_covered(page, charge.order))
+		if (is_covered(page))
 			charge.flags |= CHARGE_FREED_BEFORE;
 		weigh(&charge, &ending, count, marked, uncharged);
 		report(ctx, what, &charge, &ending);
