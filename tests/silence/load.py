@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from bench.traffic import remove_cgroup
 from kmemtrace.cgroups.mounts import memory_hierarchy
@@ -90,12 +91,14 @@ class Churn:
         while time.monotonic() < end:
             self._one()
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         while self._holders:
             self._release()
         self._quick.terminate()
-        made, _ = self._quick.communicate(timeout=60)
-        self.made += int(made)
+        self.made += int(self._quick.communicate(timeout=60)[0])
         remove_cgroup(self._many)
 
     def _one(self) -> None:

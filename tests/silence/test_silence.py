@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -28,7 +29,7 @@ _INTERVAL = 2.0
 
 
 class Auditor(threading.Thread):
-    """Audits over and over, as `kmemtrace audit` does, from start() to end()."""
+    """Audits over and over, as `kmemtrace audit` does, while it is entered."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -46,10 +47,14 @@ class Auditor(threading.Thread):
         except BaseException as error:  # noqa: BLE001 the test tells it
             self.failure = error
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._end.set()
         self.join()
-        if self.failure is not None:
+        if error is None and self.failure is not None:
             raise self.failure
 
     def drifts(self, confidence: Confidence) -> list[str]:
@@ -92,6 +97,12 @@ class Run:
         tracer = self._stack.enter_context(make_tracer(self.tier))
         self._since = time.monotonic()
         return tracer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def begin(self) -> None:
         """The load begins: what came before does not count."""
@@ -136,23 +147,11 @@ def test_silence(request: pytest.FixtureRequest) -> None:
     if shutil.which("stress-ng") is None:
         pytest.skip("stress-ng is not installed")
     seconds, churn, auditor = 60 * float(request.config.getoption("--minutes")), Churn(), Auditor()
-    runs = _runs()  # before the load, under which compiling takes many times as long in a guest
-    auditor.start()
-    with stress(int(4 * seconds) + 600):
-        for run in runs:
-            run.begin()
-        begin, restarted = time.monotonic(), False
-        while min(run.so_far for run in runs) < seconds:
-            churn.turn(_INTERVAL)
-            for run in runs:
-                run.look()
-            if not restarted and time.monotonic() > begin + seconds / 2:
-                runs[0].restart()
-                restarted = True
-        for run in runs:
-            run.stop()
-        auditor.end()
-    churn.end()
+    with churn, contextlib.ExitStack() as stack:
+        # Before the load, under which compiling takes many times as long in a guest.
+        runs = [stack.enter_context(run) for run in _runs()]
+        with stress(int(4 * seconds) + 600), auditor:
+            restarted = _watch(runs, churn, seconds)
     told = [
         {
             "tier": run.tier.value,
@@ -174,3 +173,20 @@ def test_silence(request: pytest.FixtureRequest) -> None:
     assert [text for run in runs for text in run.certain] == []
     assert auditor.audits
     assert auditor.drifts(Confidence.CERTAIN) == []
+
+
+def _watch(runs: list[Run], churn: Churn, seconds: float) -> bool:
+    """Has each tracer look for that long, one of them stopped and started anew; whether that was."""
+    for run in runs:
+        run.begin()
+    begin, restarted = time.monotonic(), False
+    while min(run.so_far for run in runs) < seconds:
+        churn.turn(_INTERVAL)
+        for run in runs:
+            run.look()
+        if not restarted and time.monotonic() > begin + seconds / 2:
+            runs[0].restart()
+            restarted = True
+    for run in runs:
+        run.stop()
+    return restarted
