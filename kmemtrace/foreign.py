@@ -104,7 +104,10 @@ def libc() -> Library:
 
 
 def give_back_memory() -> None:
-    """Has glibc give the kernel back what was freed: 30 MB after a start, which would stay in its heaps."""
+    """Has glibc give the kernel back what was freed, which would stay in its heaps.
+
+    That is 30 MB after a start, and 15 MB after a census.
+    """
     with suppress(AttributeError):  # another C library
         Library(ctypes.CDLL(None), {"malloc_trim": (c_int, c_size_t)}).malloc_trim(0)
 

@@ -10,6 +10,7 @@ from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
+from kmemtrace.foreign import give_back_memory
 from kmemtrace.model.account import Account, CensusInfo, added_caches
 from kmemtrace.model.census import Census, Joiner, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
@@ -138,6 +139,7 @@ class Keeper:
             else:
                 self._kept = _keep(census, self._kept)
                 pause = self._interval or default_pause(census.cpu_seconds)
+            give_back_memory()  # what the objects were added up in
             self._first.set()
 
 
