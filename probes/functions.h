@@ -69,7 +69,7 @@ static __always_inline void charge_failed(s32 error)
 int charge_entry(void *ctx)
 {
 	struct call call = {
-		.page = argument(ctx, ARG_CHARGE_PAGE),
+		.page = pointer_argument(ctx, ARG_CHARGE_PAGE),
 		.gfp = argument(ctx, ARG_CHARGE_GFP),
 		.order = argument(ctx, ARG_CHARGE_ORDER),
 	};
@@ -90,7 +90,7 @@ int charge_entry(void *ctx)
 static __always_inline void unpaired(void *ctx)
 {
 #ifdef TIER_FENTRY
-	u64 page = argument(ctx, ARG_CHARGE_PAGE);
+	u64 page = pointer_argument(ctx, ARG_CHARGE_PAGE);
 
 	if (is_charged(page) && !is_tracked(page)) {
 		set_unfollowed(page, true);
@@ -106,7 +106,7 @@ static __always_inline void unpaired(void *ctx)
 int charge_exit(void *ctx)
 {
 	struct call call = {};
-	u64 key = exit_key(ctx, argument(ctx, ARG_CHARGE_PAGE));
+	u64 key = exit_key(ctx, pointer_argument(ctx, ARG_CHARGE_PAGE));
 	s32 result = result_of(ctx, ARGS_CHARGE);
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct totals *totals;
@@ -140,7 +140,7 @@ int charge_exit(void *ctx)
 #ifdef WITH_UNCHARGE
 int uncharge(void *ctx)
 {
-	u64 page = argument(ctx, ARG_UNCHARGE_PAGE);
+	u64 page = pointer_argument(ctx, ARG_UNCHARGE_PAGE);
 	u32 order = argument(ctx, ARG_UNCHARGE_ORDER);
 
 	if (order > MAX_ORDER || !is_charged(page)) /* without its mark the kernel does nothing */
@@ -170,7 +170,7 @@ static __always_inline void put_tracked(void *ctx, u64 page)
 #ifdef PROGRAM_put_uncharge
 int put_uncharge(void *ctx)
 {
-	u64 page = argument(ctx, ARG_PUT_UNCHARGE_PAGE);
+	u64 page = pointer_argument(ctx, ARG_PUT_UNCHARGE_PAGE);
 
 	if (is_tracked(page))
 		put_tracked(ctx, page);
@@ -216,7 +216,7 @@ BPF_PERCPU_ARRAY(walks, struct walk, 1);
 
 static __always_inline u64 note_all(void *ctx)
 {
-	u64 list = argument(ctx, ARG_PUT_UNCHARGE_BATCH_LIST);
+	u64 list = pointer_argument(ctx, ARG_PUT_UNCHARGE_BATCH_LIST);
 	u32 first = 0;
 	volatile struct walk *walk = walks.lookup(&first);
 
@@ -241,7 +241,7 @@ static __always_inline u64 note_all(void *ctx)
 #else
 static __always_inline u64 note_all(void *ctx)
 {
-	u64 batch = argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH), wrong = 0;
+	u64 batch = pointer_argument(ctx, ARG_PUT_UNCHARGE_BATCH_BATCH), wrong = 0;
 	u32 count = read_u32(batch + OFF_BATCH_NR) & 0xff;
 	/* Read at once: nearly all are users' pages, and a read for each is what they would pay. */
 	u64 folios[BATCH_SIZE] = {};
@@ -296,7 +296,7 @@ int put_uncharge_batch(void *ctx)
 
 int split(void *ctx)
 {
-	u64 head = argument(ctx, ARG_SPLIT_HEAD);
+	u64 head = pointer_argument(ctx, ARG_SPLIT_HEAD);
 	struct charge *charge;
 
 	charge = is_tracked(head) ? record_of_page(head) : 0;
@@ -332,7 +332,7 @@ int alloc_exit(void *ctx)
 {
 	u32 gfp = argument(ctx, ARG_ALLOC_GFP), order = argument(ctx, ARG_ALLOC_ORDER);
 	u64 key = exit_key(ctx, (u64)gfp << 32 | order);
-	u64 page = result_of(ctx, ARGS_ALLOC);
+	u64 page = pointer_result_of(ctx, ARGS_ALLOC);
 	u64 now = bpf_ktime_get_ns(), ns;
 	struct charge *charge;
 	struct totals *totals;

@@ -9,19 +9,28 @@
 #include "basics.h"
 #include "charges.h"
 
+/* Of the context, at an offset in bytes. */
+static __always_inline u64 word_of_context(void *ctx, u32 offset)
+{
+	return *(volatile u64 *)((char *)ctx + offset);
+}
+
 #ifdef TIER_FENTRY
-/* The context is an array of the arguments, at exit followed by the result. It is read through a
- * helper because the verifier knows a pointer among them as one, and lets nobody calculate with
- * it; the helper gives a number. */
+/* The context is an array of the arguments, at exit followed by the result. */
 static __always_inline u64 argument(void *ctx, u32 position)
+{
+	return word_of_context(ctx, 8 * position);
+}
+
+/* A pointer among them the verifier knows as one, and lets nobody calculate with it; to read it as
+ * memory gives a number. */
+static __always_inline u64 pointer_argument(void *ctx, u32 position)
 {
 	return read_u64((u64)ctx + 8 * position);
 }
 
-static __always_inline u64 result_of(void *ctx, u32 arguments)
-{
-	return argument(ctx, arguments);
-}
+#define result_of argument
+#define pointer_result_of pointer_argument
 
 /* A task is in one call with such an argument at a time; entry and exit both see it. Even, for odd
  * ones have a meaning (RECORD_TAKEN), and not 0. */
@@ -52,15 +61,10 @@ static __always_inline u64 entry_key(void *ctx, u64 argument)
 #error "kprobes: this architecture's registers are not known"
 #endif
 
-static __always_inline u64 argument(void *ctx, u32 position)
-{
-	return read_u64((u64)ctx + REG_ARGUMENT(position));
-}
-
-static __always_inline u64 result_of(void *ctx, u32 arguments)
-{
-	return read_u64((u64)ctx + REG_RESULT);
-}
+#define argument(ctx, position) word_of_context(ctx, REG_ARGUMENT(position))
+#define pointer_argument argument
+#define result_of(ctx, arguments) word_of_context(ctx, REG_RESULT)
+#define pointer_result_of result_of
 
 /* Up to 5.x the stack cannot be walked at a kretprobe: the return address is the probe's own. */
 #ifdef WITHOUT_SITES
@@ -74,12 +78,12 @@ static __always_inline u64 result_of(void *ctx, u32 arguments)
  * two calls that are under way share it. */
 static __always_inline u64 entry_key(void *ctx, u64 argument)
 {
-	return read_u64((u64)ctx + REG_STACK) + CALL_PUSHES;
+	return word_of_context(ctx, REG_STACK) + CALL_PUSHES;
 }
 
 static __always_inline u64 exit_key(void *ctx, u64 argument)
 {
-	return read_u64((u64)ctx + REG_STACK);
+	return word_of_context(ctx, REG_STACK);
 }
 #endif
 
