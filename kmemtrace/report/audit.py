@@ -36,9 +36,10 @@ def report(found: Audit, most: int) -> str:
 
 
 def _heading(census: Census, readings: int) -> list[str]:
+    word = "reading" if readings == 1 else "readings"
     return [
         (
-            f"{readings} readings of {census.page_frames:,} page frames: {census.blocks:,} charged blocks of "
+            f"{readings} {word} of {census.page_frames:,} page frames: {census.blocks:,} charged blocks of "
             f"pages, {census.objects:,} charged objects; the last took {census.seconds:.2f} s"
         )
     ]
