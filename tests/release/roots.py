@@ -1,8 +1,11 @@
 """Bare roots of Debian, kept in the user's cache, and commands run in them without changing them."""
 
 import os
+import select
+import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +15,8 @@ CACHE = debian.CACHE.parent / "roots"
 SUITES = ("bookworm", "trixie")
 BARE = ("python3-bpfcc", "python3-venv", "man-db", "pipx")
 """What kmemtrace depends on, and what it is installed and read with."""
+NEW = ("make", "sudo")
+"""What the README asks of a machine."""
 BUILDER = ("python3-bpfcc", "python3-venv", "make", "ca-certificates", "debhelper", "fakeroot", "lintian")
 CERTIFICATES = Path("/etc/ssl/certs")
 _OWN = {
@@ -43,6 +48,10 @@ _INSIDE = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER)
 
 def bare(suite: str) -> Path:
     return _made(suite, "bare", BARE)
+
+
+def new(suite: str) -> Path:
+    return _made(suite, "new", NEW)
 
 
 def builder(suite: str) -> Path:
@@ -104,6 +113,36 @@ class Root:
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done
+
+    def type(self, command: str, shown: str, key: str, environment: Mapping[str, str] | None = None) -> str:
+        """Runs a command in a terminal there, and types a key once it shows something.
+
+        Returns all that it showed.
+        """
+        script = f"exec script -qefc {shlex.quote(f'stty rows 40 cols 140; {command}')} /dev/null"
+        screen, until = b"", time.monotonic() + 3600
+        with subprocess.Popen(
+            [*_INSIDE, script],
+            env=self._environment() | {"TERM": "xterm-256color"} | dict(environment or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            while time.monotonic() < until and select.select([process.stdout], [], [], 600)[0]:
+                read = os.read(process.stdout.fileno(), 1 << 16)
+                if not read:
+                    break
+                screen += read
+                if shown.encode() in screen and not process.stdin.closed:
+                    process.stdin.write(key.encode())
+                    process.stdin.close()
+            else:
+                process.kill()
+        text = screen.decode(errors="replace")
+        assert (process.returncode, shown in text) == (0, True), text[-4000:]
+        return text
 
     def _environment(self) -> dict[str, str]:
         for outside in self._bound.values():
