@@ -18,7 +18,9 @@ BARE = ("python3-bpfcc", "python3-venv", "man-db", "pipx")
 NEW = ("make", "sudo")
 """What the README asks of a machine."""
 BUILDER = ("python3-bpfcc", "python3-venv", "make", "ca-certificates", "debhelper", "fakeroot", "lintian")
-CERTIFICATES = Path("/etc/ssl/certs")
+_CERTIFICATES = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
+_CERTIFICATES_INSIDE = "/media"
+"""Not where Debian has them: a package that is installed there writes them anew."""
 _OWN = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -89,9 +91,10 @@ class Root:
 
     def __init__(self, lower: Path, work: Path, bound: Mapping[str, Path] | None = None) -> None:
         self._lower, self._work = lower, work
-        self._bound = {str(CERTIFICATES): CERTIFICATES, **(bound or {})}
-        for name in ("upper", "work", "root"):
+        self._bound = {_CERTIFICATES_INSIDE: work / "certificates", **(bound or {})}
+        for name in ("upper", "work", "root", "certificates"):
             (work / name).mkdir()
+        shutil.copy(_CERTIFICATES, work / "certificates" / "all.crt")
 
     def bind(self, inside: str, outside: Path) -> None:
         """Has commands see a folder of this machine."""
@@ -151,7 +154,7 @@ class Root:
             "LOWER": str(self._lower),
             "WORK": str(self._work),
             "BOUND": " ".join(f"{inside}={outside}" for inside, outside in self._bound.items()),
-            "PIP_CERT": str(CERTIFICATES / "ca-certificates.crt"),
+            "PIP_CERT": f"{_CERTIFICATES_INSIDE}/all.crt",
         }
 
     def changed(self) -> set[str]:
