@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.release.roots import CACHE, SUITES, Root, bare, builder
+from tests.release.roots import BUILDING, CACHE, SUITES, Root, bare, builder
 
 REPOSITORY = Path(__file__).parents[2]
 ASKED = "KMEMTRACE_RELEASE" in os.environ
@@ -41,7 +41,7 @@ def debs(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp(f"{suite}-build")
     build = Root(builder(suite), work, {"/mnt": sdist.parent, "/var/cache/pip": CACHE / "pip"})
     build.run(f"mkdir /src && tar -xf /mnt/{sdist.name} -C /src --strip-components=1")
-    build.run("make -C /src deb", environment={"PIP_CACHE_DIR": "/var/cache/pip", "LANG": "C.UTF-8"})
+    build.run("make -C /src deb", environment=BUILDING)
     return work / "upper" / "src" / "dist"
 
 

@@ -18,6 +18,8 @@ BARE = ("python3-bpfcc", "python3-venv", "man-db", "pipx")
 NEW = ("make", "sudo")
 """What the README asks of a machine."""
 BUILDER = ("python3-bpfcc", "python3-venv", "make", "ca-certificates", "debhelper", "fakeroot", "lintian")
+BUILDING = {"PIP_CACHE_DIR": "/var/cache/pip", "LANG": "C.UTF-8", "DPKG_DEB_COMPRESSOR_LEVEL": "0"}
+"""Packages that are installed once and thrown away are not compressed for minutes."""
 _CERTIFICATES = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
 _CERTIFICATES_INSIDE = "/media"
 """Not where Debian has them: a package that is installed there writes them anew."""

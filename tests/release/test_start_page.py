@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.release.roots import CACHE, Root, new
+from tests.release.roots import BUILDING, CACHE, Root, new
 from tests.release.test_deb import OTHERS
 from tests.release.test_wheel_installs import NOTES
 
@@ -44,14 +44,13 @@ def checkout(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Root:
 def test_each_command_as_it_is_written(checkout: Root, block: list[str]) -> None:
     if block == [LEFT_OUT]:
         pytest.skip("it takes half an hour by itself, and CI does it on a machine that has nothing either")
-    environment = {"PIP_CACHE_DIR": "/var/cache/pip", "LANG": "C.UTF-8"}
     if before := BEFORE.get(block[0]):
-        checkout.run(f"cd /src && {before}", environment=environment)
+        checkout.run(f"cd /src && {before}", environment=BUILDING)
     for command in block:
         if re.search(r"\btop(?: --replay sample)?$", command):
-            checkout.type(f"cd /src && {command}", shown="CHARGE/s", key="q", environment=environment)
+            checkout.type(f"cd /src && {command}", shown="CHARGE/s", key="q", environment=BUILDING)
         else:
-            checkout.run(f"cd /src && {command}", environment=environment)
+            checkout.run(f"cd /src && {command}", environment=BUILDING)
     if len(block) > 1:  # installs, and removes in the end
         left = {path for path in checkout.changed() if "kmemtrace" in path and not path.startswith("/src/")}
         assert {path for path in left if not path.startswith(OTHERS) and NOTES.match(path) is None} == set()
