@@ -135,16 +135,20 @@ class Root:
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            while time.monotonic() < until and select.select([process.stdout], [], [], 600)[0]:
-                read = os.read(process.stdout.fileno(), 1 << 16)
-                if not read:
-                    break
-                screen += read
-                if shown.encode() in screen and not process.stdin.closed:
-                    process.stdin.write(key.encode())
-                    process.stdin.close()
-            else:
-                process.kill()
+            try:
+                while time.monotonic() < until and select.select([process.stdout], [], [], 600)[0]:
+                    read = os.read(process.stdout.fileno(), 1 << 16)
+                    if not read:
+                        break
+                    screen += read
+                    if shown.encode() in screen and not process.stdin.closed:
+                        process.stdin.write(key.encode())
+                        process.stdin.close()
+                else:
+                    process.kill()
+            except BaseException:
+                process.kill()  # else what runs there outlives a Ctrl-C
+                raise
         text = screen.decode(errors="replace")
         assert (process.returncode, shown in text) == (0, True), text[-4000:]
         return text

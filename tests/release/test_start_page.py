@@ -59,3 +59,9 @@ def test_each_command_as_it_is_written(checkout: Root, block: list[str]) -> None
 def test_one_frame_as_json(checkout: Root) -> None:
     (command,) = re.findall(r'`(make top ARGS="[^"]*--json")`', README)
     checkout.run(f"cd /src && {command} >/tmp/frame && python3 -m json.tool /tmp/frame")
+
+
+def test_what_was_made_in_the_checkout_is_not_given_away(checkout: Root) -> None:
+    names = checkout.run("tar -tf /src/dist/kmemtrace-*.tar.gz").stdout
+    assert "/probes/kmemtrace.bpf.c" in names
+    assert re.findall(r"^[^/]+/(?:v|\.venv)/.*", names, re.MULTILINE) == []
