@@ -48,8 +48,9 @@ BOOTS = {
         Setup("hybrid", (f"{_BOOTS}/test_hybrid.py",), cgroups="hybrid"),
         # No other boot, but what tests/decoders decodes again: it leaves a recording in the guest's folder.
         Setup("record", ("tests/decoders/record.py",)),
-        # Nor this one, but a case of docs/cases.md; what it prints is left in the folder too.
+        # Nor these, but cases of docs/cases.md; what they print or record is left in the folder too.
         Setup("freed-while-held", ("tests/faults/freed_while_held.py",)),
+        Setup("record-service", ("tests/recording/record_service.py",)),
     )
 }
 """By name, what `--boot` boots."""
