@@ -84,7 +84,9 @@ def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
     wrong = snapshot.losses.wrong_stacks
     where = f"{tracer.plan.release}, {tracer.plan.tier} tier"
     print(f"{where}, {seconds:.0f} s: {charged:,} pages charged, at {len(sites)} call sites")
-    print(f"stacks told by what was learned, each walked as well: {known:,}; another's: {wrong:,}", flush=True)
+    print(
+        f"stacks told by what was learned, each walked as well: {known:,}; another's: {wrong:,}", flush=True
+    )
 
 
 @contextmanager
