@@ -120,7 +120,7 @@ def _measure(
                     pages = traffic(_PAGES[kind])
                     after = _programs()
                 mine = [i for i, p in before.items() if i not in others and p.name not in _ON_REQUEST]
-                costs[name, kind].append(_cost(before, after, mine, pages)._replace(cpu=cpu))
+                costs[name, kind].append(_cost(before, after, mine, pages, cpu))
     except CannotError as error:
         print(f"left out: {name}: {error}", file=sys.stderr)
 
@@ -140,14 +140,16 @@ def _programs() -> dict[int, _Program]:
     }
 
 
-def _cost(before: Mapping[int, _Program], after: Mapping[int, _Program], mine: list[int], pages: int) -> Cost:
+def _cost(
+    before: Mapping[int, _Program], after: Mapping[int, _Program], mine: list[int], pages: int, cpu: float
+) -> Cost:
     def spent(at_alloc: bool) -> tuple[int, int]:
         chosen = [i for i in mine if not at_alloc or after[i].name in _AT_ALLOC]
         runs = sum(after[i].runs - before[i].runs for i in chosen)
         return runs, sum(after[i].ns - before[i].ns for i in chosen)
 
     runs, ns = spent(at_alloc=False)
-    return Cost(runs / pages, spent(at_alloc=True)[1] / pages, ns / pages, cpu=0.0)
+    return Cost(runs / pages, spent(at_alloc=True)[1] / pages, ns / pages, cpu)
 
 
 def _print(costs: Mapping[tuple[str, str], list[Cost]], rounds: int) -> None:

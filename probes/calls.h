@@ -67,28 +67,21 @@ static __always_inline u32 oldest_call(struct call_bucket *bucket)
 	return oldest & (RECORD_WAYS - 1);
 }
 
-static __always_inline bool claim(struct call_bucket *bucket, u32 way, u64 had, u64 key)
-{
-	return !(had & RECORD_TAKEN) &&
-	       __sync_val_compare_and_swap(&bucket->key[way], had, key | RECORD_TAKEN) == had;
-}
-
 /* Claims a place; answers RECORD_WAYS where other CPUs were first each time. */
 static __always_inline u32 claim_place(struct call_bucket *bucket, u64 key)
 {
 	u32 way = way_of(bucket->key, key);
+	u64 had;
 
 	/* Its last exit was missed. */
-	if (key_in(bucket->key, way) == key && claim(bucket, way, key, key))
+	if (key_in(bucket->key, way) == key && claim(bucket->key, way, key, key))
 		return way;
-	NO_UNROLL
-	for (u32 i = 0; i < 2; i++) {
-		way = way_of(bucket->key, 0);
-		if (claim(bucket, way, 0, key))
-			return way;
-	}
+	way = claim_free(bucket->key, key);
+	if (way < RECORD_WAYS)
+		return way;
 	way = oldest_call(bucket);
-	return claim(bucket, way, key_in(bucket->key, way), key) ? way : RECORD_WAYS;
+	had = key_in(bucket->key, way);
+	return !(had & RECORD_TAKEN) && claim(bucket->key, way, had, key) ? way : RECORD_WAYS;
 }
 
 /* Where it finds no place, its exit counts as one whose entry was not seen; and so does that of the
@@ -101,8 +94,7 @@ static __always_inline void begin_call(u64 key, struct call *call)
 	if (way >= RECORD_WAYS)
 		return;
 	bucket->call[way] = *call;
-	asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
-	*(volatile u64 *)&bucket->key[way] = key;
+	open_place(bucket->key, way, key);
 }
 
 /* The entry that belongs to this exit, copied out and forgotten; false where it was not seen. */
@@ -115,8 +107,7 @@ static __always_inline bool end_call(u64 key, struct call *call)
 		return false;
 	way = way_of(bucket->key, key);
 	*call = bucket->call[way];
-	return key_in(bucket->key, way) == key &&
-	       __sync_val_compare_and_swap(&bucket->key[way], key, 0) == key;
+	return close_place(bucket->key, way, key);
 }
 #endif
 #endif

@@ -112,6 +112,36 @@ static __always_inline u32 way_of(u64 *keys, u64 key)
 	return FIRST_OF_WAYS >> 2 * (has & 15) & (RECORD_WAYS - 1);
 }
 
+/* Claims a place in which there was that; false where another CPU was first. */
+static __always_inline bool claim(u64 *keys, u32 way, u64 had, u64 key)
+{
+	return __sync_val_compare_and_swap(&keys[way], had, key | RECORD_TAKEN) == had;
+}
+
+/* Claims a free place; answers RECORD_WAYS where there is none, or other CPUs were first twice. */
+static __always_inline u32 claim_free(u64 *keys, u64 key)
+{
+	u32 way = way_of(keys, 0);
+
+	if (claim(keys, way, 0, key))
+		return way;
+	way = way_of(keys, 0);
+	return claim(keys, way, 0, key) ? way : RECORD_WAYS;
+}
+
+/* What was written to a claimed place is its key's from now on. */
+static __always_inline void open_place(u64 *keys, u32 way, u64 key)
+{
+	asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
+	*(volatile u64 *)&keys[way] = key;
+}
+
+/* False where the place is another's, or who else closed it was first. */
+static __always_inline bool close_place(u64 *keys, u32 way, u64 key)
+{
+	return key_in(keys, way) == key && __sync_val_compare_and_swap(&keys[way], key, 0) == key;
+}
+
 static __always_inline u64 *overflow(void)
 {
 	u32 first = 0;
@@ -137,16 +167,12 @@ static __always_inline struct charge *record_of_page(u64 page)
 /* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
 static __always_inline u32 take_place(struct bucket *bucket, u64 page, struct charge *charge)
 {
-	u32 way = way_of(bucket->page, 0);
+	u32 way = claim_free(bucket->page, page);
 
-	if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN)) {
-		way = way_of(bucket->page, 0); /* another CPU was first, or all are taken */
-		if (__sync_val_compare_and_swap(&bucket->page[way], 0, page | RECORD_TAKEN))
-			return RECORD_WAYS;
-	}
+	if (way >= RECORD_WAYS)
+		return way;
 	bucket->charge[way] = *charge;
-	asm volatile("" ::: "memory"); /* x86 keeps the order of stores */
-	*(volatile u64 *)&bucket->page[way] = page;
+	open_place(bucket->page, way, page);
 	return way;
 }
 
@@ -175,12 +201,6 @@ static __always_inline int put_record(u64 page, struct charge *found, struct cha
 	return put_among_more(page, charge);
 }
 
-static __always_inline bool close_place(struct bucket *bucket, u32 way, u64 page)
-{
-	return key_in(bucket->page, way) == page &&
-	       __sync_val_compare_and_swap(&bucket->page[way], page, 0) == page;
-}
-
 static __always_inline int close_among_more(u64 page)
 {
 	u64 *more = overflow();
@@ -201,7 +221,8 @@ static __always_inline int close_record(u64 page)
 
 	if (!bucket)
 		return NO_ENTRY;
-	return close_place(bucket, way_of(bucket->page, page), page) ? 0 : close_among_more(page);
+	return close_place(bucket->page, way_of(bucket->page, page), page) ? 0
+									   : close_among_more(page);
 }
 
 /*
@@ -228,7 +249,7 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	__sync_val_compare_and_swap(&bucket->page[place], page, page);
 	EACH_WAY (way)
 		if (way != place && (key_in(bucket->page, way) & ~(u64)RECORD_TAKEN) == page)
-			return !close_place(bucket, place, page);
+			return !close_place(bucket->page, place, page);
 	return true;
 }
 
@@ -260,7 +281,7 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 		    !(bucket->charge[way].flags & CHARGE_BEFORE))
 			continue;
 		*before = bucket->charge[way];
-		return close_place(bucket, way, page);
+		return close_place(bucket->page, way, page);
 	}
 	found = *more ? pages.lookup(&page) : 0;
 	if (!found || !(found->flags & CHARGE_BEFORE))

@@ -65,8 +65,8 @@ int inspect(struct bpf_raw_tracepoint_args *ctx)
 		bool charged = open && is_charged(look->page);
 		struct owner owner = {};
 
-		if (charged && !owner_of(look->page, &owner))
-			owner.cgroup = 0;
+		if (charged)
+			owner_of(look->page, &owner); /* where it is nobody's, `owner` stays 0 */
 		/* Asked again, whether it is the same charge: the page can be freed meanwhile. */
 		open = open && is_open(look->page, look->time);
 		look->unmarked = open && !charged;

@@ -5,9 +5,8 @@ whose free was missed. Neither leaves an event, so nothing per event could find 
 the page tells, and is looked at here, a share of the held pages at each snapshot.
 """
 
-import mmap
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +14,18 @@ from numpy.typing import NDArray
 from kmemtrace.kernel.test_run import test_run
 from kmemtrace.tracer.capacity import INSPECT_BATCH, INSPECT_BATCHES
 from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.structs import INSPECTION
 
 PAGES_PER_SNAPSHOT = INSPECT_BATCHES * INSPECT_BATCH
-"""Records that are looked at for a snapshot, which bounds its work: 512 system calls, about 5 ms. More held
+"""Records that are looked at for a snapshot, which bounds its work: 512 system calls, about 3 ms. More held
 pages take more snapshots."""
-
-
-class HasInspections(Protocol):
-    """Programs, as Programs has them."""
-
-    def fd(self, name: str) -> int:
-        """Returns the descriptor of a program, which is loaded when first asked for."""
-
-    def mapped(self, name: str, size: int) -> mmap.mmap:
-        """Maps an array into this process."""
 
 
 class Sweeper:
     """Runs the programs `inspect` and `sweep` over the records of pages."""
 
-    def __init__(self, programs: HasInspections) -> None:
+    def __init__(self, programs: Programs) -> None:
         self._program = programs.fd
         shared = programs.mapped("inspections", PAGES_PER_SNAPSHOT * INSPECTION.itemsize)
         self._looks: NDArray[Any] = np.frombuffer(shared, INSPECTION, PAGES_PER_SNAPSHOT)

@@ -1,5 +1,5 @@
 """Records a service of forty workers at rest, each of which holds the same:
-`make test-kernels KERNELS="6.12 7.3" ARGS="--boot record-service"`.
+`make test-kernels KERNELS="6.12 7.x" ARGS="--boot record-service"`.
 
 Each guest leaves the recording `service` in its folder. docs/cases.md compares two of them: only what the
 kernels do differently differs.

@@ -1,6 +1,7 @@
 """Calls that are under way at once, by threads."""
 
 import ctypes
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,14 @@ class Outcome(ctypes.Structure):
     )
 
 
+@functools.cache
+def library(buckets: int) -> ctypes.CDLL:
+    return compiled(Path(__file__).with_name("calls.cpp"), "calls.h", buckets)
+
+
 def outcome(buckets: int, depth: int) -> Outcome:
-    library = compiled(Path(__file__).with_name("calls.cpp"), "calls.h", buckets)
     found = Outcome()
-    library.call_at_once(
+    library(buckets).call_at_once(
         *(ctypes.c_uint64(number) for number in (THREADS, depth, ROUNDS)), ctypes.byref(found)
     )
     return found
@@ -43,5 +48,4 @@ def test_where_more_are_under_way_than_there_are_places_none_has_anothers() -> N
 
 
 def test_a_call_whose_last_exit_was_missed_takes_its_own_place() -> None:
-    library = compiled(Path(__file__).with_name("calls.cpp"), "calls.h", 64)
-    assert library.miss_an_exit() == 2
+    assert library(64).miss_an_exit() == 2
