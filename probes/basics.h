@@ -6,6 +6,11 @@
 /* The verifier takes bounded loops as they are; unrolled they compile four times slower. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
 
+/* Is hardly ever so: what follows stands behind the rest of a program, so that what nearly every
+ * event runs lies in few lines of the CPU's cache. */
+#define SELDOM(condition) __builtin_expect(!!(condition), 0)
+#define MOSTLY(condition) __builtin_expect(!!(condition), 1)
+
 /*
  * Where the kernel lets a program take a number for an address (6.2 on), a read is a load, of 1 ns
  * instead of a helper's 19. Either way what lies where there is no memory is 0.

@@ -42,7 +42,7 @@ static __always_inline struct site *site_of(void *ctx, struct charge *charge, s3
 	struct site *site = find_site(&key);
 
 	charge->stack = key.stack;
-	if (site)
+	if (MOSTLY(site))
 		return site;
 #endif
 	totals = totals_of(cgroup);
@@ -120,18 +120,18 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	bool through = search_is_through();
 	struct charge *found;
 
-	if (!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner) ||
+	if (SELDOM(!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner)) ||
 	    !in_subtree(charge.owner.memcg)) {
 		end_unfollowed(page);
 		return 0;
 	}
 	set_unfollowed(page, true);
-	if (is_from_before(page))
+	if (SELDOM(is_from_before(page)))
 		forget_before(page);
 	site = site_of(ctx, &charge, stack);
 	if (!site)
 		return 0;
-	if (active_memcg(bpf_get_current_task())) {
+	if (SELDOM(charges_another())) {
 		charge.flags |= CHARGE_REMOTE;
 		exempt(EXEMPT_REMOTE);
 	}
@@ -140,16 +140,16 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	else /* after the stack walk, which is no part of the page's life */
 		take_time(&charge);
 	/* What is not tracked has no record: to look for one takes as long as to open it. */
-	found = is_tracked(page) ? record_of_page(page) : 0;
-	if (put_record(page, found, &charge)) {
+	found = SELDOM(is_tracked(page)) ? record_of_page(page) : 0;
+	if (SELDOM(put_record(page, found, &charge))) {
 		lose(LOSS_PAGES_FULL, 1);
 		return charge.owner.cgroup;
 	}
-	if (!through && has_found_record_too(page))
+	if (SELDOM(!through) && has_found_record_too(page))
 		forget_before(page);
 	track(page, order, TRACKED);
 	end_unfollowed(page);
-	if (order) /* what became of its pages when they were another's */
+	if (SELDOM(order)) /* what became of its pages when they were another's */
 		set_unfollowed_block(page, order, false);
 	__sync_fetch_and_add(&site->charged, count);
 	totals = flags & CHARGE_EXPLICIT ? find_totals(charge.owner.cgroup) : 0;

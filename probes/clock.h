@@ -35,7 +35,7 @@ static __always_inline void take_time(struct charge *charge)
 	clock->chance = clock->chance * PLACE_MIX + 1; /* each number comes once */
 	if (!(clock->chance >> (64 - CHANCE_BITS)))
 		charge->flags |= CHARGE_TIMED;
-	if (charge->flags & CHARGE_TIMED || *(volatile u64 *)&clock->tick != tick) {
+	if (SELDOM(charge->flags & CHARGE_TIMED || *(volatile u64 *)&clock->tick != tick)) {
 		ns = bpf_ktime_get_ns();
 		*(volatile u64 *)&clock->ns = ns;
 		*(volatile u64 *)&clock->tick = tick;

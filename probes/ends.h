@@ -13,12 +13,12 @@
 #include "verdicts.h"
 
 /* The record that covers a page: its own, or after a split its block's. */
-static __always_inline u64 record_of(u64 page, struct charge *charge)
+static __always_inline u64 record_of(u64 page, struct charge *charge, struct place *place)
 {
 	NO_UNROLL
 	for (u32 order = 0; order <= MAX_ORDER; order++) {
 		u64 head = block_head(page, order);
-		struct charge *found = record_of_page(head);
+		struct charge *found = find_record(head, place);
 
 		if (found && found->order >= order) {
 			*charge = *found;
@@ -68,7 +68,7 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 {
 	struct site *site = site_at_end(charge);
 
-	if (charge->flags & CHARGE_TIMED) {
+	if (SELDOM(charge->flags & CHARGE_TIMED)) {
 		struct totals *totals = find_totals(charge->owner.cgroup);
 
 		if (totals)
@@ -76,7 +76,7 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 	}
 	if (!site)
 		return;
-	if (lost)
+	if (SELDOM(lost))
 		__sync_fetch_and_add(&site->lost, lost);
 	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
@@ -155,16 +155,17 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 	u64 mark = mark_of(page);
 	bool marked = is_mark(mark), uncharged, block;
 	u32 what, count;
+	struct place place = {};
 	u64 dropped = 0;
 	int error;
 
-	ending.head = record_of(page, &charge);
-	if (!ending.head) {
+	ending.head = record_of(page, &charge, &place);
+	if (SELDOM(!ending.head)) {
 		end_without_record(page, order, marked);
 		return;
 	}
-	error = close_record(ending.head);
-	if (error) {
+	error = close_record(ending.head, &place);
+	if (SELDOM(error)) {
 		/* No entry: another CPU ended it first, and counts it. Else the map was locked by
 		 * what we interrupt (EBUSY from 5.11 on, mostly mended by 6.7's d35381aa73f7): the
 		 * record is open still, and nothing that it leads to is judged. */
@@ -179,7 +180,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 	uncharged = is_uncharged(page, end, marked);
 	what = verdict(&charge, &ending, marked, uncharged);
 	block = ends_block(what, &charge, &ending, uncharged);
-	if (block) {
+	if (SELDOM(block)) {
 		count = end_block(ending.head, &charge,
 				  page != ending.head && is_charged(ending.head));
 	} else {
@@ -188,7 +189,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		count = 1U << order;
 		track(page, order, NOT_TRACKED);
 	}
-	if (what != NR_MISMATCHES) {
+	if (SELDOM(what != NR_MISMATCHES)) {
 		if (is_covered(page))
 			charge.flags |= CHARGE_FREED_BEFORE;
 		weigh(&charge, &ending, count, marked, uncharged);
@@ -196,11 +197,11 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 	} else if (charge.flags & CHARGE_ELSEWHERE) {
 		ending.lost = count;
 	}
-	if (!block && order < charge.order)
+	if (SELDOM(!block && order < charge.order))
 		dropped = keep_rest(page, order, &charge);
-	if (end == END_HEALED)
+	if (SELDOM(end == END_HEALED))
 		lose(LOSS_HEALED, count);
-	if (end == END_SWEPT)
+	if (SELDOM(end == END_SWEPT))
 		lose(LOSS_SWEPT, count);
 	count_end(&charge, count + dropped, ending.lost);
 }

@@ -81,14 +81,14 @@ static __always_inline void allocated(struct alloc_event *event)
 	u64 page = page_of_alloc(event), mark;
 	u32 order = order_of_alloc(event);
 
-	if (!page) {
+	if (SELDOM(!page)) {
 		allocated_nothing(order);
 		return;
 	}
 	if (order > MAX_ORDER)
 		return;
 	mark = mark_of(page);
-	if (is_tracked(page)) {
+	if (SELDOM(is_tracked(page))) {
 #ifdef WITH_CHARGE
 		if (is_mark(mark))
 			return; /* its charge opened the record just now */
@@ -101,7 +101,7 @@ static __always_inline void allocated(struct alloc_event *event)
 		if (order > MAX_ORDER)
 			return;
 	}
-	if (is_mark(mark))
+	if (MOSTLY(is_mark(mark)))
 		begin_charge(event, page, mark, order, 0, STACK_HERE, 0);
 #ifdef JUDGE_UNCHARGED_ALLOC
 	else
@@ -142,7 +142,7 @@ int page_free(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 #endif
-	if (order <= MAX_ORDER)
+	if (MOSTLY(order <= MAX_ORDER))
 		end_charge(ctx, page, order, END_FREE);
 	return 0;
 }

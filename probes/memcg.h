@@ -75,6 +75,31 @@ static __always_inline u64 owner_beside(u64 page, u64 mark)
 #endif
 }
 
+#ifdef TASK_FUNCTION
+/* The verifier knows which struct the current task is, from 5.11 on (3ca1032ab7ab), and what its
+ * members point to: before 6.2, too, these are loaded. */
+static void *(*typed_task)(void) = (void *)TASK_FUNCTION;
+
+static __always_inline void *pointer_at(void *address)
+{
+	return *(void *volatile *)address;
+}
+
+/* The id of a memcg's cgroup, if that is the current task's; else 0. */
+static __always_inline u64 own_cgroup(u64 memcg)
+{
+	void *css_set = pointer_at(typed_task() + OFF_TASK_CGROUPS);
+	void *css = pointer_at(css_set + OFF_CSS_SET_MEMORY);
+
+	if ((u64)css != memcg + OFF_MEMCG_CSS)
+		return 0;
+	css = pointer_at(css + OFF_MEMCG_CGROUP - OFF_MEMCG_CSS);
+	return *(volatile u64 *)(pointer_at(css + OFF_CGROUP_KN) + OFF_KN_ID);
+}
+#else
+#define own_cgroup(memcg) 0
+#endif
+
 static __always_inline bool owner_from(u64 word, struct owner *owner)
 {
 	owner->objcg = word;
@@ -85,7 +110,9 @@ static __always_inline bool owner_from(u64 word, struct owner *owner)
 #endif
 	if (!owner->memcg)
 		return false;
-	owner->cgroup = kernfs_id(cgroup_of(owner->memcg));
+	owner->cgroup = own_cgroup(owner->memcg);
+	if (!owner->cgroup)
+		owner->cgroup = kernfs_id(cgroup_of(owner->memcg));
 	return true;
 }
 
@@ -133,6 +160,16 @@ static __always_inline u64 active_memcg(u64 task)
 	return read_u64(task + OFF_TASK_ACTIVE_MEMCG); /* set_active_memcg() */
 #else
 	return 0;
+#endif
+}
+
+/* Whether the current task's charges go to another memcg than its own. */
+static __always_inline bool charges_another(void)
+{
+#if defined(TASK_FUNCTION) && defined(OFF_TASK_ACTIVE_MEMCG)
+	return pointer_at(typed_task() + OFF_TASK_ACTIVE_MEMCG);
+#else
+	return active_memcg(bpf_get_current_task());
 #endif
 }
 

@@ -27,7 +27,9 @@ struct charge {
 BPF_HASH(pages, u64, struct charge, MAX_PAGES);
 
 #ifndef RECORD_BUCKETS
-static __always_inline struct charge *record_of_page(u64 page)
+struct place {};
+
+static __always_inline struct charge *find_record(u64 page, struct place *place)
 {
 	return pages.lookup(&page);
 }
@@ -42,7 +44,7 @@ static __always_inline bool put_found_record(u64 page, struct charge *charge)
 	return !pages.insert(&page, charge);
 }
 
-static __always_inline int close_record(u64 page)
+static __always_inline int close_record(u64 page, struct place *place)
 {
 	return pages.delete(&page);
 }
@@ -123,7 +125,7 @@ static __always_inline u32 claim_free(u64 *keys, u64 key)
 {
 	u32 way = way_of(keys, 0);
 
-	if (claim(keys, way, 0, key))
+	if (MOSTLY(claim(keys, way, 0, key)))
 		return way;
 	way = way_of(keys, 0);
 	return claim(keys, way, 0, key) ? way : RECORD_WAYS;
@@ -149,17 +151,23 @@ static __always_inline u64 *overflow(void)
 	return overflown.lookup(&first);
 }
 
-static __always_inline struct charge *record_of_page(u64 page)
+/* Where a record was found. */
+struct place {
+	struct bucket *bucket;
+	u32 way;
+};
+
+static __always_inline struct charge *find_record(u64 page, struct place *place)
 {
 	struct bucket *bucket = bucket_of(page);
 	u64 *more;
-	u32 way;
 
+	place->bucket = bucket;
 	if (!bucket)
 		return 0;
-	way = way_of(bucket->page, page);
-	if (key_in(bucket->page, way) == page)
-		return &bucket->charge[way];
+	place->way = way_of(bucket->page, page);
+	if (MOSTLY(key_in(bucket->page, place->way) == page))
+		return &bucket->charge[place->way];
 	more = overflow();
 	return more && *more ? pages.lookup(&page) : 0;
 }
@@ -192,11 +200,11 @@ static __always_inline int put_record(u64 page, struct charge *found, struct cha
 {
 	struct bucket *bucket = bucket_of(page);
 
-	if (found && !(found->flags & CHARGE_BEFORE)) {
+	if (SELDOM(found && !(found->flags & CHARGE_BEFORE))) {
 		*found = *charge;
 		return 0;
 	}
-	if (bucket && take_place(bucket, page, charge) < RECORD_WAYS)
+	if (MOSTLY(bucket && take_place(bucket, page, charge) < RECORD_WAYS))
 		return 0;
 	return put_among_more(page, charge);
 }
@@ -214,15 +222,12 @@ static __always_inline int close_among_more(u64 page)
 	return error;
 }
 
-/* Closes a record; answers an error where there is none, or who else closed it was first. */
-static __always_inline int close_record(u64 page)
+/* Closes a record that was found; answers an error where who else closed it was first. */
+static __always_inline int close_record(u64 page, struct place *place)
 {
-	struct bucket *bucket = bucket_of(page);
-
-	if (!bucket)
-		return NO_ENTRY;
-	return close_place(bucket->page, way_of(bucket->page, page), page) ? 0
-									   : close_among_more(page);
+	if (MOSTLY(place->bucket && close_place(place->bucket->page, place->way, page)))
+		return 0;
+	return close_among_more(page);
 }
 
 /*
@@ -233,9 +238,10 @@ static __always_inline int close_record(u64 page)
 static __always_inline bool put_found_record(u64 page, struct charge *charge)
 {
 	struct bucket *bucket = bucket_of(page);
+	struct place known;
 	u32 place;
 
-	if (!bucket || record_of_page(page))
+	if (!bucket || find_record(page, &known))
 		return false;
 	place = take_place(bucket, page, charge);
 	if (place >= RECORD_WAYS) {
@@ -290,5 +296,12 @@ static __always_inline bool close_found_record(u64 page, struct charge *before)
 	return !close_among_more(page);
 }
 #endif
+
+static __always_inline struct charge *record_of_page(u64 page)
+{
+	struct place place;
+
+	return find_record(page, &place);
+}
 
 #endif

@@ -35,7 +35,23 @@ struct stack_words {
 	u64 context; /* read back it is a number, which the verifier lets be calculated with */
 	u64 count; /* of the words that lie on this stack, WALK_WORDS at most */
 	u64 at; /* as `context` */
+	u64 known; /* how many were */
 	u64 words[WALK_WORDS];
+};
+
+/*
+ * The last path from a context of that depth in the stack: where its words lay, and what they were.
+ * Where they lie there again, the path is the same one: what was learned of each says where the
+ * next one lies. That takes a third of finding it, for no word waits for the one before.
+ */
+struct route {
+	u64 path; /* 0: not all of it is known */
+	u64 learned; /* changes() before it was looked for */
+	u64 count; /* of the words; to a multiple of WALK_RUN the last is there again */
+	u64 last; /* the farthest of `at` */
+	u64 stack; /* its id and 1; 0: no route */
+	u16 at[ROUTE_WORDS];
+	u64 words[ROUTE_WORDS];
 };
 
 /* What user space learns from. */
@@ -50,18 +66,33 @@ struct lesson {
 BPF_ARRAY(hops, struct hop, WALK_HOPS *WALK_WAYS);
 /* By the low bits of its hash, a path's other bits and, in place of these, its stack's id and 1. */
 BPF_ARRAY(paths, u64, WALK_PATHS);
-BPF_PERCPU_ARRAY(walk_counts, u64, NR_WALKS);
+BPF_PERCPU_ARRAY(walks_checked, u64, 1); /* of stacks that were known */
 /* Each program has its own: a task may be interrupted in one, and by what is in the other. */
 BPF_PERCPU_ARRAY(stack_words, struct stack_words, 2);
+BPF_PERCPU_ARRAY(routes, struct route, 2 * WALK_ROUTES);
+BPF_ARRAY(learned, u64, 1); /* how often `hops` was changed, counted after it was */
 BPF_RINGBUF_OUTPUT(lessons, LESSONS_PAGES);
+/* How many each stack gave; and, from LESSONS_EACH on, would have given. */
+BPF_ARRAY(lessons_of, u64, WALK_STACKS);
 /* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
 BPF_ARRAY(lesson_layout, struct lesson, 1);
 
-static __always_inline u64 count_walk(u32 what)
+static __always_inline void count_check(void)
 {
-	u64 *count = walk_counts.lookup(&what);
+	u32 first = 0;
+	u64 *count = walks_checked.lookup(&first);
 
-	return count ? ++*count : 0;
+	if (count)
+		*count += 1;
+}
+
+/* How often user space has changed what was learned. */
+static __always_inline u64 changes(void)
+{
+	u32 first = 0;
+	u64 *count = learned.lookup(&first);
+
+	return count ? *(volatile u64 *)count : 0;
 }
 
 /* How many bytes there are above the context; not past the stack's end, where a read would fault:
@@ -73,9 +104,15 @@ static __always_inline u64 stack_bytes(struct stack_words *stack)
 	return size > sizeof(stack->words) ? sizeof(stack->words) : size;
 }
 
-static __always_inline bool copy_stack(void *ctx, struct stack_words *stack)
+/* Where words cannot be loaded, they are copied before they are looked at; so far, if it is enough.
+ */
+static __always_inline bool has_words(void *ctx, struct stack_words *stack, u64 bytes)
 {
-	return !bpf_probe_read_kernel(stack->words, stack_bytes(stack), ctx);
+#ifdef CAST_FUNCTION
+	return true;
+#else
+	return !bpf_probe_read_kernel(stack->words, bytes, ctx);
+#endif
 }
 
 /* The part of the stack above the context. */
@@ -87,10 +124,6 @@ static __always_inline struct stack_words *find_stack(void *ctx, u32 program)
 		return 0;
 	*(volatile u64 *)&stack->context = (u64)ctx;
 	stack->count = stack_bytes(stack) / sizeof(u64);
-#ifndef CAST_FUNCTION
-	if (!copy_stack(ctx, stack))
-		return 0;
-#endif
 	return stack;
 }
 
@@ -129,6 +162,51 @@ static __always_inline struct hop *hop_of(u64 address, u32 place)
 	return 0;
 }
 
+static __always_inline struct route *route_of(struct stack_words *stack, u32 program)
+{
+	u32 at = *(volatile u64 *)&stack->context / sizeof(u64) & (WALK_ROUTES - 1);
+
+	at += program * WALK_ROUTES;
+	return routes.lookup(&at);
+}
+
+/* Whether each word of a route lies where it lay. */
+static __always_inline bool leads_again(void *ctx, struct route *route, struct stack_words *stack)
+{
+	u64 last = route->last;
+
+	if (last >= stack->count ||
+	    !has_words(ctx, stack, ((last & (WALK_WORDS - 1)) + 1) * sizeof(u64)))
+		return false;
+	NO_UNROLL
+	for (u32 i = 0; i < ROUTE_WORDS; i += WALK_RUN) {
+		u64 a, b, c, d;
+
+		if (i >= route->count)
+			return true;
+		a = word_of_stack(stack, route->at[i]) ^ route->words[i];
+		b = word_of_stack(stack, route->at[i + 1]) ^ route->words[i + 1];
+		c = word_of_stack(stack, route->at[i + 2]) ^ route->words[i + 2];
+		d = word_of_stack(stack, route->at[i + 3]) ^ route->words[i + 3];
+		if (a | b | c | d)
+			return false;
+	}
+	return true;
+}
+
+static __always_inline void note_word(struct route *route, u32 ahead, u64 at, u64 word)
+{
+	u64 place = (*(volatile u64 *)&route->count + ahead) & (ROUTE_WORDS - 1);
+
+	route->at[place] = at;
+	route->words[place] = word;
+}
+
+static __always_inline void go_on(struct route *route, u64 count)
+{
+	*(volatile u64 *)&route->count = *(volatile u64 *)&route->count + count;
+}
+
 /*
  * A hash of all return addresses, as deep as the kernel's own walk goes; 0 where they are not
  * known.
@@ -136,11 +214,12 @@ static __always_inline struct hop *hop_of(u64 address, u32 place)
  * To go from one to the next takes 8 ns, for each word has to be there before it is known where to
  * look for the following. So the usual ones of a run are loaded at the same time, and compared.
  */
-static __always_inline u64 known_path(struct stack_words *stack, u32 program)
+static __always_inline u64 find_path(struct route *route, struct stack_words *stack, u32 program)
 {
 	u64 hash = 0, at = 0, address = WALK_ROOT + program;
 	u32 place = program ? WALK_CHARGE_ROOT_AT : WALK_ROOT_AT, frames = 0;
 
+	*(volatile u64 *)&route->count = 0;
 	NO_UNROLL
 	for (u32 i = 0; i < STACK_DEPTH && frames < STACK_DEPTH; i++) {
 		struct hop *hop = hop_of(address, place);
@@ -151,13 +230,18 @@ static __always_inline u64 known_path(struct stack_words *stack, u32 program)
 			return 0;
 		step = hop->step;
 		if (step == WALK_END)
-			return hash;
+			break;
 		/* An exception's frame: where it came from the user, the stack ends. */
 		if (step == WALK_REGISTERS) {
 			at += WALK_REGISTERS_CS;
 			if (at >= stack->count)
 				return 0;
-			return (word_of_stack(stack, at) & 3) == 3 ? hash : 0;
+			address = word_of_stack(stack, at);
+			if ((address & 3) != 3)
+				return 0;
+			note_word(route, 0, at, address);
+			go_on(route, 1);
+			break;
 		}
 		if (!step)
 			return 0;
@@ -172,6 +256,11 @@ static __always_inline u64 known_path(struct stack_words *stack, u32 program)
 
 			if (!((a ^ hop->run[0]) | (b ^ hop->run[1]) | (c ^ hop->run[2]) |
 			      (d ^ hop->run[3]))) {
+				note_word(route, 0, at + hop->at[0], a);
+				note_word(route, 1, at + hop->at[1], b);
+				note_word(route, 2, at + hop->at[2], c);
+				note_word(route, 3, last, d);
+				go_on(route, run);
 				/* By a run or singly: two names of one path are no matter. */
 				hash = mixed(hash, a * 3 + b * 5 + c * 7 + d * 9);
 				at = last;
@@ -184,28 +273,76 @@ static __always_inline u64 known_path(struct stack_words *stack, u32 program)
 		if (at >= stack->count)
 			return 0;
 		address = word_of_stack(stack, at);
+		note_word(route, 0, at, address);
+		go_on(route, 1);
 		hash = mixed(hash, address);
 		frames++;
 	}
+	route->last = at;
+	note_word(route, 0, at, address);
+	note_word(route, 1, at, address);
+	note_word(route, 2, at, address);
 	return hash;
 }
 
+/* A stack that cannot be learned teaches ever less: however often it came, it would leave no room
+ * to the others. */
 static __always_inline void teach(void *ctx, struct stack_words *stack, u32 program, s32 walked)
 {
+	u32 at = walked;
+	u64 *count = lessons_of.lookup(&at);
 	struct lesson *lesson;
 
-#ifdef CAST_FUNCTION
-	if (!copy_stack(ctx, stack))
+	if (!count)
 		return;
-#endif
+	if (*count >= LESSONS_EACH) {
+		*count += 1;
+		if (*count & (*count - 1))
+			return;
+	}
 	lesson = lessons.ringbuf_reserve(sizeof(*lesson));
 	if (!lesson)
 		return; /* there are enough for now */
+	if (bpf_probe_read_kernel(lesson->words, stack_bytes(stack), ctx)) {
+		lessons.ringbuf_discard(lesson, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	if (*count < LESSONS_EACH)
+		*count += 1;
 	lesson->stack = walked;
 	lesson->root = WALK_ROOT + program;
 	lesson->count = stack->count;
-	__builtin_memcpy(lesson->words, stack->words, sizeof(lesson->words));
 	lessons.ringbuf_submit(lesson, BPF_RB_NO_WAKEUP);
+}
+
+/* Finds the path, and whether its stack is known. */
+static __always_inline bool is_found(void *ctx, struct route *route, struct stack_words *stack,
+				     u32 program)
+{
+	u32 at;
+	u64 *word;
+
+	route->stack = 0;
+	route->path = 0;
+	if (!has_words(ctx, stack, stack_bytes(stack)))
+		return false;
+	route->path = find_path(route, stack, program);
+	at = route->path & (WALK_PATHS - 1);
+	word = route->path ? paths.lookup(&at) : 0;
+	if (!word || !*word || (*word ^ route->path) & ~(u64)(WALK_PATHS - 1))
+		return false;
+	route->stack = *word & (WALK_PATHS - 1);
+	return true;
+}
+
+static __always_inline void remember(struct route *route, s32 stack)
+{
+	u32 at = route->path & (WALK_PATHS - 1);
+	u64 *word = paths.lookup(&at);
+
+	route->stack = stack + 1;
+	if (word)
+		*word = (route->path & ~(u64)(WALK_PATHS - 1)) | route->stack;
 }
 
 /* As stack_of(). `asked`: STACK_HERE or STACK_AT_CHARGE, by the program that asks. */
@@ -213,27 +350,31 @@ static __always_inline s32 path_of(void *ctx, s32 asked)
 {
 	u32 program = asked == STACK_AT_CHARGE;
 	struct stack_words *stack = find_stack(ctx, program);
-	u64 path = stack ? known_path(stack, program) : 0;
-	u32 at = path & (WALK_PATHS - 1);
-	u64 *word = path ? paths.lookup(&at) : 0;
-	bool known = word && *word && !((*word ^ path) & ~(u64)(WALK_PATHS - 1));
-	s32 before = known ? (s32)(*word & (WALK_PATHS - 1)) - 1 : STACK_UNKNOWN, here;
+	struct route *route = stack ? route_of(stack, program) : 0;
+	u64 now = changes();
+	bool known;
+	s32 here;
 
-	if (known && count_walk(WALK_KNOWN) & (WALK_CHECKS - 1))
-		return before;
+	if (!route)
+		return stack_of(ctx);
+	known = route->stack && route->learned == now && leads_again(ctx, route, stack);
+	if (SELDOM(!known)) {
+		route->learned = now;
+		known = is_found(ctx, route, stack, program);
+	}
+	if (MOSTLY(known && ++stack->known & (WALK_CHECKS - 1)))
+		return route->stack - 1;
 	here = stack_of(ctx);
-	if (here < 0 || !stack)
+	if (here < 0)
 		return here;
 	if (known) {
-		count_walk(WALK_CHECKED);
-		if (before == here)
+		count_check();
+		if (route->stack == here + 1)
 			return here;
 		lose(LOSS_WALK_WRONG, 1);
 	}
-	if (word)
-		*word = (path & ~(u64)(WALK_PATHS - 1)) | (u64)(here + 1);
-	else
-		count_walk(WALK_UNKNOWN);
+	if (route->path)
+		remember(route, here);
 	if (!known) /* of one whose addresses are known, what comes after which */
 		teach(ctx, stack, program, here);
 	return here;

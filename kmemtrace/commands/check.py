@@ -82,6 +82,7 @@ def examine() -> Part:
         "walked": plan.walked if plan is not None and works else None,
         "untabled": plan.untabled if plan is not None and works else None,
         "loads": plan.loads if plan is not None and works else None,
+        "loads_task": plan.loads_task if plan is not None and works else None,
         "symbols": None if short else kernel_symbols().hidden,
         "btf": str(btf.VMLINUX) if btf.VMLINUX.exists() else None,
         "bcc": bcc,
@@ -170,7 +171,7 @@ def _text(report: Part) -> str:
         )
         lines.append(_wrap("records     ", where))
     if report["loads"] is not None:
-        lines.append(_wrap("memory      ", "loaded by the programs" if report["loads"] else _HELPED))
+        lines.append(_wrap("memory      ", _memory(report)))
     if report["symbols"]:
         lines.append(_wrap("symbols     ", report["symbols"]))
     lines.append(f"BTF         {report['btf'] or 'none'}")
@@ -189,6 +190,12 @@ def _text(report: Part) -> str:
     lines += _by_reason("account of", "no account of", report["account"], "nothing")
     lines += ["", *(_wrap("PROBLEM  ", problem) for problem in report["problems"])]
     return "\n".join(lines).rstrip()
+
+
+def _memory(report: Part) -> str:
+    if report["loads"]:
+        return "loaded by the programs"
+    return f"but for the current task's cgroup {_HELPED}" if report["loads_task"] else _HELPED
 
 
 def _privileges(report: Part) -> str:

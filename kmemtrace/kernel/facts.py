@@ -2,13 +2,13 @@
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from kmemtrace.kernel.attaching import fentry_refusal, kprobe_refusal, tracepoint_number
 from kmemtrace.kernel.btf import Btf
-from kmemtrace.kernel.instructions import Cast, exchanges, find_cast
+from kmemtrace.kernel.instructions import Cast, exchanges, find_cast, typed_task
 from kmemtrace.kernel.symbols import kernel_symbols
 from kmemtrace.model.enums import Tier
 
@@ -61,6 +61,9 @@ class Facts(Protocol):
     def cast(self) -> Cast | None:
         """Returns what programs load the kernel's memory by; None where they need a helper for it."""
 
+    def typed_task(self, at: Sequence[int]) -> int | None:
+        """Returns the helper that gives programs a task to load from, by pointers at these offsets."""
+
     def exchanges(self) -> bool:
         """Returns whether programs can compare and exchange."""
 
@@ -111,6 +114,9 @@ class RunningKernel:
 
     def cast(self) -> Cast | None:
         return find_cast(self._btf)
+
+    def typed_task(self, at: Sequence[int]) -> int | None:
+        return typed_task(at)
 
     def exchanges(self) -> bool:
         return exchanges()

@@ -19,6 +19,8 @@ _STRUCT = "page"
 """Begins with a word, of which programs read 8 bytes or 4."""
 _OF_KERNEL = 2
 """Source register of a call whose number is a kernel function's BTF id (BPF_PSEUDO_KFUNC_CALL)."""
+_TYPED_TASK = 158
+"""bpf_get_current_task_btf(), since 5.11 (3ca1032ab7ab): a task of which the verifier knows what it is."""
 _CALL, _EXIT = 0x85, 0x95
 _SIZE = 8
 
@@ -40,6 +42,16 @@ def find_cast(btf: Btf) -> Cast | None:
     if function is None or type_ is None:
         return None
     return Cast(function, type_) if _takes(_loading(function, type_)) else None
+
+
+def typed_task(at: Sequence[int]) -> int | None:
+    """Returns the helper that gives programs a task that they can load from; None where there is none.
+
+    Args:
+        at: Where it and what it leads to have the pointers that are followed, and the last of them a word.
+    """
+    loads = [instruction(0x79, source=0, offset=offset) for offset in at]  # r0 = *(u64 *)(r0 + offset)
+    return _TYPED_TASK if _takes([call(_TYPED_TASK), *loads, instruction(0xB7), instruction(_EXIT)]) else None
 
 
 def exchanges() -> bool:

@@ -95,14 +95,22 @@ class Plan:
     """Whether it is seen where the processes go that we started."""
     walked: str | None
     """Why the kernel walks the stack of each charge; None where most are known by what was learned."""
-    loads: bool
-    """Whether programs load the kernel's memory themselves; else they call a helper for each read."""
     untabled: str | None
     """Why the records of pages are in a hash map; None where they are in a table of our own."""
     objects: ObjectRoom | None = None
     """Room for slab objects, where they are followed."""
     more_unseen: Mapping[Unseen, str] = field(default_factory=dict)
     """What was asked for beyond the events and cannot be seen, each with the reason."""
+
+    @property
+    def loads(self) -> bool:
+        """Whether programs load the kernel's memory themselves; else they call a helper for each read."""
+        return "CAST_FUNCTION" in self.defines
+
+    @property
+    def loads_task(self) -> bool:
+        """Whether they load at least what tells the current task's cgroup."""
+        return self.loads or "TASK_FUNCTION" in self.defines
 
     @property
     def follows_objects(self) -> bool:

@@ -6,9 +6,9 @@ from typing import NamedTuple, TypedDict, Unpack
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.facts import Facts, version
 from kmemtrace.kernel.hooks import Event, Hook, Mechanism, NoHook, choose
-from kmemtrace.kernel.instructions import Cast
 from kmemtrace.kernel.judged import judged_defines, unjudged
 from kmemtrace.kernel.layout import Defines, defines
+from kmemtrace.kernel.loads import loads
 from kmemtrace.kernel.page_map import PageMap, page_map
 from kmemtrace.kernel.plan import Attachment, Plan, Probe
 from kmemtrace.kernel.preemption import classic_alloc, raw_programs_are_preempted
@@ -24,11 +24,6 @@ _FOR_DEPARTURES = ("OFF_TASK_REAL_PARENT", "OFF_TASK_GROUP_LEADER", "OFF_TASK_CO
 NOT_ASKED = "measured on request only (--alloc-latency), because it costs every allocation"
 _WALKS_ASKED = "so it was asked for (--walk-stacks)"
 _TOTAL_NOT_ASKED = "counted on request only (--kernel-total), because it costs every charge"
-
-
-_GUARDED_LOADS_SINCE = (6, 10)
-"""They all have 66e13b615a0c, from when on a load of user space's memory gives 0 on all machines; before,
-only the kernel's compiler for x86 saw to that."""
 
 
 _KPROBE_MISSES_SINCE = (6, 7)
@@ -110,7 +105,7 @@ def make_plan(
     offered = _offered(facts, tier, hooks, programs, judged_defines(why), page_frames)
     sees_departures = departures and all(name in offered.defines for name in _FOR_DEPARTURES)
     walked = _WALKS_ASKED if asked.get("walks") else why_not_learned(facts, tier, programs)
-    cast = None if asked.get("helpers") or not _loads_are_guarded(facts) else facts.cast()
+    loaded = loads(facts, offered.defines, helpers=asked.get("helpers", False))
     return Plan(
         facts.release,
         tier if offered.refusal is None else None,
@@ -121,7 +116,8 @@ def make_plan(
         programs,
         steadied
         | offered.defines
-        | _parts(offered.page_map, cast, departures=sees_departures, learned=walked is None),
+        | _parts(offered.page_map, departures=sees_departures, learned=walked is None)
+        | loaded,
         offered.refusal,
         page_map=offered.page_map,
         page_struct_bytes=facts.size("page") or 0,
@@ -129,13 +125,8 @@ def make_plan(
         misses_are_counted=tier is not Tier.KPROBE or version(facts.release) >= _KPROBE_MISSES_SINCE,
         sees_departures=sees_departures,
         walked=walked,
-        loads=cast is not None,
         untabled=why_no_table(facts),
     )
-
-
-def _loads_are_guarded(facts: Facts) -> bool:
-    return facts.machine == "x86_64" or version(facts.release) >= _GUARDED_LOADS_SINCE
 
 
 def _offered(
@@ -179,11 +170,9 @@ def _alloc_function(facts: Facts, tier: Tier, *, wanted: bool) -> Hook | NoHook:
     return NoHook(NOT_ASKED) if isinstance(hook, Hook) and not wanted else hook
 
 
-def _parts(pages: PageMap | None, cast: Cast | None, *, departures: bool, learned: bool) -> Defines:
+def _parts(pages: PageMap | None, *, departures: bool, learned: bool) -> Defines:
     """Returns the constants of what is compiled in where it can be done."""
     found: Defines = {} if pages is None else {**pages.defines}
-    if cast is not None:
-        found |= {"CAST_FUNCTION": cast.function, "CAST_STRUCT": cast.struct}
     wanted = {"WITH_DEPARTURES": departures, "LEARNED_WALK": learned}
     return found | {name: 1 for name, yes in wanted.items() if yes}
 

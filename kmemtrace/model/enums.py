@@ -118,17 +118,6 @@ class StackId(IntEnum):
     """As HERE, where the program is one of the function that charges."""
 
 
-class Walk(IntEnum):
-    """How the stack of a charge was had; the C side sees each as WALK_<NAME>."""
-
-    KNOWN = 0
-    """By what was learnt of its return addresses."""
-    CHECKED = 1
-    """So, and walked by the kernel as well."""
-    UNKNOWN = 2
-    """By the kernel's walk, for an address that was not learnt yet."""
-
-
 class _Numbered(StrEnum):
     """Told by its name, and by its place in the order of its members on the C side."""
 
@@ -186,10 +175,9 @@ def c_defines() -> list[str]:
         "END": End,
         "CHARGE": ChargeFlag,
         "STACK": StackId,
-        "WALK": Walk,
     }
     named: dict[str, type[_Numbered]] = {"MISMATCH": MismatchClass, "EXEMPT": Exemption}
     flags = [f"-D{prefix}_{m.name}={m.value}" for prefix, family in numbered.items() for m in family]
     flags += [f"-D{prefix}_{m.name}={m.number}" for prefix, family in named.items() for m in family]
-    counts = {"NR_LOSSES": Loss, "NR_WALKS": Walk, "NR_MISMATCHES": MismatchClass, "NR_EXEMPTIONS": Exemption}
+    counts = {"NR_LOSSES": Loss, "NR_MISMATCHES": MismatchClass, "NR_EXEMPTIONS": Exemption}
     return flags + [f"-D{name}={len(family)}" for name, family in counts.items()]

@@ -19,22 +19,31 @@ CACHE_NAME = 64
 """Bytes of a slab cache's name that are read."""
 CACHES_AT_ONCE = 256
 """Slab caches that the programs remember between two snapshots."""
-WALK_WORDS = 128
-"""Words of the stack above the program's context in which its return addresses are looked for."""
+WALK_WORDS = 256
+"""Words of the stack above the program's context in which its return addresses are looked for: a fork that
+copies page tables has its last beyond the 128th."""
 WALK_HOPS = 1 << 12
 """Buckets of what was learned of return addresses: some hundreds are met."""
 WALK_WAYS = 2
 """Addresses in a bucket."""
 WALK_RUN = 4
 """Addresses that are looked at together, where one always comes after the other."""
-WALK_PATHS = 1 << 15
-"""Twice as many as there are stacks: their ids stand in as many bits."""
-WALK_CHECKS = 1 << 7
+WALK_STACKS = 1 << 14
+"""Most stacks that the kernel walked."""
+WALK_PATHS = 2 * WALK_STACKS
+"""The stacks' ids stand in as many bits, and 0 for none."""
+WALK_ROUTES = 1 << 6
+"""Paths that each CPU has at hand, by how deep in the stack they begin; and half a page of words of each."""
+ROUTE_WORDS = 32
+"""A power of two, for STACK_DEPTH addresses and what they are rounded up by."""
+WALK_CHECKS = 1 << 9
 """Of so many stacks that are known one is walked by the kernel, too."""
 WALK_MIX = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, which spreads what is multiplied by it (Knuth)."""
-LESSONS_PAGES = 64
+LESSONS_PAGES = 128
 """Pages of the ring buffer: room for 250 lessons between two snapshots."""
+LESSONS_EACH = 16
+"""So many does each stack give that is not known, and then ever fewer: others need the room."""
 RECORD_WAYS = 4
 """Records of pages in a bucket of their table."""
 PLACES_OF_A_KEY = 2
@@ -90,7 +99,7 @@ class Capacity:
     """Charged pages (or blocks) that can be held at one time, about 100 bytes each."""
     cgroups: int = 1 << 13
     sites: int = 1 << 15
-    stacks: int = 1 << 14
+    stacks: int = WALK_STACKS
     lives: int = 1 << 13
     calls: int = 1 << 12
     """Charges and allocations under way at one time; each waiting task has one."""

@@ -5,7 +5,7 @@ functions without a frame of a fixed size, and those in which the kernel moves t
 (do_syscall_64), contradict themselves in a few lessons.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 END = 1 << 16
@@ -55,39 +55,61 @@ class Learned:
         return END if entered and self.lessons >= _LESSONS_OF_LAST else 0
 
 
-def study(
-    learned: dict[int, Learned],
-    chain: Sequence[int],
-    words: Sequence[int],
-    *,
-    whole: bool,
-    root: int = ROOT,
-) -> None:
-    """Learns from one stack, as far as is known where its addresses lie.
+@dataclass(slots=True)
+class Lesson:
+    """One stack, and how far it has been gone along: as far as is known where its addresses lie."""
 
-    Args:
-        learned: What was learned until now, by return address; changed.
-        chain: Return addresses, innermost first.
-        words: The stack from the program's context on.
-        whole: Whether the last of the chain is the stack's outermost.
-        root: Which program's context it is.
-    """
-    at, address = 0, root
-    for place, following in enumerate(chain):
-        one = learned.setdefault(address, Learned())
+    chain: Sequence[int]
+    """Return addresses, innermost first."""
+    words: Sequence[int]
+    """The stack from the program's context on."""
+    whole: bool
+    """Whether the last of the chain is the stack's outermost."""
+    address: int = ROOT
+    """Where it is: at first, at the context of the program that it is of."""
+    at: int = 0
+    """Which word that is, or is below."""
+    place: int = 0
+    """What comes next in the chain."""
+
+    def tell(self, learned: dict[int, Learned]) -> None:
+        """Tells of the address that it is at, once."""
+        one = learned.setdefault(self.address, Learned())
+        one.lessons += 1
+        if self.place == len(self.chain):
+            cs = self.at + REGISTERS_CS
+            one.ends.add(REGISTERS if cs < len(self.words) and self.words[cs] in _USER_CS else END)
+            return
+        following, at, words = self.chain[self.place], self.at, self.words
         # Those that no lesson contradicted before: to look at all words takes ten times as long.
         steps = range(1, len(words) - at) if one.steps is None else one.steps
-        one.lessons += 1
         one.following.add(following)
         one.steps = {step for step in steps if at + step < len(words) and words[at + step] == following}
         one.ends.add(0)
-        one.last_of.add(following if whole and place == len(chain) - 1 else 0)
-        if len(one.steps) != 1 or one.lessons < _LESSONS:
-            return
-        at += next(iter(one.steps))
-        address = following
-    if whole:
-        one = learned.setdefault(address, Learned())
-        one.lessons += 1
-        cs = at + REGISTERS_CS
-        one.ends.add(REGISTERS if cs < len(words) and words[cs] in _USER_CS else END)
+        one.last_of.add(following if self.whole and self.place == len(self.chain) - 1 else 0)
+
+    def go_on(self, learned: dict[int, Learned]) -> bool:
+        """Goes on to the next address; answers whether it did, and has something to tell of that."""
+        if self.place == len(self.chain):
+            return False
+        one = learned[self.address]
+        if one.steps is None or len(one.steps) != 1 or one.lessons < _LESSONS:
+            return False
+        self.at += next(iter(one.steps))
+        self.address = self.chain[self.place]
+        self.place += 1
+        return self.place < len(self.chain) or self.whole
+
+
+def study(learned: dict[int, Learned], lessons: Iterable[Lesson]) -> None:
+    """Learns from stacks: from all of them about one address, before any goes on from there.
+
+    Args:
+        learned: What was learned until now, by return address; changed.
+        lessons: The stacks.
+    """
+    every = telling = list(lessons)
+    while telling:
+        for lesson in telling:
+            lesson.tell(learned)
+        telling = [lesson for lesson in every if lesson.go_on(learned)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmemtrace.kernel.clock import kernel_seconds
-from kmemtrace.model.enums import Exemption, Loss, Walk
+from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.model.losses import MapFill
 from kmemtrace.model.snapshot import Allocations
 from kmemtrace.tracer import maps, structs
@@ -54,8 +54,8 @@ class Tables:
             failures = maps.HashMap(fd("failures"), structs.FAILURE_KEY, structs.ID, room.failures)
         if "alloc" in sees.latencies:
             allocations = maps.ArrayMap(fd("allocations"), structs.LATENCY, maps.possible_cpus())
-        if programs.has_map("walk_counts"):
-            walks = maps.ArrayMap(fd("walk_counts"), structs.ID, maps.possible_cpus())
+        if programs.has_map("walks_checked"):
+            walks = maps.ArrayMap(fd("walks_checked"), structs.ID, maps.possible_cpus())
         totals = structs.totals_dtype(sees.latencies)
         return cls(
             room,
@@ -92,7 +92,7 @@ class Tables:
 
     def checked_stacks(self) -> int | None:
         """Returns how many stacks were walked although they were known; None where the kernel walks all."""
-        return None if self.walks is None else int(self.walks[Walk.CHECKED].sum())
+        return None if self.walks is None else int(self.walks[0].sum())
 
     def exemptions(self) -> dict[Exemption, int]:
         """Returns how often the programs found something legal that looks like a mismatch, by the reason."""

@@ -10,19 +10,23 @@ from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import (
+    LESSONS_EACH,
     LESSONS_PAGES,
+    ROUTE_WORDS,
     STACK_DEPTH,
     STACK_SKIPS,
     WALK_CHECKS,
     WALK_HOPS,
     WALK_MIX,
     WALK_PATHS,
+    WALK_ROUTES,
     WALK_RUN,
+    WALK_STACKS,
     WALK_WAYS,
     WALK_WORDS,
 )
 from kmemtrace.tracer.hops import Hop, first_place, laid_out
-from kmemtrace.tracer.lessons import CHARGE_ROOT, END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
+from kmemtrace.tracer.lessons import CHARGE_ROOT, END, REGISTERS, REGISTERS_CS, ROOT, Learned, Lesson, study
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
@@ -37,6 +41,9 @@ _DEFINES: Defines = {
     "WALK_RUN": WALK_RUN,
     "WALK_HOPS": WALK_HOPS,
     "WALK_PATHS": WALK_PATHS,
+    "WALK_STACKS": WALK_STACKS,
+    "WALK_ROUTES": WALK_ROUTES,
+    "ROUTE_WORDS": ROUTE_WORDS,
     "WALK_CHECKS": WALK_CHECKS,
     "WALK_END": END,
     "WALK_REGISTERS": REGISTERS,
@@ -46,6 +53,7 @@ _DEFINES: Defines = {
     "WALK_CHARGE_ROOT_AT": first_place(CHARGE_ROOT),
     "WALK_MIX": f"{WALK_MIX}ULL",
     "LESSONS_PAGES": LESSONS_PAGES,
+    "LESSONS_EACH": LESSONS_EACH,
 }
 
 
@@ -75,6 +83,8 @@ class Walk:
         self._ring = programs.ring("lessons")
         self._hops = ArrayMap(programs.map_fd("hops"), HOP)
         self._paths = ArrayMap(programs.map_fd("paths"), ID)
+        self._lessons = ArrayMap(programs.map_fd("lessons_of"), ID)
+        self._changes = ArrayMap(programs.map_fd("learned"), ID)
         self._stacks, self._symbols = stacks, symbols
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
@@ -96,8 +106,7 @@ class Walk:
             self._given_up, self._code = wrong > _MOST_WRONG, code
             self._forget()
             return
-        for lesson in lessons:
-            self._take(lesson)
+        study(self._learned, filter(None, map(self._lesson, lessons)))
         self._tell()
 
     def _forget(self) -> None:
@@ -107,19 +116,21 @@ class Walk:
         none = np.zeros(1, ID)
         for place in range(WALK_PATHS):
             self._paths[place] = none
+        for stack in range(WALK_STACKS):
+            self._lessons[stack] = none
 
-    def _take(self, lesson: Records) -> None:
+    def _lesson(self, lesson: Records) -> Lesson | None:
         try:
             stack = self._stacks.addresses(int(lesson["stack"]))
         except KeyError:
-            return
+            return None
         chain = self._stacks.of_kernel(stack)
         if chain and self._runs_programs(chain[0]):  # which lies below the context
             del chain[0]
-        if chain and all(map(self._code.has, chain)):
-            words = lesson["words"][: int(lesson["count"])].tolist()
-            whole = len(stack) < self._depth
-            study(self._learned, chain, words, whole=whole, root=int(lesson["root"]))
+        if not chain or not all(map(self._code.has, chain)):
+            return None
+        words = lesson["words"][: int(lesson["count"])].tolist()
+        return Lesson(chain, words, len(stack) < self._depth, int(lesson["root"]))
 
     def _runs_programs(self, address: int) -> bool:
         return (self._symbols.function(address) or "").startswith("bpf_trace_run")
@@ -135,4 +146,6 @@ class Walk:
             if before != after:
                 for one in (Hop(before.address), Hop(after.address), after):
                     self._hops[place] = one.element()
+        if wanted != self._told:  # last: what a program found before is not what it finds now
+            self._changes[0] = self._changes[0] + 1
         self._told = wanted

@@ -5,7 +5,7 @@ distribution gave it some.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kmemtrace.kernel.facts import version
@@ -135,6 +135,9 @@ class Recorded:
 
     def cast(self) -> Cast | None:
         return Cast(100_003, 101) if version(self.release) >= (6, 2) else None
+
+    def typed_task(self, at: Sequence[int]) -> int | None:
+        return 158 if at and version(self.release) >= (5, 11) else None
 
     def exchanges(self) -> bool:
         return version(self.release) >= (5, 12)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, study
+from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, Lesson, study
 
 A, B, C, ENTRY = 0xA0, 0xB0, 0xC0, 0xE0
 WORDS = 128
@@ -28,7 +28,7 @@ def lesson(
         words[at] = address
         chain.append(address)
     words[at + REGISTERS_CS] = cs
-    study(learned, chain, words.tolist(), whole=whole)
+    study(learned, [Lesson(chain, words.tolist(), whole)])
 
 
 def steps(learned: dict[int, Learned]) -> dict[int, int]:

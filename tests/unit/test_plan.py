@@ -83,21 +83,25 @@ def test_elsewhere_the_kernel_walks_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "why", "loads"),
+    ("facts", "why", "loads", "loads_task"),
     [
-        (KERNELS["6.12"], None, True),
-        (KERNELS["5.10"], "5.12", False),
-        (ARM64["6.12"], "on aarch64", True),
-        (ARM64["6.1"], "on aarch64", False),
-        (dataclasses.replace(ARM64["6.12"], release="6.9.12-arm64"), "on aarch64", False),
-        (dataclasses.replace(KERNELS["6.12"], release="6.9.12-amd64"), None, True),
+        (KERNELS["6.12"], None, True, True),
+        (KERNELS["6.1"], None, False, True),
+        (KERNELS["5.10"], "5.12", False, False),
+        (ARM64["6.12"], "on aarch64", True, True),
+        (ARM64["6.1"], "on aarch64", False, True),
+        (dataclasses.replace(ARM64["6.12"], release="6.9.12-arm64"), "on aarch64", False, True),
+        (dataclasses.replace(KERNELS["6.12"], release="6.9.12-amd64"), None, True, True),
     ],
 )
-def test_what_is_not_for_each_machine_is_told(facts: Recorded, why: str | None, loads: bool) -> None:
-    """A table of records wants x86's order of stores; loads of any number want to be guarded."""
+def test_what_is_not_for_each_machine_is_told(
+    facts: Recorded, why: str | None, loads: bool, loads_task: bool
+) -> None:
+    """A table of records wants x86's order of stores; loads of any number want to be guarded; those from
+    the current task on want a helper that says what it is."""
     plan = make_plan(facts, page_frames=1 << 20)
     assert plan.untabled is None if why is None else why in (plan.untabled or "")
-    assert plan.loads == loads
+    assert (plan.loads, plan.loads_task) == (loads, loads_task)
     assert plan.tier is Tier.FENTRY
 
 
