@@ -52,7 +52,7 @@ BPF_ARRAY(calls, struct call_bucket, CALL_BUCKETS);
 
 static __always_inline struct call_bucket *bucket_of_call(u64 key)
 {
-	u32 at = key * RECORD_MIX >> 32 & (CALL_BUCKETS - 1);
+	u32 at = spread(folded(key), CALL_BUCKETS);
 
 	return calls.lookup(&at);
 }

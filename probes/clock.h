@@ -32,7 +32,7 @@ static __always_inline void take_time(struct charge *charge)
 	if (!clock)
 		return;
 	ns = *(volatile u64 *)&clock->ns; /* before its tick: what interrupts us may set both */
-	clock->chance = clock->chance * PLACE_MIX + 1; /* each number comes once */
+	clock->chance = clock->chance * MIX + 1; /* each number comes once */
 	if (!(clock->chance >> (64 - CHANCE_BITS)))
 		charge->flags |= CHARGE_TIMED;
 	if (SELDOM(charge->flags & CHARGE_TIMED || *(volatile u64 *)&clock->tick != tick)) {

@@ -12,6 +12,7 @@
 #define KMEMTRACE_RECORDS_H
 
 #include "memcg.h"
+#include "spread.h"
 
 struct charge {
 	struct owner owner; /* as of the charge: a later reparenting changes nothing */
@@ -64,6 +65,7 @@ static __always_inline bool has_found_record_too(u64 page)
 	return false;
 }
 #else
+#define BUCKETS_BESIDE 6 /* 1 << 6 of them */
 #define RECORD_TAKEN 1 /* by one that is being written; no page's address is odd */
 
 /* All pages first, for these are looked through. */
@@ -77,9 +79,13 @@ BPF_ARRAY(overflown, u64, 1); /* how many are in `pages` */
 
 #define EACH_WAY(way) _Pragma("unroll") for (u32 way = 0; way < RECORD_WAYS; way++)
 
+/* Pages that lie side by side have theirs so, too: what is charged together is in few pages of the
+ * table. */
 static __always_inline struct bucket *bucket_of(u64 page)
 {
-	u32 at = (page >> STRUCT_PAGE_SHIFT) * RECORD_MIX >> 32 & (RECORD_BUCKETS - 1);
+	u64 frame = page >> STRUCT_PAGE_SHIFT;
+	u32 first = spread(frame >> BUCKETS_BESIDE, RECORD_BUCKETS);
+	u32 at = (first + (frame & ((1 << BUCKETS_BESIDE) - 1))) & (RECORD_BUCKETS - 1);
 
 	return records.lookup(&at);
 }

@@ -36,7 +36,7 @@ static __always_inline u64 pointer_argument(void *ctx, u32 position)
  * ones have a meaning (RECORD_TAKEN), and not 0. */
 static __always_inline u64 entry_key(void *ctx, u64 argument)
 {
-	return (bpf_get_current_task() + argument * PLACE_MIX) << 1 | 2;
+	return (bpf_get_current_task() + argument * MIX) << 1 | 2;
 }
 
 #define exit_key entry_key

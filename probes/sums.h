@@ -17,6 +17,7 @@
 #include "basics.h"
 #include "losses.h"
 #include "memcg.h"
+#include "spread.h"
 
 struct latency {
 	u64 ns;
@@ -62,14 +63,9 @@ BPF_HASH(site_claims, u32, struct site_key, MAX_SITES);
 
 #define IS_TAKEN (-17) /* EEXIST */
 
-static __always_inline u32 first_place(u64 key)
-{
-	return key * PLACE_MIX >> 32;
-}
-
 static __always_inline struct totals *find_totals(u64 cgroup)
 {
-	u32 place = first_place(cgroup);
+	u32 place = spread(folded(cgroup), CGROUP_PLACES);
 
 	NO_UNROLL
 	for (u32 i = 0; i < PLACES_TRIED; i++, place++) {
@@ -85,7 +81,7 @@ static __always_inline struct totals *find_totals(u64 cgroup)
 /* Of a cgroup that has none; null, and counted, where there is no room. */
 static __always_inline struct totals *new_totals(u64 cgroup)
 {
-	u32 place = first_place(cgroup);
+	u32 place = spread(folded(cgroup), CGROUP_PLACES);
 
 	NO_UNROLL
 	for (u32 i = 0; i < PLACES_TRIED; i++, place++) {
@@ -137,7 +133,7 @@ static __always_inline bool is_same_site(struct site_key *one, struct site_key *
 
 static __always_inline u32 first_site_place(struct site_key *key)
 {
-	return first_place(key->cgroup + (u64)(u32)key->stack * PLACE_MIX);
+	return spread(folded(key->cgroup + (u64)(u32)key->stack * MIX), SITE_PLACES);
 }
 
 static __always_inline struct site *find_site(struct site_key *key)

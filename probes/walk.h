@@ -13,6 +13,7 @@
 #ifndef KMEMTRACE_WALK_H
 #define KMEMTRACE_WALK_H
 
+#include "spread.h"
 #include "stacks.h"
 
 #if defined(LEARNED_WALK) && !defined(WITHOUT_SITES)
@@ -141,7 +142,7 @@ static __always_inline u64 word_of_stack(struct stack_words *stack, u64 at)
 
 static __always_inline u64 mixed(u64 hash, u64 word)
 {
-	hash = (hash ^ word) * WALK_MIX;
+	hash = (hash ^ word) * MIX;
 	return hash ^ hash >> 29;
 }
 
@@ -152,7 +153,7 @@ static __always_inline struct hop *hop_of(u64 address, u32 place)
 
 	if (hop && hop->address == address)
 		return hop;
-	place = ((u32)(address * WALK_MIX >> 32) & (WALK_HOPS - 1)) * WALK_WAYS;
+	place = spread(address, WALK_HOPS) * WALK_WAYS;
 	NO_UNROLL
 	for (u32 way = 0; way < WALK_WAYS; way++, place++) {
 		hop = hops.lookup(&place);

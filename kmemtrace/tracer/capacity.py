@@ -38,7 +38,7 @@ ROUTE_WORDS = 32
 """A power of two, for STACK_DEPTH addresses and what they are rounded up by."""
 WALK_CHECKS = 1 << 9
 """Of so many stacks that are known one is walked by the kernel, too."""
-WALK_MIX = 0x9E3779B97F4A7C15
+MIX = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, which spreads what is multiplied by it (Knuth)."""
 LESSONS_PAGES = 128
 """Pages of the ring buffer: room for 250 lessons between two snapshots."""
@@ -152,6 +152,7 @@ class Capacity:
             "PAGE_INDEX_MASK": f"{self.filtered_frames - 1}U",
             "MAX_PAGES": self.pages,
             "MAX_CGROUPS": self.cgroups,
+            "MIX": f"{MIX}ULL",
             "MAX_SITES": self.sites,
             "MAX_STACKS": self.stacks,
             "MAX_LIVES": self.lives,

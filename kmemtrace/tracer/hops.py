@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.tracer.capacity import WALK_HOPS, WALK_MIX, WALK_RUN, WALK_WAYS
+from kmemtrace.tracer.capacity import MIX, WALK_HOPS, WALK_RUN, WALK_WAYS
 from kmemtrace.tracer.lessons import END, Learned
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.structs import HOP
@@ -34,9 +34,14 @@ class Hop:
         return element
 
 
+def spread(key: int, places: int) -> int:
+    """Returns the place of a key, one of so many, a power of two (probes/spread.h)."""
+    return (key * MIX & (1 << 64) - 1) >> 65 - places.bit_length()
+
+
 def first_place(address: int) -> int:
     """Returns the first of the places that an address may have."""
-    return (address * WALK_MIX >> 32 & (WALK_HOPS - 1)) * WALK_WAYS
+    return spread(address, WALK_HOPS) * WALK_WAYS
 
 
 def laid_out(learned: Mapping[int, Learned]) -> dict[int, Hop]:

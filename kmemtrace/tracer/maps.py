@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.foreign import libbpf
-from kmemtrace.tracer.capacity import WALK_MIX
+from kmemtrace.tracer.capacity import MIX
 from kmemtrace.tracer.structs import LATENCY
 
 Records = NDArray[Any]
@@ -40,7 +40,7 @@ def mixed(keys: Words) -> Words:
     """Returns one number for each key; those of two keys may be the same."""
     found = keys[:, 0].copy()
     for word in keys.T[1:]:
-        found = found * np.uint64(WALK_MIX) + word
+        found = found * np.uint64(MIX) + word
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.kernel.layout import Defines
-from kmemtrace.tracer.capacity import PLACES_OF_A_KEY, PLACES_TRIED, WALK_MIX, Capacity
+from kmemtrace.tracer.capacity import PLACES_OF_A_KEY, PLACES_TRIED, Capacity
 from kmemtrace.tracer.maps import HashMap, Records, Words, as_words, mixed
 
 
@@ -20,7 +20,6 @@ def defines(room: Capacity) -> Defines:
         "MAX_CGROUP_PLACES": cgroups,
         "MAX_SITE_PLACES": sites,
         "PLACES_TRIED": PLACES_TRIED,
-        "PLACE_MIX": f"{WALK_MIX}ULL",
     }
 
 

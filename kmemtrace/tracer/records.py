@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.kernel.layout import Defines
-from kmemtrace.tracer.capacity import RECORD_WAYS, WALK_MIX, Capacity, power_of_two
+from kmemtrace.tracer.capacity import RECORD_WAYS, Capacity, power_of_two
 from kmemtrace.tracer.maps import HashMap, Records
 from kmemtrace.tracer.structs import BUCKET
 
@@ -36,7 +36,6 @@ def defines(room: Capacity) -> Defines:
         "RECORD_BUCKETS": buckets,
         "MAX_BUCKETS": buckets,
         "RECORD_WAYS": RECORD_WAYS,
-        "RECORD_MIX": f"{WALK_MIX}ULL",
         "MAX_PAGES": map_entries(room),
         "CALL_BUCKETS": power_of_two(_ROOM_FOR_CALLS * room.calls // RECORD_WAYS),
     }

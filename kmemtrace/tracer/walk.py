@@ -17,7 +17,6 @@ from kmemtrace.tracer.capacity import (
     STACK_SKIPS,
     WALK_CHECKS,
     WALK_HOPS,
-    WALK_MIX,
     WALK_PATHS,
     WALK_ROUTES,
     WALK_RUN,
@@ -51,7 +50,6 @@ _DEFINES: Defines = {
     "WALK_ROOT": ROOT,
     "WALK_ROOT_AT": first_place(ROOT),
     "WALK_CHARGE_ROOT_AT": first_place(CHARGE_ROOT),
-    "WALK_MIX": f"{WALK_MIX}ULL",
     "LESSONS_PAGES": LESSONS_PAGES,
     "LESSONS_EACH": LESSONS_EACH,
 }

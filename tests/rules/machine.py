@@ -12,7 +12,7 @@ import numpy as np
 
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
 from kmemtrace.tracer import places
-from kmemtrace.tracer.capacity import RECORD_WAYS, WALK_MIX, Capacity
+from kmemtrace.tracer.capacity import MIX, RECORD_WAYS, Capacity
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
@@ -101,6 +101,7 @@ _OTHERS: dict[str, int | str] = {
     "FINDINGS_PAGES": 1,
     "HISTOGRAM_BUCKETS": 36,
     "HISTOGRAM_SHIFT": 10,
+    "MIX": f"{MIX}ULL",
 }
 PROGRAMS = ("charge_entry", "charge_exit", "uncharge", "put_uncharge", "put_uncharge_batch", "split")
 
@@ -112,7 +113,6 @@ def _table(buckets: int) -> dict[str, int | str]:
         "RECORD_BUCKETS": buckets,
         "MAX_BUCKETS": buckets,
         "RECORD_WAYS": RECORD_WAYS,
-        "RECORD_MIX": f"{WALK_MIX}ULL",
         "CALL_BUCKETS": 4,
     }
 

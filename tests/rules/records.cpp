@@ -100,3 +100,19 @@ extern "C" u64 charge_while_searched(u64 rounds)
 	});
 	return wrong;
 }
+
+// Opens records of pages that lie so far apart; answers how many found no room in their bucket.
+extern "C" u64 without_room(u64 count, u64 apart)
+{
+	u64 *more = overflow();
+
+	for (u64 i = 0; i < count; i++) {
+		struct charge charge = {};
+
+		put_record(page_of(i * apart), 0, &charge);
+	}
+	u64 found = *more;
+	for (u64 i = 0; i < count; i++)
+		close_record_of(page_of(i * apart));
+	return found;
+}

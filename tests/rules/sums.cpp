@@ -13,7 +13,7 @@ static std::vector<u64> crowded(u32 count, u64 from)
 	std::vector<u64> found;
 
 	for (u64 key = from; found.size() < count; key++)
-		if ((first_place(key) & (CGROUP_PLACES - 1)) < 4)
+		if (spread(folded(key), CGROUP_PLACES) < 4)
 			found.push_back(key);
 	return found;
 }
@@ -81,16 +81,17 @@ extern "C" s64 count_each_once(u64 seed, u64 rounds, u64 *twice)
 	return left;
 }
 
-// Enters that many cgroups; answers how many were found again in a place of their own.
-extern "C" u64 enter(u64 count)
+// Enters that many cgroups, whose ids lie so far apart; answers how many were found again in a place
+// of their own.
+extern "C" u64 enter(u64 count, u64 apart)
 {
 	std::set<struct totals *> places;
 
-	for (u64 key = 1; key <= count; key++)
-		totals_of(key);
-	for (u64 key = 1; key <= count; key++)
-		if (find_totals(key))
-			places.insert(find_totals(key));
+	for (u64 i = 0; i < count; i++)
+		totals_of(1 + i * apart);
+	for (u64 i = 0; i < count; i++)
+		if (find_totals(1 + i * apart))
+			places.insert(find_totals(1 + i * apart));
 	return places.size();
 }
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed
 def threads() -> ctypes.CDLL:
     library = compiled(Path(__file__).with_name("records.cpp"), "records.h", 64)
     library.close_each_once.restype = ctypes.c_int64
-    library.charge_while_searched.restype = ctypes.c_uint64
+    library.charge_while_searched.restype = library.without_room.restype = ctypes.c_uint64
     return library
 
 
@@ -25,3 +25,10 @@ def test_each_record_is_closed_by_one(threads: ctypes.CDLL, seed: int) -> None:
 
 def test_a_page_that_is_charged_while_it_is_found_has_one_record(threads: ctypes.CDLL) -> None:
     assert threads.charge_while_searched(ctypes.c_uint64(400_000)) == 0
+
+
+@pytest.mark.parametrize("order", range(7))
+def test_blocks_that_lie_side_by_side_have_room_in_half_of_the_table(threads: ctypes.CDLL, order: int) -> None:
+    """In buckets of four: of pages that lie anywhere one in 28 would have none."""
+    places = 64 * 4
+    assert threads.without_room(ctypes.c_uint64(places // 2), ctypes.c_uint64(1 << order)) == 0

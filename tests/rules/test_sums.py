@@ -25,13 +25,15 @@ def test_all_that_was_counted_is_there_when_places_are_given_back_meanwhile(sums
     assert twice.value, "else nothing was put to the test"
 
 
-def test_each_cgroup_that_there_is_room_for_has_a_place(sums: ctypes.CDLL) -> None:
+@pytest.mark.parametrize("apart", [1, 2, 3, 29, 31, 32, 47, 64, 89, 4096])
+def test_each_cgroup_that_there_is_room_for_has_a_place(sums: ctypes.CDLL, apart: int) -> None:
+    """A cgroup takes as many ids as it has files."""
     room = sums.room()
-    assert sums.enter(ctypes.c_uint64(room)) == room
+    assert sums.enter(ctypes.c_uint64(room), ctypes.c_uint64(apart)) == room
     assert sums.refused() == 0
 
 
 def test_those_there_is_no_room_for_are_counted(sums: ctypes.CDLL) -> None:
     room = sums.room()
-    assert sums.enter(ctypes.c_uint64(room + 13)) == room
+    assert sums.enter(ctypes.c_uint64(room + 13), ctypes.c_uint64(1)) == room
     assert sums.refused() == 13
