@@ -28,7 +28,7 @@ def test_a_page_that_is_charged_while_it_is_found_has_one_record(threads: ctypes
 
 
 @pytest.mark.parametrize("order", range(7))
-def test_blocks_that_lie_side_by_side_have_room_in_half_of_the_table(threads: ctypes.CDLL, order: int) -> None:
+def test_blocks_side_by_side_have_room_in_half_of_the_table(threads: ctypes.CDLL, order: int) -> None:
     """In buckets of four: of pages that lie anywhere one in 28 would have none."""
     places = 64 * 4
     assert threads.without_room(ctypes.c_uint64(places // 2), ctypes.c_uint64(1 << order)) == 0
