@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from kmemtrace.exporter.yaml_table import Table
+from kmemtrace.exporter.config_table import Table
 
 _CLIENT_AUTH = {
     "NoClientCert": (ssl.CERT_NONE, False),

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmemtrace.errors import UsageError
-from kmemtrace.exporter import tls, yaml_table
+from kmemtrace.exporter import tls
 from kmemtrace.exporter.admission import Users
-from kmemtrace.exporter.yaml_table import Table, WrongValueError
+from kmemtrace.exporter.config_table import Table, WrongValueError
 
 OPTION = "--web.config.file"
 _SECTIONS = frozenset(("tls_server_config", "http_server_config", "basic_auth_users"))
@@ -57,7 +57,9 @@ def load(file: Path | None) -> WebConfig:
     """
     if file is None:
         return WebConfig()
-    table = yaml_table.read(file, OPTION)
+    from kmemtrace.exporter.yaml_table import read  # noqa: PLC0415 a megabyte, and few have such a file
+
+    table = read(file, OPTION)
     try:
         return _config(table, file.parent)
     except (WrongValueError, ValueError, OSError) as error:
