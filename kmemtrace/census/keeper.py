@@ -4,9 +4,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from kmemtrace.census.census import Censor
 from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
@@ -16,6 +15,9 @@ from kmemtrace.model.census import Census, Joiner, pinned_parts, row_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 from kmemtrace.model.unseen import Unseen
+
+if TYPE_CHECKING:
+    from kmemtrace.census.census import Censor
 
 _Part = TypeVar("_Part")
 LEAST_SECONDS = 30.0
@@ -43,7 +45,7 @@ class Keeper:
     """
 
     def __init__(
-        self, censor: Censor, paths: CgroupPaths, subtree: str | None = None, interval: float | None = None
+        self, censor: "Censor", paths: CgroupPaths, subtree: str | None = None, interval: float | None = None
     ) -> None:
         """Starts nothing yet: the thread starts when the Keeper is entered.
 

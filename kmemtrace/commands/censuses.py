@@ -7,8 +7,8 @@ import argparse
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-from kmemtrace.census.census import Censor
 from kmemtrace.census.keeper import LEAST_SECONDS, Absent, Keeper
 from kmemtrace.census.memory import compile_ahead
 from kmemtrace.cgroups.mounts import memory_hierarchy
@@ -21,6 +21,9 @@ from kmemtrace.errors import CannotError
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.tracer.tracer import Tracer
+
+if TYPE_CHECKING:
+    from kmemtrace.census.census import Censor
 
 
 def add_census_argument(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +77,7 @@ def _keeper(options: argparse.Namespace, stack: ExitStack) -> Keeper | Absent:
 
 
 @contextmanager
-def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
+def open_censor(*, kernel_memory: bool = True) -> Iterator["Censor"]:
     """Opens a Censor.
 
     Args:
@@ -84,6 +87,8 @@ def open_censor(*, kernel_memory: bool = True) -> Iterator[Censor]:
         CannotError: It cannot be had; as far as possible it is raised before anything is loaded.
     """
     require_able(census_bytes(), kernel_memory=kernel_memory)
+    from kmemtrace.census.census import Censor  # noqa: PLC0415 meanwhile the kernel verifies
+
     hierarchy = memory_hierarchy()
     with Btf() as btf:
         censor = Censor(RunningKernel(btf), highest_page_frame(), hierarchy)
