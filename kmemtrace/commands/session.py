@@ -56,7 +56,7 @@ def add_tracer_arguments(parser: argparse.ArgumentParser) -> None:
         "--walk-stacks",
         action="store_true",
         help="have the kernel walk the stack of each charged page, at six times the cost; else most are told "
-        "by what is learned of return addresses, and one in 128 of these is walked to check them",
+        f"by what is learned of return addresses, and one in {WALK_CHECKS} of these is walked to check them",
     )
     group.add_argument(
         "--kernel-total",
