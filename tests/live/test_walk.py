@@ -1,6 +1,6 @@
 """Call sites that are told by what was learned of return addresses, held against the kernel's own walk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,9 +47,17 @@ def mixed() -> None:
     workloads.run_threads(11)
 
 
-def taught(tracer: Tracer, folder: Path, rounds: int = 4) -> Snapshot:
+def fork_large() -> None:
+    """Charges many page tables by one path, before anything else."""
+    memory = workloads.touch_sparsely(311)
+    workloads.fork_children(3)
+    workloads.drain_pipes(workloads.fill_pipes(_PAGES))
+    memory.close()
+
+
+def taught(tracer: Tracer, folder: Path, rounds: int = 4, work: Callable[[], object] = mixed) -> Snapshot:
     for _ in range(rounds):
-        workloads.run_in(folder, mixed)
+        workloads.run_in(folder, work)
         snapshot = tracer.snapshot()
     return snapshot
 
@@ -117,6 +125,14 @@ def test_what_was_learned_is_what_the_kernel_walks(learner: Tracer, folder: Path
     each = checked(after) - checked(before)
     assert after.losses.wrong_stacks == 0
     assert each > 3 * _PAGES
+
+
+@pytest.mark.own_tracer
+def test_one_path_leaves_room_for_lessons_of_the_others(learner: Tracer, folder: Path) -> None:
+    before = taught(learner, folder, 3, fork_large)
+    after = taught(learner, folder, 1, fork_large)
+    assert checked(after) > checked(before) + _PAGES
+    assert after.losses.wrong_stacks == 0
 
 
 @pytest.mark.own_tracer

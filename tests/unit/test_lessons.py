@@ -55,6 +55,28 @@ def test_an_address_is_learned_after_the_one_that_leads_to_it() -> None:
     assert seen == sorted(seen)
 
 
+def test_lessons_of_one_time_teach_a_whole_path() -> None:
+    """Three have to agree about each address, and eight that a stack ends where its frame moves."""
+    words = np.zeros(WORDS, "u8")
+    words[[9, 21, 26]] = A, B, C
+    learned: dict[int, Learned] = {}
+    study(learned, [Lesson((A, B, C), words.tolist(), True) for _ in range(2)])
+    assert steps(learned) == {}
+    study(learned, [Lesson((A, B, C), words.tolist(), True)])
+    assert steps(learned) == {ROOT: 9}  # what the two could not say of A is gone with them
+    study(learned, [Lesson((A, B, C), words.tolist(), True) for _ in range(3)])
+    assert steps(learned) == {ROOT: 9, A: 12, B: 5, C: END}
+
+
+def test_a_lesson_goes_on_when_another_has_shown_the_way() -> None:
+    """Two of one path, and one more of another that shares its begin: of both paths' next all three tell."""
+    words = np.zeros(WORDS, "u8")
+    words[[9, 21, 26]] = A, B, C
+    learned: dict[int, Learned] = {}
+    study(learned, [Lesson(chain, words.tolist(), False) for chain in ((A, B), (A, B), (A, B, C))])
+    assert steps(learned) == {ROOT: 9, A: 12}
+
+
 @pytest.mark.parametrize(("cs", "step"), [(0x33, REGISTERS), (0x23, REGISTERS), (0x10, END), (0, END)])
 def test_a_stack_ends_where_the_user_was_left(cs: int, step: int) -> None:
     assert steps(repeated(9, (A, 9), (B, 3), cs=cs))[B] == step
