@@ -125,6 +125,7 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 		end_unfollowed(page);
 		return 0;
 	}
+	fetch_bucket(page);
 	set_unfollowed(page, true);
 	if (SELDOM(is_from_before(page)))
 		forget_before(page);

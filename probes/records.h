@@ -64,6 +64,10 @@ static __always_inline bool has_found_record_too(u64 page)
 {
 	return false;
 }
+
+static __always_inline void fetch_bucket(u64 page)
+{
+}
 #else
 #define BUCKETS_BESIDE 6 /* 1 << 6 of them */
 #define RECORD_TAKEN 1 /* by one that is being written; no page's address is odd */
@@ -176,6 +180,19 @@ static __always_inline struct charge *find_record(u64 page, struct place *place)
 		return &bucket->charge[place->way];
 	more = overflow();
 	return more && *more ? pages.lookup(&page) : 0;
+}
+
+/* Has the CPU fetch what a record will be written to, long before: what claims its place, and what
+ * sets the page's bit after it, waits until everything before is done. */
+static __always_inline void fetch_bucket(u64 page)
+{
+	struct bucket *bucket = bucket_of(page);
+
+	if (bucket) {
+		(void)key_in(bucket->page, 0);
+		(void)*(volatile u64 *)&bucket->charge[0].time;
+		(void)*(volatile s32 *)&bucket->charge[0].stack;
+	}
 }
 
 /* Opens a record in its bucket; answers its place there, RECORD_WAYS where there is none. */
