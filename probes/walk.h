@@ -43,7 +43,7 @@ struct stack_words {
 /*
  * The last path from a context of that depth in the stack: where its words lay, and what they were.
  * Where they lie there again, the path is the same one: what was learned of each says where the
- * next one lies. That takes a third of finding it, for no word waits for the one before.
+ * next one lies. To compare them is less than to find them, for no word waits for the one before.
  */
 struct route {
 	u64 path; /* 0: not all of it is known */
