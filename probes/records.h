@@ -182,15 +182,14 @@ static __always_inline struct charge *find_record(u64 page, struct place *place)
 	return more && *more ? pages.lookup(&page) : 0;
 }
 
-/* Has the CPU fetch what a record will be written to, long before: what claims its place, and what
- * sets the page's bit after it, waits until everything before is done. */
+/* Has the CPU fetch what a record will mostly be written to, the first place, long before: what
+ * claims it, and what sets the page's bit after it, waits until everything before is done. */
 static __always_inline void fetch_bucket(u64 page)
 {
 	struct bucket *bucket = bucket_of(page);
 
 	if (bucket) {
 		(void)key_in(bucket->page, 0);
-		(void)*(volatile u64 *)&bucket->charge[0].time;
 		(void)*(volatile s32 *)&bucket->charge[0].stack;
 	}
 }

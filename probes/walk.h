@@ -73,7 +73,7 @@ BPF_PERCPU_ARRAY(stack_words, struct stack_words, 2);
 BPF_PERCPU_ARRAY(routes, struct route, 2 * WALK_ROUTES);
 BPF_ARRAY(learned, u64, 1); /* how often `hops` was changed, counted after it was */
 BPF_RINGBUF_OUTPUT(lessons, LESSONS_PAGES);
-/* How many each stack gave; and, from LESSONS_EACH on, would have given. */
+/* How many each stack gave; and, from LESSONS_EACH on, could have given. */
 BPF_ARRAY(lessons_of, u64, WALK_STACKS);
 /* Stays zero: of a ring buffer's records the compiler tells nobody how they are laid out. */
 BPF_ARRAY(lesson_layout, struct lesson, 1);
@@ -87,13 +87,23 @@ static __always_inline void count_check(void)
 		*count += 1;
 }
 
-/* How often user space has changed what was learned. */
+/* How often what was learned has changed. */
 static __always_inline u64 changes(void)
 {
 	u32 first = 0;
 	u64 *count = learned.lookup(&first);
 
 	return count ? *(volatile u64 *)count : 0;
+}
+
+/* No route holds any more, on any CPU. */
+static __always_inline void forget_routes(void)
+{
+	u32 first = 0;
+	u64 *count = learned.lookup(&first);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
 }
 
 /* How many bytes there are above the context; not past the stack's end, where a read would fault:
@@ -291,15 +301,15 @@ static __always_inline u64 find_path(struct route *route, struct stack_words *st
 static __always_inline void teach(void *ctx, struct stack_words *stack, u32 program, s32 walked)
 {
 	u32 at = walked;
-	u64 *count = lessons_of.lookup(&at);
+	u64 *count = lessons_of.lookup(&at), next;
 	struct lesson *lesson;
 
 	if (!count)
 		return;
-	if (*count >= LESSONS_EACH) {
-		*count += 1;
-		if (*count & (*count - 1))
-			return;
+	next = *count + 1;
+	if (next > LESSONS_EACH && next & *count) { /* no power of two */
+		*count = next;
+		return;
 	}
 	lesson = lessons.ringbuf_reserve(sizeof(*lesson));
 	if (!lesson)
@@ -308,8 +318,7 @@ static __always_inline void teach(void *ctx, struct stack_words *stack, u32 prog
 		lessons.ringbuf_discard(lesson, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	if (*count < LESSONS_EACH)
-		*count += 1;
+	*count = next;
 	lesson->stack = walked;
 	lesson->root = WALK_ROOT + program;
 	lesson->count = stack->count;
@@ -320,8 +329,8 @@ static __always_inline void teach(void *ctx, struct stack_words *stack, u32 prog
 static __always_inline bool is_found(void *ctx, struct route *route, struct stack_words *stack,
 				     u32 program)
 {
+	u64 *word, found;
 	u32 at;
-	u64 *word;
 
 	route->stack = 0;
 	route->path = 0;
@@ -330,9 +339,11 @@ static __always_inline bool is_found(void *ctx, struct route *route, struct stac
 	route->path = find_path(route, stack, program);
 	at = route->path & (WALK_PATHS - 1);
 	word = route->path ? paths.lookup(&at) : 0;
-	if (!word || !*word || (*word ^ route->path) & ~(u64)(WALK_PATHS - 1))
+	found = word ? *(volatile u64 *)word
+		     : 0; /* once: another CPU may put another path's there */
+	if (!found || (found ^ route->path) & ~(u64)(WALK_PATHS - 1))
 		return false;
-	route->stack = *word & (WALK_PATHS - 1);
+	route->stack = found & (WALK_PATHS - 1);
 	return true;
 }
 
@@ -352,27 +363,31 @@ static __always_inline s32 path_of(void *ctx, s32 asked)
 	u32 program = asked == STACK_AT_CHARGE;
 	struct stack_words *stack = find_stack(ctx, program);
 	struct route *route = stack ? route_of(stack, program) : 0;
-	u64 now = changes();
+	u64 now = changes(),
+	    before; /* its stack, before it is compared: it may be another route after */
 	bool known;
 	s32 here;
 
 	if (!route)
 		return stack_of(ctx);
-	known = route->stack && route->learned == now && leads_again(ctx, route, stack);
+	before = *(volatile u64 *)&route->stack;
+	known = before && route->learned == now && leads_again(ctx, route, stack);
 	if (SELDOM(!known)) {
 		route->learned = now;
 		known = is_found(ctx, route, stack, program);
+		before = route->stack;
 	}
 	if (MOSTLY(known && ++stack->known & (WALK_CHECKS - 1)))
-		return route->stack - 1;
+		return before - 1;
 	here = stack_of(ctx);
 	if (here < 0)
 		return here;
 	if (known) {
 		count_check();
-		if (route->stack == here + 1)
+		if (before == here + 1)
 			return here;
 		lose(LOSS_WALK_WRONG, 1);
+		forget_routes(); /* the others' have it from `paths`, too */
 	}
 	if (route->path)
 		remember(route, here);

@@ -74,7 +74,7 @@ class Asked(TypedDict, total=False):
     walks: bool
     """Whether the kernel walks the stack of each charge, where most could be told without."""
     helpers: bool
-    """Whether memory is read by helpers, where programs could load it themselves."""
+    """Whether no more of the kernel's memory is loaded by the programs than before 6.2."""
     steady: bool
     """Whether as few allocations are missed as can be, at whatever cost."""
 

@@ -1,5 +1,6 @@
 """Says how much the BPF maps can hold, and what that costs."""
 
+import os
 import resource
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ WALK_STACKS = 1 << 14
 WALK_PATHS = 2 * WALK_STACKS
 """The stacks' ids stand in as many bits, and 0 for none."""
 WALK_ROUTES = 1 << 6
-"""Paths that each CPU has at hand, by how deep in the stack they begin; and half a page of words of each."""
+"""Paths that each CPU has at hand, by how deep in the stack they begin."""
 ROUTE_WORDS = 32
 """A power of two, for STACK_DEPTH addresses and what they are rounded up by."""
 WALK_CHECKS = 1 << 9
@@ -82,7 +83,7 @@ _SITES_OF_A_CGROUP = 4
 
 _HASH_ENTRY, _STACK_ENTRY = 64, 24
 """Bytes beside key and value, or addresses: struct htab_elem and a bucket; struct stack_map_bucket."""
-_FILTERS, _SMALL_MAPS = 3, 4 << 20
+_FILTERS, _SMALL_MAPS, _EACH_CPU = 3, 4 << 20, 52 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Capacity:
         hashes = sum(entries * (_HASH_ENTRY + key_and_value) for entries, key_and_value in of_hashes)
         hashes += PLACES_OF_A_KEY * (self.cgroups * 656 + self.sites * 40)
         stacks = self.stacks * (_STACK_ENTRY + 8 * STACK_DEPTH)
-        return hashes + stacks + _FILTERS * self.filtered_frames // 8 + _SMALL_MAPS
+        small = _SMALL_MAPS + _EACH_CPU * os.sysconf("SC_NPROCESSORS_CONF")
+        return hashes + stacks + _FILTERS * self.filtered_frames // 8 + small
 
     def defines(self) -> Defines:
         return {

@@ -43,7 +43,7 @@ def defines(room: Capacity) -> Defines:
 
 def table_buckets(room: Capacity) -> int:
     """Returns how many buckets the table has for that many pages."""
-    return power_of_two(-(-room.pages // RECORD_WAYS))
+    return max(2, power_of_two(-(-room.pages // RECORD_WAYS)))  # of one there is no bit to tell it by
 
 
 def map_entries(room: Capacity) -> int:

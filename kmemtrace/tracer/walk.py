@@ -34,6 +34,8 @@ from kmemtrace.tracer.structs import HOP, ID, LESSON
 _MOST_WRONG = 16
 """After so many stacks that were another's than was learned the kernel walks all."""
 
+_NONE = np.zeros(1, ID)
+
 _DEFINES: Defines = {
     "WALK_WORDS": WALK_WORDS,
     "WALK_WAYS": WALK_WAYS,
@@ -86,6 +88,8 @@ class Walk:
         self._stacks, self._symbols = stacks, symbols
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
+        self._reached: dict[int, int] = {}
+        """How far a lesson of each stack came, in return addresses."""
         self._told: dict[int, Hop] = {}
         self._given_up = False
 
@@ -104,18 +108,25 @@ class Walk:
             self._given_up, self._code = wrong > _MOST_WRONG, code
             self._forget()
             return
-        study(self._learned, filter(None, map(self._lesson, lessons)))
+        taken = [(int(data["stack"]), lesson) for data in lessons if (lesson := self._lesson(data))]
+        study(self._learned, [lesson for _, lesson in taken])
         self._tell()
+        for stack, lesson in taken:
+            if lesson.place > self._reached.get(stack, 0):
+                self._reached[stack] = lesson.place
+                self._lessons[stack] = (
+                    _NONE  # it got on, and so its next lessons are wanted as its first were
+                )
 
     def _forget(self) -> None:
         """Forgets everything, and has the programs know no path."""
         self._learned.clear()
+        self._reached.clear()
         self._tell()
-        none = np.zeros(1, ID)
         for place in range(WALK_PATHS):
-            self._paths[place] = none
+            self._paths[place] = _NONE
         for stack in range(WALK_STACKS):
-            self._lessons[stack] = none
+            self._lessons[stack] = _NONE
 
     def _lesson(self, lesson: Records) -> Lesson | None:
         try:

@@ -38,8 +38,8 @@ def outcome(buckets: int, depth: int) -> Outcome:
 def test_each_exit_has_what_its_own_entry_left(buckets: int) -> None:
     found = outcome(buckets, depth=1)
     assert (found.ended + found.unpaired, found.anothers) == (THREADS * ROUNDS, 0)
-    # Whoever wants a place, and whom others forestall at two of them, gets none: hardly ever.
-    assert found.unpaired <= THREADS * ROUNDS // 10_000
+    # In buckets, whoever wants a place, and whom others forestall at two of them, gets none: hardly ever.
+    assert found.unpaired <= (THREADS * ROUNDS // 10_000 if buckets else 0)
 
 
 def test_where_more_are_under_way_than_there_are_places_none_has_anothers() -> None:

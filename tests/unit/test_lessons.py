@@ -7,7 +7,7 @@ import pytest
 
 from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, Lesson, study
 
-A, B, C, ENTRY = 0xA0, 0xB0, 0xC0, 0xE0
+A, B, C, D, ENTRY = 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
 WORDS = 128
 
 
@@ -69,12 +69,17 @@ def test_lessons_of_one_time_teach_a_whole_path() -> None:
 
 
 def test_a_lesson_goes_on_when_another_has_shown_the_way() -> None:
-    """Two of one path, and one more of another that shares its begin: of both paths' next all three tell."""
-    words = np.zeros(WORDS, "u8")
-    words[[9, 21, 26]] = A, B, C
+    """Of three that stop at A, where B may be in two places, once three of another path tell which it is."""
+    one, other = np.zeros((2, WORDS), "u8")
+    one[[9, 21, 40, 26]] = A, B, B, D
+    other[[9, 14, 26]] = C, A, B
     learned: dict[int, Learned] = {}
-    study(learned, [Lesson(chain, words.tolist(), False) for chain in ((A, B), (A, B), (A, B, C))])
-    assert steps(learned) == {ROOT: 9, A: 12}
+    lessons = [((A, B, D), one)] * 3 + [((C, A, B), other)] * 3
+    study(
+        learned,
+        [Lesson(chain, words.tolist(), False, ROOT + i // 3) for i, (chain, words) in enumerate(lessons)],
+    )
+    assert steps(learned) == {ROOT: 9, ROOT + 1: 9, A: 12, C: 5, B: 5}
 
 
 @pytest.mark.parametrize(("cs", "step"), [(0x33, REGISTERS), (0x23, REGISTERS), (0x10, END), (0, END)])
