@@ -36,7 +36,7 @@ struct stack_words {
 	u64 context; /* read back it is a number, which the verifier lets be calculated with */
 	u64 count; /* of the words that lie on this stack, WALK_WORDS at most */
 	u64 at; /* as `context` */
-	u64 known; /* how many were */
+	u64 chance; /* which of those that are known are walked as well */
 	u64 words[WALK_WORDS];
 };
 
@@ -357,6 +357,13 @@ static __always_inline void remember(struct route *route, s32 stack)
 		*word = (route->path & ~(u64)(WALK_PATHS - 1)) | route->stack;
 }
 
+/* By chance: every so many'th, of calls that take turns, would always be the same one's. */
+static __always_inline bool is_checked(struct stack_words *stack)
+{
+	stack->chance = stack->chance * MIX + 1; /* each number comes once */
+	return stack->chance <= ~0ULL / WALK_CHECKS;
+}
+
 /* As stack_of(). `asked`: STACK_HERE or STACK_AT_CHARGE, by the program that asks. */
 static __always_inline s32 path_of(void *ctx, s32 asked)
 {
@@ -377,7 +384,7 @@ static __always_inline s32 path_of(void *ctx, s32 asked)
 		known = is_found(ctx, route, stack, program);
 		before = route->stack;
 	}
-	if (MOSTLY(known && ++stack->known & (WALK_CHECKS - 1)))
+	if (MOSTLY(known && !is_checked(stack)))
 		return before - 1;
 	here = stack_of(ctx);
 	if (here < 0)

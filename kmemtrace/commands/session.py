@@ -146,7 +146,7 @@ def prepare_tracer(
     """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time. Of `walk_checks` stacks that
-    need no walk one is walked all the same; a power of two.
+    need no walk one is walked all the same.
 
     Raises:
         CannotError: This process or kernel cannot trace; raised before anything is loaded.
