@@ -394,11 +394,12 @@ static __always_inline s32 path_of(void *ctx, s32 asked)
 		if (before == here + 1)
 			return here;
 		lose(LOSS_WALK_WRONG, 1);
-		forget_routes(); /* the others' have it from `paths`, too */
 	}
 	if (route->path)
 		remember(route, here);
-	if (!known) /* of one whose addresses are known, what comes after which */
+	if (known) /* after it is right in `paths`, from which other CPUs' have it, too */
+		forget_routes();
+	else /* of one whose addresses are known, what comes after which */
 		teach(ctx, stack, program, here);
 	return here;
 }
