@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,6 +32,10 @@ _LOAD = (
     *("epoll", "inotify", "dentry", "open", "bpf-map", "sem-sysv", "shm-sysv", "timerfd"),
 )
 """Stressors of stress-ng."""
+_PARTS = 4
+"""They take turns: all of them at once leave an emulated guest no time to make a Snapshot."""
+_TURN = 10
+"""Snapshots, one each _INTERVAL seconds."""
 _INTERVAL = 1.0
 _MOST_SECONDS = 1800
 
@@ -68,17 +73,22 @@ def _hold(tier: Tier, seconds: int, known: int) -> None:
     with make_tracer(tier, walk_checks=1) as tracer:
         if tracer.plan.walked is not None:
             raise CannotError(f"Each stack is walked by the kernel: {tracer.plan.walked}.")
-        with memory_cgroup(memory_hierarchy().mount), _load():
+        with memory_cgroup(memory_hierarchy().mount):
             _watch(tracer, seconds, known)
 
 
 def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
     began, seconds, known = time.monotonic(), 0.0, 0
-    while seconds < least_seconds or (known < least_known and seconds < _MOST_SECONDS):
-        time.sleep(_INTERVAL)
-        snapshot = tracer.snapshot()
+    stressors = _stressors()
+    for part in cycle(range(_PARTS)):
+        with _load(stressors[part::_PARTS]):
+            for _ in range(_TURN):
+                time.sleep(_INTERVAL)
+                snapshot = tracer.snapshot()
         known = snapshot.losses.checked_stacks or 0
         seconds = time.monotonic() - began
+        if seconds >= least_seconds and (known >= least_known or seconds >= _MOST_SECONDS):
+            break
     charged = sum(c.charged_pages for c in snapshot.cgroups) + snapshot.gone.charged_pages
     sites = {s.symbol for c in snapshot.cgroups for s in c.sites}
     wrong = snapshot.losses.wrong_stacks
@@ -90,13 +100,11 @@ def _watch(tracer: Tracer, least_seconds: int, least_known: int) -> None:
 
 
 @contextmanager
-def _load() -> Iterator[None]:
-    if shutil.which("stress-ng") is None:
-        raise CannotError("stress-ng is not installed (Debian: stress-ng).")
+def _load(stressors: list[str]) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:  # it writes where it is started
-        # Behind the tracer, which has to learn: beside thirty of them a guest came to no Snapshot.
+        # Behind the tracer, which has to learn.
         command = ["nice", "-n19", "stress-ng", "--quiet", "--timeout=0"]
-        command += [f"--{one}=1" for one in _stressors()]
+        command += [f"--{one}=1" for one in stressors]
         command += ["--vm-bytes=64M", "--mmap-bytes=32M", "--shm-sysv-bytes=8M"]
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         try:
@@ -108,6 +116,8 @@ def _load() -> Iterator[None]:
 
 def _stressors() -> list[str]:
     """Those of the load that this stress-ng has."""
+    if shutil.which("stress-ng") is None:
+        raise CannotError("stress-ng is not installed (Debian: stress-ng).")
     known = subprocess.run(["stress-ng", "--stressors"], capture_output=True, text=True, check=True)
     return [one for one in _LOAD if one in known.stdout.split()]
 
