@@ -18,11 +18,26 @@ of the one of the function that charges."""
 REGISTERS_CS = 18
 """Words from such an address to the register that tells: struct pt_regs follows it, and cs is its 17th."""
 
+_IP = 16
+"""Word of struct pt_regs, which is a kprobe's context: where it was hit."""
 _USER_CS = (0x23, 0x33)
 """What it is in a program of 32 and of 64 bits (__USER32_CS and __USER_CS)."""
 _LESSONS = 3
 """How many have to agree: words that an earlier call left on the stack look like a return address, too."""
 _LESSONS_OF_LAST = 8
+
+
+def begins_where_hit(chain: Sequence[int], words: Sequence[int]) -> bool:
+    """Tells whether a stack at a kprobe has its first frame.
+
+    It has not where another stack's id was in its way (stack_of() in probes/stacks.h): as a lesson it would
+    contradict all others.
+
+    Args:
+        chain: Its addresses, innermost first.
+        words: The stack from the program's context on.
+    """
+    return len(words) > _IP and chain[0] == words[_IP]
 
 
 @dataclass(slots=True)
@@ -33,7 +48,7 @@ class Learned:
     steps: set[int] | None = None
     """Distances to the next address that no lesson contradicts; None before the first."""
     last_of: set[int] = field(default_factory=set)
-    """What came next, where that was the outermost; 0 where it was not."""
+    """What came next, where that was the outermost; 0 where it was not, nothing where that cannot be said."""
     following: set[int] = field(default_factory=set)
     """What came next."""
     ends: set[int] = field(default_factory=set)
@@ -51,7 +66,7 @@ class Learned:
         if self.steps:
             return next(iter(self.steps)) if len(self.steps) == 1 else 0
         # Its distance changes, but what comes next is always the same: the entry into the kernel.
-        entered = len(self.last_of) == 1 and 0 not in self.last_of
+        entered = len(self.following) == 1 and self.last_of == self.following
         return END if entered and self.lessons >= _LESSONS_OF_LAST else 0
 
 
@@ -86,7 +101,10 @@ class Lesson:
         one.following.add(following)
         one.steps = {step for step in steps if at + step < len(words) and words[at + step] == following}
         one.ends.add(0)
-        one.last_of.add(following if self.whole and self.place == len(self.chain) - 1 else 0)
+        if self.place < len(self.chain) - 1:
+            one.last_of.add(0)
+        elif self.whole:
+            one.last_of.add(following)
 
     def go_on(self, learned: dict[int, Learned]) -> bool:
         """Goes on to the next address; answers whether it did, and has something to tell of that."""

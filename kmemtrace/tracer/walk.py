@@ -25,7 +25,17 @@ from kmemtrace.tracer.capacity import (
     WALK_WORDS,
 )
 from kmemtrace.tracer.hops import Hop, first_place, laid_out
-from kmemtrace.tracer.lessons import CHARGE_ROOT, END, REGISTERS, REGISTERS_CS, ROOT, Learned, Lesson, study
+from kmemtrace.tracer.lessons import (
+    CHARGE_ROOT,
+    END,
+    REGISTERS,
+    REGISTERS_CS,
+    ROOT,
+    Learned,
+    Lesson,
+    begins_where_hit,
+    study,
+)
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
@@ -80,12 +90,13 @@ class Walk:
             tier: How functions are probed.
         """
         self._depth = STACK_DEPTH - _skips(tier)
+        """Addresses of the longest stacks."""
         self._ring = programs.ring("lessons")
         self._hops = ArrayMap(programs.map_fd("hops"), HOP)
         self._paths = ArrayMap(programs.map_fd("paths"), ID)
         self._lessons = ArrayMap(programs.map_fd("lessons_of"), ID)
         self._changes = ArrayMap(programs.map_fd("learned"), ID)
-        self._stacks, self._symbols = stacks, symbols
+        self._stacks, self._symbols, self._tier = stacks, symbols, tier
         self._code = symbols.code()
         self._learned: dict[int, Learned] = {}
         self._reached: dict[int, int] = {}
@@ -138,8 +149,12 @@ class Walk:
             del chain[0]
         if not chain or not all(map(self._code.has, chain)):
             return None
-        words = lesson["words"][: int(lesson["count"])].tolist()
-        return Lesson(chain, words, len(stack) < self._depth, int(lesson["root"]))
+        if len(stack) > self._depth:  # the frames that are left out have made room for others
+            self._depth = STACK_DEPTH
+        words, root = lesson["words"][: int(lesson["count"])].tolist(), int(lesson["root"])
+        if self._tier is Tier.KPROBE and root == CHARGE_ROOT and not begins_where_hit(chain, words):
+            return None
+        return Lesson(chain, words, len(stack) < self._depth, root)
 
     def _runs_programs(self, address: int) -> bool:
         return (self._symbols.function(address) or "").startswith("bpf_trace_run")

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from kmemtrace.tracer.lessons import END, REGISTERS, REGISTERS_CS, ROOT, Learned, Lesson, study
+from kmemtrace.tracer.lessons import (
+    END,
+    REGISTERS,
+    REGISTERS_CS,
+    ROOT,
+    Learned,
+    Lesson,
+    begins_where_hit,
+    study,
+)
 
 A, B, C, D, ENTRY = 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
 WORDS = 128
@@ -116,6 +125,23 @@ def test_the_entry_into_the_kernel_moves_the_stack_at_random() -> None:
     # Were another frame to come next, what ends here would not tell whose it is.
     lesson(learned, (A, 9), (B, 12), (C, 40), cs=0x33)
     assert steps(learned) == {ROOT: 9, A: 12}
+
+
+def test_a_stack_that_was_cut_off_behind_the_entry_contradicts_nothing() -> None:
+    """It ends where one of so many frames may: in the fentry tier, one such fork had all stacks be walked."""
+    learned: dict[int, Learned] = {}
+    for number in range(20):
+        lesson(learned, (A, 9), (B, 12), (ENTRY, 20 + number % 9), whole=number % 5 > 0)
+    assert steps(learned) == {ROOT: 9, A: 12, B: END}
+    lesson(learned, (A, 9), (B, 12), (C, 40), whole=False)
+    assert steps(learned) == {ROOT: 9, A: 12}
+
+
+def test_a_stack_at_a_kprobe_begins_where_it_was_hit() -> None:
+    registers = [0] * 16 + [A]
+    assert begins_where_hit((A, B), registers)
+    assert not begins_where_hit((B, C), registers)  # without its first frame
+    assert not begins_where_hit((A, B), registers[:16])
 
 
 def test_what_contradicts_later_is_taken_back() -> None:
