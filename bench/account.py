@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.loads import running_loads
-from kmemtrace.census.keeper import default_pause
+from kmemtrace.census.pauses import default_pause
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.commands.censuses import open_censor
 from kmemtrace.errors import ExitStatus, KmemtraceError

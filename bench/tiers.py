@@ -27,8 +27,7 @@ from kmemtrace.commands.session import make_tracer
 from kmemtrace.errors import CannotError, KmemtraceError
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.model.enums import Tier
-from kmemtrace.tracer.before import ADOPTION_PROGRAMS
-from kmemtrace.tracer.tracer import SWEEP_PROGRAMS
+from kmemtrace.tracer.preparing import ADOPTION_PROGRAMS, SWEEP_PROGRAMS
 
 _PAGES = {"un-accounted": 32768, "accounted": 32 * 256}
 _WARM_PAGES = 1024

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from kmemtrace.census.memory import InterruptedReadingError
+from kmemtrace.census.pauses import LEAST_SECONDS, default_pause
 from kmemtrace.cgroups.labels import label
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.foreign import give_back_memory
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from kmemtrace.census.census import Censor
 
 _Part = TypeVar("_Part")
-LEAST_SECONDS = 30.0
-_PER_CPU_SECOND = 100.0
-"""Seconds between censuses for each second of CPU time that one takes: a hundredth of one CPU at most."""
 _FIRST_SECONDS = 2.0
 
 
@@ -172,15 +170,6 @@ def _without(why: str) -> dict[Unseen, str]:
     """Returns what Snapshot.unseen says where there is no census."""
     parts = (Unseen.SLAB, Unseen.PERCPU, Unseen.SOCKETS)
     return {Unseen.ACCOUNT: why, **dict.fromkeys(parts, "only a census reads it")}
-
-
-def default_pause(cpu_seconds: float) -> float:
-    """Returns the seconds from the end of a census to the next, where nobody says how many.
-
-    Args:
-        cpu_seconds: CPU time that the census took.
-    """
-    return max(LEAST_SECONDS, _PER_CPU_SECOND * cpu_seconds)
 
 
 def _keep(census: Census, before: _Kept | None) -> _Kept:

@@ -1,26 +1,18 @@
 """Reads kernel memory: BPF copies it into an array that is mapped here, at some 25 ns for 64 bytes."""
 
 import mmap
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.kernel.layout import Defines, kernel_version
+from kmemtrace.census.program import ADDRESSES, COPY, GATHERED, PROGRAMS, prepared
 from kmemtrace.kernel.test_run import test_run
-from kmemtrace.tracer.programs import Programs
-from kmemtrace.tracer.sources import program_text
 
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 
-SOURCE = "census.bpf.c"
-COPY = 1 << 20
-"""Bytes of one copy. It takes 100 µs, in which the CPU does nothing else on some kernels."""
-GATHERED = 1 << 13
-"""Bound of the bytes from one address; a reading must ask for less, as the program masks the size."""
-_ADDRESSES = 1 << 11
 _PAGE = 1 << 15
 """Bytes that are tried again on their own where a copy came back empty: memory is added to a machine in
 parts, and the struct pages of one part of 2 MB take so many bytes."""
@@ -28,19 +20,6 @@ parts, and the struct pages of one part of 2 MB take so many bytes."""
 
 class InterruptedReadingError(Exception):
     """A reading was ended, because interrupt() was called."""
-
-
-def compile_ahead(release: str) -> AbstractContextManager[None]:
-    """Begins to compile what a KernelMemory for the same release is made of, while this is entered."""
-    return Programs.compile_ahead(program_text(SOURCE), {}, _defines(release))
-
-
-def _defines(release: str) -> Defines:
-    return kernel_version(release) | {
-        "CENSUS_BYTES": COPY,
-        "CENSUS_ADDRESSES": _ADDRESSES,
-        "CENSUS_GATHERED": GATHERED,
-    }
 
 
 class KernelMemory:
@@ -59,12 +38,11 @@ class KernelMemory:
         Raises:
             CannotError: BPF cannot be had.
         """
-        self._programs = Programs(program_text(SOURCE), {}, _defines(release))
-        programs = ("copy_memory", "gather_memory", "follow_memory", "note_current")
-        self._copy, self._gather, self._follow, self._current = map(self._programs.fd, programs)
+        self._programs = prepared(release)
+        self._current, self._copy, self._follow, self._gather = map(self._programs.fd, PROGRAMS)
         self._maps = [
             mmap.mmap(self._programs.map_fd(name), size, mmap.MAP_SHARED)
-            for name, size in (("copies", COPY), ("addresses", 8 * _ADDRESSES))
+            for name, size in (("copies", COPY), ("addresses", 8 * ADDRESSES))
         ]
         self._copies: Bytes = np.frombuffer(self._maps[0], "u1")
         self._addresses: Words = np.frombuffer(self._maps[1], "u8")
@@ -125,7 +103,7 @@ class KernelMemory:
         """
         words = size // 8
         found = np.zeros((len(addresses), words), "u8")
-        at_once = min(_ADDRESSES, (COPY - GATHERED) // size)
+        at_once = min(ADDRESSES, (COPY - GATHERED) // size)
         for begin in range(0, len(addresses), at_once):
             some = addresses[begin : begin + at_once]
             self._addresses[: len(some)] = some

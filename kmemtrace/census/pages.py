@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmemtrace.census.layout.page import PageLayout
-from kmemtrace.census.memory import COPY, KernelMemory, Words
+from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.program import COPY
 
 TABLE = "page_table"
 

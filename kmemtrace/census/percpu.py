@@ -6,7 +6,8 @@ import numpy as np
 
 from kmemtrace.census.layout.find import UnknownLayoutError
 from kmemtrace.census.layout.percpu import PercpuLayout, percpu_layout
-from kmemtrace.census.memory import COPY, KernelMemory, Words
+from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.program import COPY
 from kmemtrace.kernel.facts import Facts
 
 _UNIT = 4

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from kmemtrace.census.grouped import grouped
 from kmemtrace.census.layout.page import PageLayout
 from kmemtrace.census.layout.slab import SlabLayout
-from kmemtrace.census.memory import GATHERED, KernelMemory, Words
+from kmemtrace.census.memory import KernelMemory, Words
+from kmemtrace.census.program import GATHERED
 
 _STEPS = (128, 512, 2048, GATHERED // 2)
 """Lengths in bytes by which vectors are read in batches: most are short, and the longest have 4 KB."""

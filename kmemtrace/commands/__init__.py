@@ -2,21 +2,20 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Container, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kmemtrace import __version__
-from kmemtrace.commands.summaries import SUMMARIES
+from kmemtrace.commands.summaries import READING_SYMBOLS, SUMMARIES
 from kmemtrace.commands.watch import interrupt_on_signals
 from kmemtrace.console import guarded, write
+from kmemtrace.foreign import one_blas_thread
+from kmemtrace.kernel.symbols import kernel_symbols
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
-
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +34,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     # No option of ours that comes before the command has a value.
     wanted = next((one for one in given if not one.startswith("-")), None)
+    if wanted in READING_SYMBOLS:
+        kernel_symbols()  # begins to read them
     options = parser({wanted}).parse_args(given)
     interrupt_on_signals()
     status: int = options.run(options)
@@ -67,17 +68,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _module(command: str) -> ModuleType:
     """Imports the module of a command."""
-    # numpy's library for linear algebra, which nothing of ours uses, takes memory for each CPU, and ends the
-    # process where it gets none. What a command is run with is none of our business.
-    given = os.environ.get(_BLAS_THREADS)
-    os.environ[_BLAS_THREADS] = "1"
-    try:
+    with one_blas_thread():
         return importlib.import_module(f"kmemtrace.commands.{command}")
-    finally:
-        if given is None:
-            del os.environ[_BLAS_THREADS]
-        else:
-            os.environ[_BLAS_THREADS] = given
 
 
 def parser(whole: Container[str | None]) -> argparse.ArgumentParser:

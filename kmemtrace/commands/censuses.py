@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from kmemtrace.census.keeper import LEAST_SECONDS, Absent, Keeper
-from kmemtrace.census.memory import compile_ahead
+from kmemtrace.census.pauses import LEAST_SECONDS
+from kmemtrace.census.program import compile_ahead
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import census_bytes, require_able, room_refusal, tracer_bytes
@@ -18,12 +18,14 @@ from kmemtrace.commands.arguments import DURATION, OFF, duration_or_off
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.session import attached, prepare_tracer_of
 from kmemtrace.errors import CannotError
+from kmemtrace.foreign import one_blas_thread
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
-from kmemtrace.tracer.tracer import Tracer
 
 if TYPE_CHECKING:
     from kmemtrace.census.census import Censor
+    from kmemtrace.census.keeper import Absent, Keeper
+    from kmemtrace.tracer.tracer import Tracer
 
 
 def add_census_argument(parser: argparse.ArgumentParser) -> None:
@@ -37,35 +39,38 @@ def add_census_argument(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def open_both(options: argparse.Namespace) -> Iterator[tuple[Keeper | Absent, Tracer]]:
+def open_both(options: argparse.Namespace) -> Iterator[tuple["Keeper | Absent", "Tracer"]]:
     """Attaches a Tracer, and opens what takes the censuses that `--census` asks for, while it is entered.
 
     All is loaded before, so that privileges can be given up in between; where a census cannot be had,
     Snapshots have no account and say why. What refuses both the tracer tells.
     """
-    absent = _refused(options)
+    refusal = _refusal(options)
     with ExitStack() as stack:
-        if absent is None:
+        if refusal is None:
             # Both compile at a time, and the kernel verifies the tracer's programs meanwhile.
             require_able(tracer_bytes(options.max_pages))
             stack.enter_context(compile_ahead(platform.release()))
         tracer = stack.enter_context(prepare_tracer_of(options))
-        keeper = absent or _keeper(options, stack)
+        keeper = _keeper(options, stack, refusal)
         # The tracer last, which would count what the census takes to be made.
         stack.enter_context(attached(tracer))
         yield keeper, tracer
 
 
-def _refused(options: argparse.Namespace) -> Absent | None:
-    """Returns what stands in a Keeper's place, where it is known before that there is to be none."""
+def _refusal(options: argparse.Namespace) -> str | None:
+    """Says why there is to be no census, where that is known before."""
     if options.census == OFF:
-        return Absent(f"no census is taken (--census {OFF})")
+        return f"no census is taken (--census {OFF})"
     # The tracer comes first: what it needs no census takes from it.
-    short = room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
-    return None if short is None else Absent(short)
+    return room_refusal(census_bytes() + tracer_bytes(options.max_pages), "to trace and take censuses")
 
 
-def _keeper(options: argparse.Namespace, stack: ExitStack) -> Keeper | Absent:
+def _keeper(options: argparse.Namespace, stack: ExitStack, refusal: str | None) -> "Keeper | Absent":
+    from kmemtrace.census.keeper import Absent, Keeper  # noqa: PLC0415 meanwhile the kernel verifies
+
+    if refusal is not None:
+        return Absent(refusal)
     try:
         with progress("starting"):
             censor = stack.enter_context(open_censor())
@@ -87,7 +92,8 @@ def open_censor(*, kernel_memory: bool = True) -> Iterator["Censor"]:
         CannotError: It cannot be had; as far as possible it is raised before anything is loaded.
     """
     require_able(census_bytes(), kernel_memory=kernel_memory)
-    from kmemtrace.census.census import Censor  # noqa: PLC0415 meanwhile the kernel verifies
+    with one_blas_thread():
+        from kmemtrace.census.census import Censor  # noqa: PLC0415 meanwhile the kernel verifies
 
     hierarchy = memory_hierarchy()
     with Btf() as btf:

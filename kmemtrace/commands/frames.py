@@ -1,6 +1,7 @@
 """Writes frames as text: what `top` prints where it is not interactive."""
 
 import argparse
+import importlib
 import json
 import shutil
 
@@ -9,6 +10,12 @@ from kmemtrace.model.document import document
 from kmemtrace.model.rows import selected
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.view import View
+
+
+def get_ready(options: argparse.Namespace) -> None:
+    """Imports what text_of() needs, in time that is waited for anyway; --json need not spend it."""
+    if not options.json:
+        importlib.import_module("kmemtrace.tui.plain")
 
 
 def text_of(
@@ -30,7 +37,7 @@ def text_of(
     """
     if options.json:
         return json.dumps(document(selected(snapshot, previous, view), previous))
-    from kmemtrace.tui.plain import frame  # noqa: PLC0415 takes time that --json need not spend
+    from kmemtrace.tui.plain import frame  # noqa: PLC0415 see get_ready()
 
     # 0: a pipe, or a terminal that does not know.
     width = shutil.get_terminal_size((0, 0)).columns or None

@@ -8,23 +8,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import ParamSpec, Unpack
+from typing import TYPE_CHECKING, ParamSpec, Unpack
 
-from kmemtrace.census.object_plan import with_objects
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
 from kmemtrace.errors import UsageError
-from kmemtrace.foreign import give_back_memory
+from kmemtrace.foreign import give_back_memory, one_blas_thread
 from kmemtrace.kernel.btf import Btf
 from kmemtrace.kernel.facts import RunningKernel, highest_page_frame
 from kmemtrace.kernel.layout import Defines, subtree_defines
+from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
-from kmemtrace.tracer.tracer import Tracer
+from kmemtrace.tracer.preparing import prepared
+
+if TYPE_CHECKING:
+    from kmemtrace.tracer.tracer import Tracer
 
 Wanted = ParamSpec("Wanted")
 
@@ -113,13 +116,13 @@ def refuse_tracing_arguments(options: argparse.Namespace, why: str) -> None:
 
 
 @contextmanager
-def open_tracer(options: argparse.Namespace) -> Iterator[Tracer]:
+def open_tracer(options: argparse.Namespace) -> Iterator["Tracer"]:
     """Opens a Tracer as add_tracer_arguments()'s options want it; it is detached again afterwards."""
     with prepare_tracer_of(options) as tracer, attached(tracer):
         yield tracer
 
 
-def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager[Tracer]:
+def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager["Tracer"]:
     """Prepares a Tracer as add_tracer_arguments()'s options want it."""
     return prepare_tracer(
         alloc_latency=options.alloc_latency,
@@ -142,7 +145,7 @@ def prepare_tracer(
     objects: bool | int = False,
     walk_checks: int = WALK_CHECKS,
     **asked: Unpack[Asked],
-) -> Iterator[Tracer]:
+) -> Iterator["Tracer"]:
     """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time. Of `walk_checks` stacks that
@@ -160,17 +163,26 @@ def prepare_tracer(
             frames = highest_page_frame()
             plan = make_plan(facts, tier, page_frames=frames, **asked)
             if objects:
-                plan = with_objects(plan, facts, frames, None if objects is True else objects)
+                plan = _with_objects(plan, facts, frames, None if objects is True else objects)
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             more = {"WALK_CHECKS": walk_checks} | (limit or {})
-            tracer = Tracer(plan, hierarchy, paths, capacity, more, sites)
-            stack.callback(tracer.close)
+            programs = prepared(plan, hierarchy, capacity, more, sites=sites)
+            stack.callback(programs.close)
+            with one_blas_thread():
+                from kmemtrace.tracer.tracer import Tracer  # noqa: PLC0415 meanwhile the kernel verifies
+            tracer = Tracer(programs, plan, hierarchy, paths, capacity, sites)
         yield tracer
 
 
+def _with_objects(plan: Plan, facts: RunningKernel, frames: int, most: int | None) -> Plan:
+    from kmemtrace.census.object_plan import with_objects  # noqa: PLC0415 most ask for none
+
+    return with_objects(plan, facts, frames, most)
+
+
 @contextmanager
-def attached(tracer: Tracer) -> Iterator[None]:
+def attached(tracer: "Tracer") -> Iterator[None]:
     """Attaches a Tracer that was prepared, and finds the pages that were charged before; then detaches it."""
     with ExitStack() as stack:
         with progress("starting"):
@@ -181,10 +193,10 @@ def attached(tracer: Tracer) -> Iterator[None]:
 
 
 def _attaching(
-    prepare: Callable[Wanted, AbstractContextManager[Tracer]],
-) -> Callable[Wanted, AbstractContextManager[Tracer]]:
+    prepare: Callable[Wanted, AbstractContextManager["Tracer"]],
+) -> Callable[Wanted, AbstractContextManager["Tracer"]]:
     @contextmanager
-    def make(*wanted: Wanted.args, **named: Wanted.kwargs) -> Iterator[Tracer]:
+    def make(*wanted: Wanted.args, **named: Wanted.kwargs) -> Iterator["Tracer"]:
         with prepare(*wanted, **named) as tracer, attached(tracer):
             yield tracer
 
@@ -202,7 +214,7 @@ def _limit(facts: RunningKernel, paths: CgroupPaths, root: str, subtree: str) ->
 
 
 @contextmanager
-def _adopting(tracer: Tracer) -> Iterator[None]:
+def _adopting(tracer: "Tracer") -> Iterator[None]:
     """Finds, beside the tracing, the pages that were charged before it.
 
     It begins after attaching, so that none falls between.

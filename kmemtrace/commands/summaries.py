@@ -1,6 +1,6 @@
-"""Says in a line what each command is for.
+"""Says of each command what is to be known before it is imported: in a line, what it is for.
 
-It stands here, and not with the command, so that the list of all commands takes none of their modules.
+So the list of all commands takes none of their modules.
 """
 
 SUMMARIES = {
@@ -16,3 +16,7 @@ SUMMARIES = {
     "check": "what this kernel offers, and what is missing",
 }
 """By the command's name, which is its module's, in the order of the list."""
+
+READING_SYMBOLS = frozenset({"top", "verify", "leaks", "audit", "dead", "export", "record", "check"})
+"""Commands that need the kernel's symbols. To read them takes the kernel 60 ms, as it does to import most
+commands."""

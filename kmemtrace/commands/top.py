@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kmemtrace.commands.arguments import DURATION, GRAMMAR, duration
 from kmemtrace.commands.censuses import add_census_argument, open_both
-from kmemtrace.commands.frames import text_of
+from kmemtrace.commands.frames import get_ready, text_of
 from kmemtrace.commands.progress import progress
 from kmemtrace.commands.replay import add_replay_arguments, refuse_watching, replay
 from kmemtrace.commands.session import (
@@ -133,6 +133,7 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
         Watch() as watch,
         progress("watching; Ctrl-C shows what is known by then", seconds),
     ):
+        get_ready(options)
         previous = _before(source.snapshot, options)
         watch.wait_until(seconds)
         snapshot = source.snapshot()
@@ -144,9 +145,11 @@ def _once(options: argparse.Namespace, view: View) -> ExitStatus:
 def _frames(options: argparse.Namespace, view: View) -> ExitStatus:
     """Shows a frame each interval, until the time is up, or a signal comes, or nobody reads on."""
     with contextlib.suppress(KeyboardInterrupt), _source(options, patient=False) as source:
-        previous = _before(source.snapshot, options)
         # Not entered: a signal unwinds, also while a reader that does not read is waited for.
-        for _ in Watch().ticks(options.interval, options.duration):
+        watch = Watch()
+        get_ready(options)
+        previous = _before(source.snapshot, options)
+        for _ in watch.ticks(options.interval, options.duration):
             snapshot = source.snapshot()
             if not write(text_of(snapshot, previous, view, options)):
                 break

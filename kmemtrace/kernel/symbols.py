@@ -4,26 +4,28 @@ BCC has them too, but before 0.29 it gives none to an effective user other than 
 learns of a module that is loaded later.
 """
 
+import mmap
 import os
+import re
 import threading
 from bisect import bisect_right
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from kmemtrace.foreign import one_blas_thread, read_whole
 
+if TYPE_CHECKING:
+    from kmemtrace.kernel.function_table import FunctionTable
+
+_Made = TypeVar("_Made")
 _KALLSYMS = Path("/proc/kallsyms")
 _MODULES = Path("/proc/modules")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 
-_NAME_AT = 19
-"""Where the name begins in a line of the table, such as "ffffffff81000000 T _text" or "ffffffffc0001000 t
-init\\t[module]"."""
-_FUNCTIONS = np.frombuffer(b"tTwW", "u1")
 _VARIABLES = (
     "__per_cpu_offset",
     "__preempt_count",
@@ -38,17 +40,40 @@ _VARIABLES = (
     "pcpu_nr_slots",
     "vmemmap_base",
 )
+_NAMED = re.compile(rb"^(?!0{16})[0-9a-f]{16} [tTwW] ", re.MULTILINE)
 _LARGEST_FUNCTION = 1 << 16
 """Bytes, more than any function has: what is farther behind a module's symbol belongs to something else."""
 
 
-class _Table(NamedTuple):
-    """Functions by address, one name of each; `begins` and `ends` of the names are in `text`."""
+class _Listing:
+    """What /proc/kallsyms has."""
 
-    addresses: NDArray[np.uint64]
-    begins: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    text: bytes
+    def __init__(self, raw: mmap.mmap | bytes) -> None:
+        self._raw = raw
+        self._variables: dict[str, int] = {}
+        self.named = _NAMED.search(raw) is not None
+        """Whether it has a function whose address it does not hide."""
+
+    def variable(self, name: str) -> int:
+        """Returns the address of one of _VARIABLES; 0 where there is none of the name, or it is hidden."""
+        found = self._variables.get(name)
+        if found is None:  # it takes 1 ms to look for one
+            found = self._variables[name] = self._address(name)
+        return found
+
+    def functions(self) -> "FunctionTable":
+        """Makes the table of functions, once, for what is read goes with it: it is 10 MB."""
+        with one_blas_thread():
+            from kmemtrace.kernel.function_table import FunctionTable  # noqa: PLC0415 the Plan needs no names
+        for name in _VARIABLES:
+            self.variable(name)
+        made, self._raw = FunctionTable(self._raw), b""
+        return made
+
+    def _address(self, name: str) -> int:
+        raw = self._raw
+        at = raw.find(b" %s\n" % name.encode())
+        return 0 if at < 0 else int(raw[raw.rfind(b"\n", 0, at) + 1 : at].split()[0], 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +104,23 @@ class Symbols:
         # its capabilities once attached has to read it again when a module is loaded.
         self._files = [_open(table), _open(modules)]
         self._loaded, self._restrict = b"", restrict
-        self._table = Future[_Table]()
-        self._variables: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._functions: Future[FunctionTable] | None = None
         self._read()
-        begin, end = (self._variables.get(name, 0) for name in ("_stext", "_etext"))
-        self.text = range(begin, end) if 0 < begin < end else range(1 << 64)
+
+    @cached_property
+    def text(self) -> range:
         """Addresses of the kernel's own code, without modules and BPF; all where they are hidden."""
+        begin, end = (self.variable(name) or 0 for name in ("_stext", "_etext"))
+        return range(begin, end) if 0 < begin < end else range(1 << 64)
 
     @cached_property
     def hidden(self) -> str | None:
         """Says why there are no names, and what would help; None where there are."""
-        return None if len(self._table.result().addresses) else _why_hidden(self._files[0], self._restrict)
+        return None if self._listing.result().named else _why_hidden(self._files[0], self._restrict)
 
     def close(self) -> None:
+        self._listing.exception()  # what reads the files is through
         for file in self._files:
             if file is not None:
                 os.close(file)
@@ -113,27 +142,33 @@ class Symbols:
 
         It takes CONFIG_KALLSYMS_ALL.
         """
-        return self._variables.get(name)
+        assert name in _VARIABLES
+        return self._listing.result().variable(name) or None
+
+    def begin_naming(self) -> None:
+        """Begins to make the table that function() looks in, beside what else is done."""
+        with self._lock:
+            if self._functions is None:
+                listing = self._listing
+                self._functions = _beside(lambda: listing.result().functions())
 
     def function(self, address: int) -> str | None:
         """Names the code at an address as `function+0xoffset`; None where there is no name for it."""
         own = address in self.text
         if not own and self._list_modules() != self._loaded:
             self._read()
-        addresses, begins, ends, text = self._table.result()
-        at = int(np.searchsorted(addresses, np.uint64(address), side="right")) - 1
-        if at < 0:
+        self.begin_naming()
+        assert self._functions is not None
+        found = self._functions.result().before(address)
+        if found is None or (not own and found.offset >= _LARGEST_FUNCTION):
             return None
-        offset = address - int(addresses[at])
-        if not own and offset >= _LARGEST_FUNCTION:
-            return None
-        return f"{text[begins[at] : ends[at]].decode(errors='replace')}+{offset:#x}"
+        return f"{found.name}+{found.offset:#x}"
 
     def _read(self) -> None:
+        """Begins to read the table, which takes the kernel 60 ms."""
         self._loaded = self._list_modules()  # first: one that is loaded meanwhile is noticed later
-        raw = _content(self._files[0])
-        self._table = _beside(raw)
-        self._variables = {name: address for name in _VARIABLES if (address := _address(raw, name))}
+        self._listing = _beside(lambda: _Listing(_whole(self._files[0])))
+        self._functions = None
 
     def _list_modules(self) -> bytes:
         """Returns names, sizes and places of the loaded modules, without what changes with their use."""
@@ -154,6 +189,13 @@ def _open(path: Path) -> int | None:
         return None
 
 
+def _whole(file: int | None) -> mmap.mmap | bytes:
+    try:
+        return b"" if file is None else read_whole(file)
+    except (OSError, ValueError):  # it cannot be read; it is empty
+        return b""
+
+
 def _content(file: int | None) -> bytes:
     if file is None:
         return b""
@@ -161,65 +203,22 @@ def _content(file: int | None) -> bytes:
     return b"".join(iter(lambda: os.read(file, 1 << 20), b""))
 
 
-def _address(raw: bytes, variable: str) -> int:
-    """Returns the address of a variable; 0 where the table has none of the name, or hides where it is."""
-    at = raw.find(b" %s\n" % variable.encode())
-    return 0 if at < 0 else int(raw[raw.rfind(b"\n", 0, at) + 1 : at].split()[0], 16)
-
-
-def _beside(raw: bytes) -> "Future[_Table]":
-    """Begins to make the table of functions: it takes 60 ms, and variables are what is asked for first."""
-    made = Future[_Table]()
-    thread = threading.Thread(target=lambda: made.set_result(_functions(raw)), name="symbols", daemon=True)
+def _beside(make: Callable[[], _Made]) -> "Future[_Made]":
+    """Begins to make something on a thread of its own."""
+    made = Future[_Made]()
+    thread = threading.Thread(target=_settle, args=(made, make), name="symbols", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no thread can be had
-        made.set_result(_functions(raw))
+        _settle(made, make)
     return made
 
 
-def _functions(raw: bytes) -> _Table:
-    """Returns the functions of a table, sorted; none where it hides their addresses."""
-    data = np.frombuffer(raw, "u1")
-    ends = np.flatnonzero(data == ord("\n"))
-    begins = np.concatenate(([0], ends + 1))[:-1]
-    # A name ends at the tab before its module's, where it has one.
-    tabs = np.flatnonzero(data == ord("\t"))
-    ends[np.searchsorted(ends, tabs)] = tabs
-    kept = np.isin(data[begins + _NAME_AT - 2], _FUNCTIONS)
-    begins, ends = begins[kept], ends[kept]
-    addresses = _hexadecimal(data, begins)
-    order = np.argsort(addresses, kind="stable")
-    # Of names for the same address the first counts, as in the kernel's own stack traces.
-    order = order[np.diff(addresses[order], prepend=np.uint64(0)) > 0]
-    begins, ends = begins[order] + _NAME_AT, ends[order]
-    return _Table(addresses[order], *_cut(data, begins, ends))
-
-
-def _cut(
-    data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], bytes]:
-    """Cuts these parts, which do not overlap, out of a text.
-
-    Returns:
-        Where each begins and ends in the new text, and that text.
-    """
-    edges = np.zeros(len(data) + 1, np.int8)
-    edges[begins], edges[ends] = 1, -1
-    inside = np.cumsum(edges, dtype=np.int8, out=edges)[:-1].view(bool)
-    lengths, order = ends - begins, np.argsort(begins)
-    stops = np.empty_like(ends)
-    stops[order] = np.cumsum(lengths[order])
-    return stops - lengths, stops, data[inside].tobytes()
-
-
-def _hexadecimal(data: NDArray[np.uint8], begins: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Returns the numbers of 16 hexadecimal digits that begin at these places."""
-    numbers = np.zeros(len(begins), np.uint64)
-    for place in range(16):  # all at a time would take as much memory as the table
-        digits = data[begins + place]
-        numbers = numbers << np.uint64(4) | (digits & 15) + np.where(digits > ord("9"), 9, 0).astype("u1")
-    return numbers
+def _settle(made: "Future[_Made]", make: Callable[[], _Made]) -> None:
+    try:
+        made.set_result(make())
+    except BaseException as error:  # noqa: BLE001 told to whoever asks for it
+        made.set_exception(error)
 
 
 def _why_hidden(table: int | None, restrict: Path) -> str:

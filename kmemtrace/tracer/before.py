@@ -19,9 +19,6 @@ from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.structs import ADOPTION, ID, SEARCH
 from kmemtrace.tracer.sweep import Sweeper
 
-ADOPTION_PROGRAMS = ("find_page_map", "find_charged", "adopt")
-"""Programs that no event runs, but the search does."""
-
 _UNDER_WAY_SECONDS = 10.0
 """How long it takes at most from an uncharge's begin until its page's mark is gone: a microsecond, or longer
 for a task that is preempted."""
@@ -49,11 +46,6 @@ class PagesBefore:
             )
         self.confirmed_at: float | None = None
         """When the pages that were found were looked at once more (kernel_seconds()); None before."""
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """Programs that the search runs; none where it cannot be made."""
-        return () if self._adoption is None else ADOPTION_PROGRAMS
 
     @property
     def searched_from(self) -> float | None:

@@ -10,7 +10,6 @@ from kmemtrace import __version__
 from kmemtrace.kernel import btf
 from kmemtrace.tracer import cache, compiled
 from kmemtrace.tracer.compiled import Compiled, NotCompiledError
-from kmemtrace.tracer.compiler_process import begun_apart, compile_apart
 from kmemtrace.tracer.find_bcc import find_binding
 from kmemtrace.tracer.sources import probes_folder
 
@@ -25,7 +24,7 @@ def build(text: str, flags: Sequence[str]) -> Compiled:
         CannotError: BCC is missing, or the text cannot be compiled.
     """
     if cache.folder() is None:
-        return compile_apart(text, flags)
+        return _compile(text, flags)
     key = _key(text, flags)
     kept = cache.fetch(key)
     if kept is not None:
@@ -33,7 +32,7 @@ def build(text: str, flags: Sequence[str]) -> Compiled:
             return compiled.read(kept, key)
         except NotCompiledError:
             pass  # damaged: made anew, in its place
-    made = compile_apart(text, flags)
+    made = _compile(text, flags)
     cache.keep(key, compiled.write(made, key))
     return made
 
@@ -47,8 +46,16 @@ def begun(text: str, flags: Sequence[str]) -> Iterator[None]:
     if cache.folder() is not None and cache.fetch(_key(text, flags)) is not None:
         yield
         return
+    from kmemtrace.tracer.compiler_process import begun_apart  # noqa: PLC0415 see _compile()
+
     with begun_apart(text, flags):
         yield
+
+
+def _compile(text: str, flags: Sequence[str]) -> Compiled:
+    from kmemtrace.tracer.compiler_process import compile_apart  # noqa: PLC0415 mostly they are kept
+
+    return compile_apart(text, flags)
 
 
 def _key(text: str, flags: Sequence[str]) -> str:

@@ -12,9 +12,6 @@ from kmemtrace.tracer.capacity import MAX_DEPARTURES
 from kmemtrace.tracer.maps import HashMap
 from kmemtrace.tracer.structs import DEPARTURE, ID
 
-PROGRAMS = ("know_us",)
-"""Programs that no event runs, but we do."""
-
 
 class Departures:
     """Reads the map `departures`."""

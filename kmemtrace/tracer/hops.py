@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmemtrace.tracer.capacity import MIX, WALK_HOPS, WALK_RUN, WALK_WAYS
+from kmemtrace.tracer.capacity import WALK_RUN, WALK_WAYS
 from kmemtrace.tracer.lessons import END, Learned
 from kmemtrace.tracer.maps import Records
+from kmemtrace.tracer.spread import first_place
 from kmemtrace.tracer.structs import HOP
 
 _LEAST_RUN = 2
@@ -32,16 +33,6 @@ class Hop:
             addresses, at = zip(*self.run, *self.run[-1:] * (WALK_RUN - len(self.run)), strict=True)
             element["run"][0], element["at"][0], element["frames"] = addresses, at, len(self.run)
         return element
-
-
-def spread(key: int, places: int) -> int:
-    """Returns the place of a key, one of so many, a power of two (probes/spread.h)."""
-    return (key * MIX & (1 << 64) - 1) >> 65 - places.bit_length()
-
-
-def first_place(address: int) -> int:
-    """Returns the first of the places that an address may have."""
-    return spread(address, WALK_HOPS) * WALK_WAYS
 
 
 def laid_out(learned: Mapping[int, Learned]) -> dict[int, Hop]:

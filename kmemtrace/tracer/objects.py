@@ -16,9 +16,6 @@ from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.sites import UNKNOWN, function
 from kmemtrace.tracer.structs import CACHE_TOLD, CACHES_KNOWN, ID, OBJECT, OBJECT_KEY, OBJECT_SUMS
 
-ON_REQUEST = ("inspect_objects", "describe_cache")
-"""Programs that no event runs, but we do."""
-
 OBJECT_BATCH = 128
 """Records that are inspected by one system call."""
 

@@ -6,21 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kmemtrace.kernel.layout import Defines
-from kmemtrace.tracer.capacity import PLACES_OF_A_KEY, PLACES_TRIED, Capacity
+from kmemtrace.tracer.capacity import PLACES_OF_A_KEY
 from kmemtrace.tracer.maps import HashMap, Records, Words, as_words, mixed
-
-
-def defines(room: Capacity) -> Defines:
-    """Returns the constants of programs that count in such places."""
-    cgroups, sites = room.cgroups * PLACES_OF_A_KEY, room.sites * PLACES_OF_A_KEY
-    return {
-        "CGROUP_PLACES": cgroups,
-        "SITE_PLACES": sites,
-        "MAX_CGROUP_PLACES": cgroups,
-        "MAX_SITE_PLACES": sites,
-        "PLACES_TRIED": PLACES_TRIED,
-    }
 
 
 class HasMaps(Protocol):

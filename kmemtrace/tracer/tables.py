@@ -12,13 +12,14 @@ from kmemtrace.model.losses import MapFill
 from kmemtrace.model.snapshot import Allocations
 from kmemtrace.tracer import maps, structs
 from kmemtrace.tracer.capacity import MAX_ORDER, Capacity
+from kmemtrace.tracer.constants import map_entries, table_buckets
 from kmemtrace.tracer.counts import histogram
 from kmemtrace.tracer.ledger import Ended
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.places import Places
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.reading import Reading
-from kmemtrace.tracer.records import PageRecords, RecordTable, map_entries, table_buckets
+from kmemtrace.tracer.records import PageRecords, RecordTable
 from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import BEFORE_START
 

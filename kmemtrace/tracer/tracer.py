@@ -12,14 +12,12 @@ from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.errors import CannotError
 from kmemtrace.kernel.clock import kernel_seconds
 from kmemtrace.kernel.facts import highest_page_frame
-from kmemtrace.kernel.layout import Defines, kernel_version
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.symbols import kernel_symbols
-from kmemtrace.model.enums import Exemption, Loss, Tier
+from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import Departure
-from kmemtrace.tracer import departures, objects, places, records, walk
 from kmemtrace.tracer.before import PagesBefore
 from kmemtrace.tracer.capacity import STACK_DEPTH, Capacity
 from kmemtrace.tracer.departures import Departures
@@ -30,11 +28,11 @@ from kmemtrace.tracer.ledger import Ledger, View
 from kmemtrace.tracer.loss_count import LossCount
 from kmemtrace.tracer.maps import ArrayMap
 from kmemtrace.tracer.objects import Objects
+from kmemtrace.tracer.preparing import all_programs
 from kmemtrace.tracer.program_info import ProgramInfo
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import sees
-from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.stacks import Stacks
 from kmemtrace.tracer.structs import ID
 from kmemtrace.tracer.sweep import Sweeper
@@ -42,9 +40,6 @@ from kmemtrace.tracer.tables import Tables
 from kmemtrace.tracer.verdicts import Sight, Verdicts
 from kmemtrace.tracer.walk import Walk
 
-SOURCE = "kmemtrace.bpf.c"
-SWEEP_PROGRAMS = ("inspect", "sweep")
-"""Programs that no event runs, but we do at each Snapshot."""
 _PAGE_SIZE = resource.getpagesize()
 _SKIPPED_PROBES = (
     "a kprobe that an interrupt hits while the program of another one runs is skipped, and before 6.7 the "
@@ -57,33 +52,31 @@ class Tracer:
 
     def __init__(
         self,
+        programs: Programs,
         plan: Plan,
         hierarchy: MemoryHierarchy,
         paths: CgroupPaths,
         capacity: Capacity,
-        more: Defines | None = None,
         sites: bool = True,
     ) -> None:
-        """Compiles the programs and begins to load them; nothing is attached yet.
+        """Prepares to read what the programs count; nothing is attached yet.
 
         Args:
+            programs: What prepared() made of the next arguments; closed by close().
             plan: What this kernel lets us do.
             hierarchy: The cgroup hierarchy that memory is accounted by.
             paths: Names cgroups.
             capacity: How many entries each map has.
-            more: Further constants, as of the cgroup that alone is traced, with those below it.
             sites: Whether call sites are recorded; without, no stack is.
 
         Raises:
-            CannotError: No tier works here, or what was compiled is refused.
+            CannotError: A map is refused.
         """
-        if plan.tier is None:
-            raise CannotError(plan.refusal or "No tier works on this kernel.")
+        assert plan.tier is not None
         self.plan, self.hierarchy = plan, hierarchy
-        self._tier, self._capacity = plan.tier, capacity
+        self._programs, self._tier, self._capacity = programs, plan.tier, capacity
         seen, symbols = sees(plan), kernel_symbols()
-        constants = _defines(plan, plan.tier, hierarchy, capacity, sites=sites) | (more or {})
-        self._programs = programs = Programs(program_text(SOURCE), plan.programs, constants)
+        symbols.begin_naming()
         check_layouts(programs, layouts(seen.latencies))
         self._tables = Tables.of(programs, capacity, seen)
         stacks = Stacks(ArrayMap(programs.map_fd("stacks"), ID, STACK_DEPTH), symbols)
@@ -101,7 +94,6 @@ class Tracer:
         self._memory = os.sysconf("SC_PHYS_PAGES")
         self._own_bytes = programs.map_bytes()
         self._began = kernel_seconds()
-        programs.begin_loading((*plan.programs, *self._on_request()))
 
     def start(self) -> None:
         """Loads all programs and attaches those that events run.
@@ -111,7 +103,7 @@ class Tracer:
         """
         # First, for whoever gives up the privilege to load anything once all is attached, and because it
         # takes tenths of a second, in which what is attached already would count. It was begun before.
-        for name in (*self.plan.programs, *self._on_request()):
+        for name in all_programs(self.plan):
             self._programs.fd(name)
         if self._departures is not None:
             self._departures.begin()
@@ -119,15 +111,6 @@ class Tracer:
         self._losses.begin()
         if self._losses.skips_uncounted:
             self._unseen[Unseen.SKIPPED_PROBES] = _SKIPPED_PROBES
-
-    def _on_request(self) -> list[str]:
-        """Returns the names of programs that no event runs, but we do."""
-        names = [*SWEEP_PROGRAMS, *self._before.programs]
-        if self._departures is not None:
-            names += departures.PROGRAMS
-        if self._objects is not None:
-            names += objects.ON_REQUEST
-        return names
 
     def close(self) -> None:
         """Detaches, and gives back all that the kernel keeps for us."""
@@ -254,23 +237,6 @@ class Tracer:
         """Adds up what was found legal by the programs and by the judge; reasons without any are left out."""
         counts = {one: n + judged.exempted.get(one, 0) for one, n in self._tables.exemptions().items()}
         return {one: n for one, n in counts.items() if n}
-
-
-def _defines(
-    plan: Plan, tier: Tier, hierarchy: MemoryHierarchy, capacity: Capacity, *, sites: bool
-) -> Defines:
-    """Returns the constants that the programs are compiled with."""
-    constants: Defines = {
-        **kernel_version(platform.release()),
-        "MEMORY_HIERARCHY": hierarchy.hierarchy_id,
-    }
-    if hierarchy.version == 1:
-        constants["CGROUP_V1"] = 1
-    if not sites:
-        constants["WITHOUT_SITES"] = 1
-    if plan.untabled is None:
-        constants |= records.defines(capacity)
-    return plan.defines | capacity.defines() | places.defines(capacity) | walk.defines(tier) | constants
 
 
 def _unseen(plan: Plan, *, sites: bool) -> dict[Unseen, str]:

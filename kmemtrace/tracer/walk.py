@@ -6,36 +6,12 @@ stack from the program's context on, and the kernel's own walk of it.
 
 import numpy as np
 
-from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.symbols import Symbols
 from kmemtrace.model.enums import Tier
-from kmemtrace.tracer.capacity import (
-    LESSONS_EACH,
-    LESSONS_PAGES,
-    ROUTE_WORDS,
-    STACK_DEPTH,
-    STACK_SKIPS,
-    WALK_CHECKS,
-    WALK_HOPS,
-    WALK_PATHS,
-    WALK_ROUTES,
-    WALK_RUN,
-    WALK_STACKS,
-    WALK_WAYS,
-    WALK_WORDS,
-)
-from kmemtrace.tracer.hops import Hop, first_place, laid_out
-from kmemtrace.tracer.lessons import (
-    CHARGE_ROOT,
-    END,
-    REGISTERS,
-    REGISTERS_CS,
-    ROOT,
-    Learned,
-    Lesson,
-    begins_where_hit,
-    study,
-)
+from kmemtrace.tracer.capacity import STACK_DEPTH, WALK_PATHS, WALK_STACKS
+from kmemtrace.tracer.constants import stack_skips
+from kmemtrace.tracer.hops import Hop, laid_out
+from kmemtrace.tracer.lessons import CHARGE_ROOT, Learned, Lesson, begins_where_hit, study
 from kmemtrace.tracer.maps import ArrayMap, Records
 from kmemtrace.tracer.programs import Programs
 from kmemtrace.tracer.stacks import Stacks
@@ -45,36 +21,6 @@ _MOST_WRONG = 16
 """After so many stacks that were another's than was learned the kernel walks all."""
 
 _NONE = np.zeros(1, ID)
-
-_DEFINES: Defines = {
-    "WALK_WORDS": WALK_WORDS,
-    "WALK_WAYS": WALK_WAYS,
-    "WALK_RUN": WALK_RUN,
-    "WALK_HOPS": WALK_HOPS,
-    "WALK_PATHS": WALK_PATHS,
-    "WALK_STACKS": WALK_STACKS,
-    "WALK_ROUTES": WALK_ROUTES,
-    "ROUTE_WORDS": ROUTE_WORDS,
-    "WALK_CHECKS": WALK_CHECKS,
-    "WALK_END": END,
-    "WALK_REGISTERS": REGISTERS,
-    "WALK_REGISTERS_CS": REGISTERS_CS,
-    "WALK_ROOT": ROOT,
-    "WALK_ROOT_AT": first_place(ROOT),
-    "WALK_CHARGE_ROOT_AT": first_place(CHARGE_ROOT),
-    "LESSONS_PAGES": LESSONS_PAGES,
-    "LESSONS_EACH": LESSONS_EACH,
-}
-
-
-def defines(tier: Tier) -> Defines:
-    """Returns the constants that the programs of a tier are compiled with."""
-    return {**_DEFINES, "STACK_SKIPS": _skips(tier)}
-
-
-def _skips(tier: Tier) -> int:
-    """Returns how many frames of a stack are ours; at a kprobe it begins at the function."""
-    return 0 if tier is Tier.KPROBE else STACK_SKIPS
 
 
 class Walk:
@@ -89,7 +35,7 @@ class Walk:
             symbols: Tells where the kernel's code lies.
             tier: How functions are probed.
         """
-        self._depth = STACK_DEPTH - _skips(tier)
+        self._depth = STACK_DEPTH - stack_skips(tier)
         """Addresses of the longest stacks."""
         self._ring = programs.ring("lessons")
         self._hops = ArrayMap(programs.map_fd("hops"), HOP)

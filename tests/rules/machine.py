@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from kmemtrace.model.enums import Exemption, Loss, MismatchClass, c_defines
-from kmemtrace.tracer import places
 from kmemtrace.tracer.capacity import MIX, RECORD_WAYS, Capacity
+from kmemtrace.tracer.constants import of_places
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
@@ -83,7 +83,7 @@ _OTHERS: dict[str, int | str] = {
     "MAX_PAGES": 1000,
     "MAX_CGROUPS": _ROOM.cgroups,
     "MAX_SITES": _ROOM.sites,
-    **places.defines(_ROOM),
+    **of_places(_ROOM),
     "MAX_STACKS": 8,
     "MAX_LIVES": 8,
     "MAX_CALLS": 1000,

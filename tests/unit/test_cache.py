@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmemtrace.kernel.making import HASH, RING, Shape
-from kmemtrace.tracer import builds, cache
+from kmemtrace.tracer import builds, cache, compiler_process
 from kmemtrace.tracer.compiled import (
     Compiled,
     Element,
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_compiled_again(folder: Path, monkeypatch: pytest.Monk
         compiled.append(text)
         return PROGRAMS
 
-    monkeypatch.setattr(builds, "compile_apart", compile_apart)
+    monkeypatch.setattr(compiler_process, "compile_apart", compile_apart)
     monkeypatch.setattr(builds, "find_binding", lambda: folder)
     for _ in range(2):
         assert builds.build("text", ["-DA=1"]) == PROGRAMS

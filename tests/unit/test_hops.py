@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from kmemtrace.tracer.capacity import WALK_HOPS, WALK_RUN, WALK_WAYS
-from kmemtrace.tracer.hops import Hop, first_place, laid_out, places_of
+from kmemtrace.tracer.hops import Hop, laid_out, places_of
 from kmemtrace.tracer.lessons import END, REGISTERS, Learned
+from kmemtrace.tracer.spread import first_place
 
 A, B, C, D, E, F = range(0xA0, 0xA6)
 
