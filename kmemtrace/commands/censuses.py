@@ -4,6 +4,7 @@ That is once for `audit` and `dead`, or now and then beside the tracing.
 """
 
 import argparse
+import importlib
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,11 +52,18 @@ def open_both(options: argparse.Namespace) -> Iterator[tuple["Keeper | Absent", 
             # Both compile at a time, and the kernel verifies the tracer's programs meanwhile.
             require_able(tracer_bytes(options.max_pages))
             stack.enter_context(compile_ahead(platform.release()))
-        tracer = stack.enter_context(prepare_tracer_of(options))
+        tracer = stack.enter_context(prepare_tracer_of(options, _import_all))
         keeper = _keeper(options, stack, refusal)
         # The tracer last, which would count what the census takes to be made.
         stack.enter_context(attached(tracer))
         yield keeper, tracer
+
+
+def _import_all() -> None:
+    """Imports what takes censuses, and keeps them."""
+    with one_blas_thread():
+        importlib.import_module("kmemtrace.census.keeper")
+        importlib.import_module("kmemtrace.census.census")
 
 
 def _refusal(options: argparse.Namespace) -> str | None:
@@ -67,7 +75,7 @@ def _refusal(options: argparse.Namespace) -> str | None:
 
 
 def _keeper(options: argparse.Namespace, stack: ExitStack, refusal: str | None) -> "Keeper | Absent":
-    from kmemtrace.census.keeper import Absent, Keeper  # noqa: PLC0415 meanwhile the kernel verifies
+    from kmemtrace.census.keeper import Absent, Keeper  # noqa: PLC0415 see _import_all()
 
     if refusal is not None:
         return Absent(refusal)

@@ -24,7 +24,7 @@ from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
-from kmemtrace.tracer.preparing import prepared
+from kmemtrace.tracer.preparing import preparing
 
 if TYPE_CHECKING:
     from kmemtrace.tracer.tracer import Tracer
@@ -122,9 +122,12 @@ def open_tracer(options: argparse.Namespace) -> Iterator["Tracer"]:
         yield tracer
 
 
-def prepare_tracer_of(options: argparse.Namespace) -> AbstractContextManager["Tracer"]:
-    """Prepares a Tracer as add_tracer_arguments()'s options want it."""
+def prepare_tracer_of(
+    options: argparse.Namespace, meanwhile: Callable[[], object] = lambda: None
+) -> AbstractContextManager["Tracer"]:
+    """Prepares a Tracer as add_tracer_arguments()'s options want it; `meanwhile` is as prepare_tracer()'s."""
     return prepare_tracer(
+        meanwhile=meanwhile,
         alloc_latency=options.alloc_latency,
         kernel_total=options.kernel_total,
         walks=options.walk_stacks,
@@ -144,12 +147,14 @@ def prepare_tracer(
     sites: bool = True,
     objects: bool | int = False,
     walk_checks: int = WALK_CHECKS,
+    meanwhile: Callable[[], object] = lambda: None,
     **asked: Unpack[Asked],
 ) -> Iterator["Tracer"]:
     """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time. Of `walk_checks` stacks that
-    need no walk one is walked all the same.
+    need no walk one is walked all the same. `meanwhile` is called while the programs are compiled, and then
+    verified.
 
     Raises:
         CannotError: This process or kernel cannot trace; raised before anything is loaded.
@@ -167,11 +172,11 @@ def prepare_tracer(
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             more = {"WALK_CHECKS": walk_checks} | (limit or {})
-            programs = prepared(plan, hierarchy, capacity, more, sites=sites)
-            stack.callback(programs.close)
+            programs = stack.enter_context(preparing(plan, hierarchy, capacity, more, sites=sites))
             with one_blas_thread():
                 from kmemtrace.tracer.tracer import Tracer  # noqa: PLC0415 meanwhile the kernel verifies
-            tracer = Tracer(programs, plan, hierarchy, paths, capacity, sites)
+            meanwhile()
+            tracer = Tracer(programs.result(), plan, hierarchy, paths, capacity, sites)
         yield tracer
 
 

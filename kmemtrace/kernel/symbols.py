@@ -9,19 +9,18 @@ import os
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from kmemtrace.foreign import one_blas_thread, read_whole
+from kmemtrace.kernel.beside import beside
 
 if TYPE_CHECKING:
     from kmemtrace.kernel.function_table import FunctionTable
 
-_Made = TypeVar("_Made")
 _KALLSYMS = Path("/proc/kallsyms")
 _MODULES = Path("/proc/modules")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
@@ -150,7 +149,7 @@ class Symbols:
         with self._lock:
             if self._functions is None:
                 listing = self._listing
-                self._functions = _beside(lambda: listing.result().functions())
+                self._functions = beside(lambda: listing.result().functions(), "symbols")
 
     def function(self, address: int) -> str | None:
         """Names the code at an address as `function+0xoffset`; None where there is no name for it."""
@@ -167,7 +166,7 @@ class Symbols:
     def _read(self) -> None:
         """Begins to read the table, which takes the kernel 60 ms."""
         self._loaded = self._list_modules()  # first: one that is loaded meanwhile is noticed later
-        self._listing = _beside(lambda: _Listing(_whole(self._files[0])))
+        self._listing = beside(lambda: _Listing(_whole(self._files[0])), "symbols")
         self._functions = None
 
     def _list_modules(self) -> bytes:
@@ -201,24 +200,6 @@ def _content(file: int | None) -> bytes:
         return b""
     os.lseek(file, 0, os.SEEK_SET)
     return b"".join(iter(lambda: os.read(file, 1 << 20), b""))
-
-
-def _beside(make: Callable[[], _Made]) -> "Future[_Made]":
-    """Begins to make something on a thread of its own."""
-    made = Future[_Made]()
-    thread = threading.Thread(target=_settle, args=(made, make), name="symbols", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no thread can be had
-        _settle(made, make)
-    return made
-
-
-def _settle(made: "Future[_Made]", make: Callable[[], _Made]) -> None:
-    try:
-        made.set_result(make())
-    except BaseException as error:  # noqa: BLE001 told to whoever asks for it
-        made.set_exception(error)
 
 
 def _why_hidden(table: int | None, restrict: Path) -> str:
