@@ -386,9 +386,9 @@ static __always_inline s32 path_of(void *ctx, s32 asked)
 	}
 	if (MOSTLY(known && !is_checked(stack)))
 		return before - 1;
-	here = stack_of(ctx);
+	here = known ? walked_stack(ctx) : stack_of(ctx);
 	if (here < 0)
-		return here;
+		return known ? before - 1 : here;
 	if (known) {
 		count_check();
 		if (before == here + 1)
