@@ -16,7 +16,7 @@ ADDRESSES = 1 << 11
 """Most addresses that are read from at a time."""
 
 
-def compile_ahead(release: str) -> AbstractContextManager[None]:
+def compile_ahead(release: str) -> AbstractContextManager[bool]:
     """Begins to compile what prepared() returns for the same release, while this is entered."""
     return Programs.compile_ahead(program_text(SOURCE), {}, _defines(release))
 

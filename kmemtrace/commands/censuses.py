@@ -61,9 +61,8 @@ def open_both(options: argparse.Namespace) -> Iterator[tuple["Keeper | Absent", 
 
 def _import_all() -> None:
     """Imports what takes censuses, and keeps them."""
-    with one_blas_thread():
-        importlib.import_module("kmemtrace.census.keeper")
-        importlib.import_module("kmemtrace.census.census")
+    importlib.import_module("kmemtrace.census.keeper")
+    importlib.import_module("kmemtrace.census.census")
 
 
 def _refusal(options: argparse.Namespace) -> str | None:

@@ -4,6 +4,7 @@ It is done in the order that gives the user the plainest refusal.
 """
 
 import argparse
+import importlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,6 +16,7 @@ from kmemtrace.cgroups.paths import CgroupPaths
 from kmemtrace.commands.able import require_able, tracer_bytes
 from kmemtrace.commands.arguments import entries
 from kmemtrace.commands.progress import progress
+from kmemtrace.commands.watch import importing
 from kmemtrace.errors import UsageError
 from kmemtrace.foreign import give_back_memory, one_blas_thread
 from kmemtrace.kernel.btf import Btf
@@ -24,7 +26,7 @@ from kmemtrace.kernel.plan import Plan
 from kmemtrace.kernel.planning import Asked, make_plan
 from kmemtrace.model.enums import Tier
 from kmemtrace.tracer.capacity import WALK_CHECKS, Capacity
-from kmemtrace.tracer.preparing import preparing
+from kmemtrace.tracer.preparing import prepared
 
 if TYPE_CHECKING:
     from kmemtrace.tracer.tracer import Tracer
@@ -153,13 +155,19 @@ def prepare_tracer(
     """Makes a Tracer as make_plan()'s and its own arguments want it, which is then to be attached.
 
     `objects` says whether the slab's are followed too, or how many at a time. Of `walk_checks` stacks that
-    need no walk one is walked all the same. `meanwhile` is called while the programs are compiled, and then
-    verified.
+    need no walk one is walked all the same. `meanwhile` imports what is needed after it, while the
+    programs are compiled and verified.
 
     Raises:
         CannotError: This process or kernel cannot trace; raised before anything is loaded.
         UsageError: There is no such cgroup; raised before anything is loaded.
     """
+
+    def imported() -> None:
+        with importing(), one_blas_thread():
+            importlib.import_module("kmemtrace.tracer.tracer")
+            meanwhile()
+
     require_able(tracer_bytes(max_pages))
     hierarchy = memory_hierarchy()
     with CgroupPaths(hierarchy) as paths, ExitStack() as stack:
@@ -172,11 +180,11 @@ def prepare_tracer(
             limit = None if subtree is None else _limit(facts, paths, hierarchy.root, subtree)
             capacity = Capacity.of_machine(frames, max_pages)
             more = {"WALK_CHECKS": walk_checks} | (limit or {})
-            programs = stack.enter_context(preparing(plan, hierarchy, capacity, more, sites=sites))
-            with one_blas_thread():
-                from kmemtrace.tracer.tracer import Tracer  # noqa: PLC0415 meanwhile the kernel verifies
-            meanwhile()
-            tracer = Tracer(programs.result(), plan, hierarchy, paths, capacity, sites)
+            programs = prepared(plan, hierarchy, capacity, more, imported, sites=sites)
+            stack.callback(programs.close)
+            from kmemtrace.tracer.tracer import Tracer  # noqa: PLC0415 see imported()
+
+            tracer = Tracer(programs, plan, hierarchy, paths, capacity, sites)
         yield tracer
 
 

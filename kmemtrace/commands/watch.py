@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -23,6 +24,26 @@ def interrupt_on_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _unwind)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Holds back what interrupt_on_signals() does, until this is left.
+
+    One that comes while Python executes a string, as it does to make a dataclass, has it end by SIGINT in the
+    end, whatever caught it (run_eval_code_obj() in its pythonrun.c).
+    """
+    came: list[int] = []
+    held = [number for number in SIGNALS if signal.getsignal(number) is _unwind]
+    for number in held:
+        signal.signal(number, lambda one, _: came.append(one))
+    try:
+        yield
+    finally:
+        for number in held:
+            signal.signal(number, _unwind)
+    if came:
+        raise KeyboardInterrupt
 
 
 def tell_interruption(after: float | None, of: float) -> None:

@@ -38,18 +38,21 @@ def build(text: str, flags: Sequence[str]) -> Compiled:
 
 
 @contextmanager
-def begun(text: str, flags: Sequence[str]) -> Iterator[None]:
+def begun(text: str, flags: Sequence[str]) -> Iterator[bool]:
     """Begins to compile a source text, beside what else is done, where it is not kept.
 
     While this is entered build() takes what was begun.
+
+    Yields:
+        Whether it is compiled: else it is kept, and build() has it at once.
     """
     if cache.folder() is not None and cache.fetch(_key(text, flags)) is not None:
-        yield
+        yield False
         return
     from kmemtrace.tracer.compiler_process import begun_apart  # noqa: PLC0415 see _compile()
 
     with begun_apart(text, flags):
-        yield
+        yield True
 
 
 def _compile(text: str, flags: Sequence[str]) -> Compiled:

@@ -4,13 +4,11 @@ The compiler takes 0.8 s, the verifier 0.2 s, and so does Python until all is im
 programs count: nothing of that is imported here.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy
 from kmemtrace.errors import CannotError
-from kmemtrace.kernel.beside import beside
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.plan import Plan
 from kmemtrace.tracer.capacity import Capacity
@@ -27,43 +25,43 @@ _DEPARTURE_PROGRAMS = ("know_us",)
 _OBJECT_PROGRAMS = ("inspect_objects", "describe_cache")
 
 
-@contextmanager
-def preparing(
-    plan: Plan, hierarchy: MemoryHierarchy, capacity: Capacity, more: Defines, *, sites: bool
-) -> Iterator["Future[Programs]"]:
-    """Begins to compile the programs of a Tracer, and then to load them; nothing is attached yet.
-
-    What it gives is closed at the end.
+def prepared(
+    plan: Plan,
+    hierarchy: MemoryHierarchy,
+    capacity: Capacity,
+    more: Defines,
+    meanwhile: Callable[[], object],
+    *,
+    sites: bool,
+) -> Programs:
+    """Compiles the programs of a Tracer, and begins to load them; nothing is attached yet.
 
     Args:
         plan: What this kernel lets us do.
         hierarchy: The cgroup hierarchy that memory is accounted by.
         capacity: How many entries each map has.
         more: Further constants, as of the cgroup that alone is traced, with those below it.
+        meanwhile: What is to be done while they are compiled, or where they are kept, while they are loaded.
         sites: Whether call sites are recorded; without, no stack is.
 
     Raises:
-        CannotError: No tier works here, or, to whoever asks for the result, what was compiled is refused.
+        CannotError: No tier works here, or what was compiled is refused.
     """
     if plan.tier is None:
         raise CannotError(plan.refusal or "No tier works on this kernel.")
     defines = constants(plan, plan.tier, hierarchy, capacity, sites=sites) | more
-
-    def prepared() -> Programs:
-        programs = Programs(program_text(SOURCE), plan.programs, defines)
+    text = program_text(SOURCE)
+    compiling = Programs.compile_ahead(text, plan.programs, defines)
+    with compiling as is_compiled, ExitStack() as stack:
+        if is_compiled:
+            meanwhile()
+        programs = Programs(text, plan.programs, defines)
+        stack.callback(programs.close)
         programs.begin_loading(all_programs(plan))
-        return programs
-
-    found = beside(prepared, "preparing")
-    try:
-        yield found
-    finally:
-        found.add_done_callback(_close)
-
-
-def _close(found: "Future[Programs]") -> None:
-    if found.exception() is None:
-        found.result().close()
+        if not is_compiled:
+            meanwhile()
+        stack.pop_all()
+    return programs
 
 
 def all_programs(plan: Plan) -> Sequence[str]:

@@ -70,8 +70,11 @@ class Programs:
     @staticmethod
     def compile_ahead(
         text: str, probes: Mapping[str, Probe], defines: Defines
-    ) -> AbstractContextManager[None]:
-        """Begins to compile what is asked for by the same arguments while this is entered."""
+    ) -> AbstractContextManager[bool]:
+        """Begins to compile what is asked for by the same arguments while this is entered.
+
+        Answers whether it is compiled: else it is kept, and it takes no time to ask for it.
+        """
         return begun(text, _flags(probes, defines))
 
     def begin_loading(self, names: Sequence[str]) -> None:

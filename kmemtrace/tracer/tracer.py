@@ -62,7 +62,7 @@ class Tracer:
         """Prepares to read what the programs count; nothing is attached yet.
 
         Args:
-            programs: What preparing() made of the next arguments; closed by close().
+            programs: What prepared() made of the next arguments; closed by close().
             plan: What this kernel lets us do.
             hierarchy: The cgroup hierarchy that memory is accounted by.
             paths: Names cgroups.

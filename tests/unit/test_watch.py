@@ -31,6 +31,19 @@ tell_interruption(watch.interrupted_after, 60.0)
 """
 
 
+IMPORTING = """
+import os, signal
+from kmemtrace.commands.watch import importing, interrupt_on_signals
+interrupt_on_signals()
+print("ready", flush=True)
+try:
+    with importing():
+        exec("os.kill(os.getpid(), signal.SIGTERM)")
+        print("imported", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
 Start = Callable[[str], "subprocess.Popen[str]"]
 
 
@@ -90,3 +103,13 @@ def test_a_signal_that_is_ignored_stays_so(start: Start) -> None:
         waiting.wait(timeout=0.5)
     waiting.send_signal(signal.SIGTERM)
     assert waiting.communicate(timeout=30)[0] == "told\nat once\n"
+
+
+def test_a_signal_while_a_class_is_made_does_not_end_python_by_it(start: Start) -> None:
+    """Raised inside exec(), it would have Python end by SIGINT, though it is caught."""
+    importing = start(IMPORTING)
+    assert importing.communicate(timeout=30) == ("imported\ninterrupted\n", "")
+    assert importing.returncode == 0
+    without = start(IMPORTING.replace("with importing():", "if importing:"))
+    assert without.communicate(timeout=30)[0] == "interrupted\n"
+    assert without.returncode == -signal.SIGINT
