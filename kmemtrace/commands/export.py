@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kmemtrace.commands.arguments import GRAMMAR
 from kmemtrace.commands.censuses import add_census_argument, open_both
@@ -30,7 +30,9 @@ from kmemtrace.kernel.capabilities import keep_only
 from kmemtrace.kernel.hooks import Hook
 from kmemtrace.kernel.run_time import counted, counting
 from kmemtrace.model.snapshot import Snapshot
-from kmemtrace.tracer.tracer import Tracer
+
+if TYPE_CHECKING:
+    from kmemtrace.tracer.tracer import Tracer
 
 DEFAULT_ADDRESS = "127.0.0.1:9796"
 _TURN_SECONDS = 0.0005
@@ -256,7 +258,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         ) from None
 
 
-def hook_infos(tracer: Tracer) -> tuple[HookInfo, ...]:
+def hook_infos(tracer: "Tracer") -> tuple[HookInfo, ...]:
     return tuple(
         HookInfo(event.value, hook.name, mechanism)
         for event, hook in tracer.plan.hooks.items()
@@ -265,5 +267,5 @@ def hook_infos(tracer: Tracer) -> tuple[HookInfo, ...]:
     )
 
 
-def program_runs(tracer: Tracer) -> tuple[ProgramRuns, ...]:
+def program_runs(tracer: "Tracer") -> tuple[ProgramRuns, ...]:
     return tuple(ProgramRuns(name, i.runs, i.run_ns / 1e9) for name, i in tracer.infos().items())

@@ -1,15 +1,18 @@
 """Picks from a tracer's Snapshots what a command's verification is about."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Gone, Snapshot
-from kmemtrace.tracer.tracer import Tracer
+
+if TYPE_CHECKING:
+    from kmemtrace.tracer.tracer import Tracer
 
 
 class Own:
     """Takes all of it: the command's cgroup, and those below it, are all that is traced."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: "Tracer") -> None:
         self._tracer = tracer
 
     def snapshot(self) -> Snapshot:
@@ -23,7 +26,7 @@ class Own:
 class Followed(Own):
     """Picks the cgroups that the command's processes were in, from Snapshots of the whole machine."""
 
-    def __init__(self, tracer: Tracer, path: str) -> None:
+    def __init__(self, tracer: "Tracer", path: str) -> None:
         """Picks by the path of the command's cgroup; all that is below it belongs to it."""
         super().__init__(tracer)
         self._path = path

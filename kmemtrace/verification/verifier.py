@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from kmemtrace.cgroups.mounts import MemoryHierarchy, memory_hierarchy
 from kmemtrace.cgroups.workload import WorkloadCgroup, workload_cgroup
@@ -14,10 +14,12 @@ from kmemtrace.model.mismatch import Mismatch
 from kmemtrace.model.snapshot import Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.verification import AccountReading, CounterReading, Verification
-from kmemtrace.tracer.tracer import Tracer
 from kmemtrace.verification.account import OpenCensor, take_account
 from kmemtrace.verification.counter import reconcile
 from kmemtrace.verification.scope import Followed, Own
+
+if TYPE_CHECKING:
+    from kmemtrace.tracer.tracer import Tracer
 
 _QUIET_SECONDS = 2.5
 """How long nothing must change before all is taken for drained: longer than statistics lag."""
@@ -28,7 +30,7 @@ _JUDGED_SECONDS = 1.1
 class OpenTracer(Protocol):
     """Makes an attached Tracer when it is called."""
 
-    def __call__(self, *, subtree: str | None, departures: bool) -> AbstractContextManager[Tracer]:
+    def __call__(self, *, subtree: str | None, departures: bool) -> AbstractContextManager["Tracer"]:
         """Traces one cgroup or the whole machine.
 
         Args:
@@ -154,7 +156,7 @@ class Verifier:
         self._drain(scope)
         return reconcile(hierarchy, cgroup, scope, _QUIET_SECONDS)
 
-    def _account(self, tracer: Tracer) -> "_Account":
+    def _account(self, tracer: "Tracer") -> "_Account":
         """Begins to count once all is judged that can be: what was done before would be judged by less."""
         begin = time.monotonic()
         with self._progress("looking for the pages charged before the start"):
@@ -162,7 +164,7 @@ class Verifier:
         return _Account(tracer, time.monotonic() - begin)
 
     def _settle(
-        self, account: "_Account", tracer: Tracer, cgroup: WorkloadCgroup, counter: CounterReading | None
+        self, account: "_Account", tracer: "Tracer", cgroup: WorkloadCgroup, counter: CounterReading | None
     ) -> None:
         """Settles what was missed, and what the counter has beyond the pages, by what is there of the cgroup.
 
@@ -201,7 +203,7 @@ class _End:
 class _Account:
     """Keeps account of what happens from its making on."""
 
-    def __init__(self, tracer: Tracer, waited_seconds: float) -> None:
+    def __init__(self, tracer: "Tracer", waited_seconds: float) -> None:
         before = tracer.snapshot()
         self._begin, self._waited = time.monotonic(), waited_seconds
         self._before, self._unsearched = before.losses, _unsearched(before)
