@@ -64,7 +64,7 @@ def _cut(
     edges = np.zeros(len(data) + 1, np.int8)
     edges[begins], edges[ends] = 1, -1
     inside = np.cumsum(edges, dtype=np.int8, out=edges)[:-1].view(bool)
-    lengths, order = ends - begins, np.argsort(begins)
+    lengths, order = ends - begins, np.argsort(begins, kind="stable")  # they are nearly sorted
     stops = np.empty_like(ends)
     stops[order] = np.cumsum(lengths[order])
     return stops - lengths, stops, data[inside].tobytes()
