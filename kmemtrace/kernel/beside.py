@@ -17,15 +17,16 @@ def beside(make: Callable[[], _Made], name: str) -> "Future[_Made]":
         name: What the thread is called.
     """
     made = Future[_Made]()
-    thread = threading.Thread(target=_settle, args=(made, make), name=name, daemon=True)
+    thread = threading.Thread(target=settle, args=(made, make), name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no thread can be had
-        _settle(made, make)
+        settle(made, make)
     return made
 
 
-def _settle(made: "Future[_Made]", make: Callable[[], _Made]) -> None:
+def settle(made: "Future[_Made]", make: Callable[[], _Made]) -> None:
+    """Makes something, and tells whoever waits for it what became of that."""
     try:
         made.set_result(make())
     except BaseException as error:  # noqa: BLE001 told to whoever asks for it

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
+
+from kmemtrace.kernel.beside import settle
 
 _THREADS = 2
 
@@ -50,7 +53,7 @@ class Loader:
             if found is None:
                 found = self._found[name] = Future()
         if ours:
-            self._settle(name, found)
+            settle(found, partial(self._load, name))
         return found.result()
 
     def end(self) -> None:
@@ -73,10 +76,4 @@ class Loader:
                 if not names:
                     return
                 found = self._found[names[-1]] = Future()
-            self._settle(names[-1], found)
-
-    def _settle(self, name: str, found: "Future[int]") -> None:
-        try:
-            found.set_result(self._load(name))
-        except BaseException as error:  # noqa: BLE001 told to whoever asks for it
-            found.set_exception(error)
+            settle(found, partial(self._load, names[-1]))
