@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -59,9 +58,7 @@ class Keeper:
         self._stopped = False
         self._kept: _Kept | None = None
         self._failure = "the first census is not done yet"
-        self._ended: set[CgroupKey] = set()
-        """Cgroups that were seen gone since the census was taken."""
-        self._joiner = Joiner()
+        self._joiner = Joiner(self._as_of_now)
         self._thread = threading.Thread(target=self._work, name="census")
         self._until = 0.0
 
@@ -94,28 +91,19 @@ class Keeper:
         if kept is None:
             return replace(snapshot, unseen={**snapshot.unseen, **_without(self._failure)})
         age = time.monotonic() - kept.ended
-        self._ended = {c.key for c in snapshot.cgroups if c.state is CgroupState.GONE} | (
-            self._ended & kept.accounts.keys()
-        )
         info = replace(kept.info, age_seconds=age)
         snapshot = replace(snapshot, unseen={**snapshot.unseen, **info.unseen})
-        charged = {cgroup.key for cgroup in snapshot.cgroups}
-        uncharged = self._still_there(row for row in kept.rows if row.key not in charged)
-        return self._joiner.joined(snapshot, info, kept.accounts, uncharged)
+        return self._joiner.joined(snapshot, info, kept.accounts, kept.rows)
 
-    def _still_there(self, rows: Iterable[Cgroup]) -> Iterator[Cgroup]:
-        """Yields those of cgroups that were not removed since the census."""
-        for row in rows:
-            if row.key in self._ended:
-                continue
-            if row.state is CgroupState.ONLINE:
-                found = self._paths.resolve(row.key.id)
-                if not found.alive:
-                    continue
-                if found.path is not None and found.path != row.path:
-                    row = replace(row, path=found.path, label=label(found.path))  # noqa: PLW2901
-            if self._is_traced(row.path):
-                yield row
+    def _as_of_now(self, row: Cgroup) -> Cgroup | None:
+        """Returns the row of a cgroup as it is called by now; None where it was removed since the census."""
+        if row.state is CgroupState.ONLINE:
+            found = self._paths.resolve(row.key.id)
+            if not found.alive:
+                return None
+            if found.path is not None and found.path != row.path:
+                row = replace(row, path=found.path, label=label(found.path))
+        return row if self._is_traced(row.path) else None
 
     def _is_traced(self, path: str) -> bool:
         above = self._subtree

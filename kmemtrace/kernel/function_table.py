@@ -55,7 +55,7 @@ class FunctionTable:
 
 def _cut(
     data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], bytes]:
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], bytes]:
     """Cuts these parts, which do not overlap, out of a text.
 
     Returns:
@@ -67,7 +67,8 @@ def _cut(
     lengths, order = ends - begins, np.argsort(begins, kind="stable")  # they are nearly sorted
     stops = np.empty_like(ends)
     stops[order] = np.cumsum(lengths[order])
-    return stops - lengths, stops, data[inside].tobytes()
+    # In half of the memory: it is 1 MB of 121,750 functions.
+    return (stops - lengths).astype("u4"), stops.astype("u4"), data[inside].tobytes()
 
 
 def _hexadecimal(data: NDArray[np.uint8], begins: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -27,6 +27,10 @@ class _TestRunOpts(ctypes.Structure):
     )
 
 
+_Arguments = ctypes.c_uint64 * 4
+_SIZE = ctypes.sizeof(_TestRunOpts)
+
+
 def test_run(program: int, *arguments: int) -> int:
     """Runs a raw tracepoint program once, with up to 4 raw arguments.
 
@@ -36,9 +40,9 @@ def test_run(program: int, *arguments: int) -> int:
     Raises:
         OSError: It could not be run.
     """
-    context = (ctypes.c_uint64 * 4)(*arguments)
+    context = _Arguments(*arguments)
     options = _TestRunOpts(
-        size=ctypes.sizeof(_TestRunOpts),
+        size=_SIZE,
         context_in=ctypes.addressof(context),
         context_size_in=ctypes.sizeof(context),
     )

@@ -1,10 +1,11 @@
 """Defines what a census finds: what each cgroup of the machine has, and what keeps removed ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kmemtrace.model.account import Account, CensusInfo
+from kmemtrace.model.changes import changes
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 from kmemtrace.model.unseen import Unseen
@@ -102,17 +103,28 @@ class Joiner:
     A cgroup that is the same object as before, and has the same account, is the same object with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[Cgroup], Cgroup | None] = lambda row: row) -> None:
+        """Takes what makes of a census's row the row of now; None for that of a cgroup that is not there."""
+        self._now = now
         self._accounts: Mapping[CgroupKey, Account] = {}
-        self._known: dict[int, tuple[Cgroup, Cgroup]] = {}
-        """Cgroups as the last Snapshot had them, by id(), and with their accounts."""
+        self._cgroups: tuple[Cgroup, ...] = ()
+        """As the last Snapshot had them."""
+        self._known: dict[int, Cgroup] = {}
+        """The same with their accounts, by id() of what they are without."""
+        self._keys: set[CgroupKey] = set()
+        self._ended: set[CgroupKey] = set()
+        """Cgroups that were seen gone since the census was taken."""
+        self._rows: Sequence[Cgroup] = ()
+        """Those of the census."""
+        self._uncharged: list[Cgroup] = []
+        """Those of them that the Snapshot has none of."""
 
     def joined(
         self,
         snapshot: Snapshot,
         info: CensusInfo,
         accounts: Mapping[CgroupKey, Account],
-        uncharged: Iterable[Cgroup] = (),
+        rows: Sequence[Cgroup] = (),
     ) -> Snapshot:
         """Returns the Snapshot with it.
 
@@ -122,15 +134,42 @@ class Joiner:
             snapshot: The Snapshot.
             info: About the census.
             accounts: By cgroup; not to be changed later.
-            uncharged: Rows to add, as row_of() makes them: of cgroups that the Snapshot has none of, as
-                nothing was charged to them since the start.
+            rows: Of the census's cgroups, as row_of() makes them: those are added that the Snapshot has none
+                of, as nothing was charged to them since the start. Not to be changed later.
         """
-        known = self._known
+        left, come = changes(self._cgroups, snapshot.cgroups)
+        self._cgroups = snapshot.cgroups
+        self._move(left, come, accounts)
+        self._choose(left, come, rows)
+        mine = map(self._known.__getitem__, map(id, snapshot.cgroups))
+        others = (self._now(row) for row in self._uncharged if row.key not in self._ended)
+        return replace(snapshot, cgroups=(*mine, *(row for row in others if row is not None)), census=info)
+
+    def _move(
+        self, left: Iterable[Cgroup], come: Iterable[Cgroup], accounts: Mapping[CgroupKey, Account]
+    ) -> None:
+        for one in left:
+            del self._known[id(one)]
         if accounts is not self._accounts:
-            known = {at: pair for at, pair in known.items() if pair[1].account is accounts.get(pair[0].key)}
-        pairs = [known.get(id(one)) or (one, _with_account(one, accounts)) for one in snapshot.cgroups]
-        self._accounts, self._known = accounts, {id(pair[0]): pair for pair in pairs}
-        return replace(snapshot, cgroups=(*[one for _, one in pairs], *uncharged), census=info)
+            self._accounts = accounts
+            self._ended &= accounts.keys()
+            come = [one for one in self._cgroups if self._differs(one)]
+        for one in come:
+            self._known[id(one)] = _with_account(one, accounts)
+
+    def _differs(self, one: Cgroup) -> bool:
+        """Tells whether a cgroup is not known with the account that it has."""
+        known = self._known.get(id(one))
+        return known is None or known.account is not self._accounts.get(one.key)
+
+    def _choose(self, left: Iterable[Cgroup], come: Iterable[Cgroup], rows: Sequence[Cgroup]) -> None:
+        """Finds the rows that are not the Snapshot's."""
+        before, now = {one.key for one in left}, {one.key for one in come}
+        self._keys = self._keys - before | now if before != now else self._keys
+        self._ended |= {one.key for one in come if one.state is CgroupState.GONE}
+        if before != now or rows is not self._rows:
+            self._rows = rows
+            self._uncharged = [row for row in rows if row.key not in self._keys]
 
 
 def _with_account(cgroup: Cgroup, accounts: Mapping[CgroupKey, Account]) -> Cgroup:

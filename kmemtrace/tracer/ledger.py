@@ -68,7 +68,7 @@ class _Beside:
 
 _Place = tuple[int, int, str, int, Cgroup]
 """A cgroup, after all that it is ordered by; its id is another one than that of any other."""
-_order = itemgetter(0, 1, 2, 3)
+_order, _cgroup = itemgetter(0, 1, 2, 3), itemgetter(4)
 
 
 class Ledger:
@@ -119,7 +119,7 @@ class Ledger:
         changed |= there ^ self._places.keys()
         made, ended = self._made(reading, oldest, changed & there)
         self._replace(made, changed - there)
-        view = View(tuple(place[-1] for place in self._order), self._gone, ended)
+        view = View(tuple(map(_cgroup, self._order)), self._gone, ended)
         for one in ended:
             self._gone = _add(self._gone, made[one.cgroup])
             self._forgotten.append(one.cgroup)

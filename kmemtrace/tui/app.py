@@ -198,7 +198,8 @@ class TopApp(KeyedApp):
         marks = summary.marks(self.view, counted)
         since = self._before_latest if baseline is None else baseline
         self._main("#summary", Static).update(
-            header(latest, since, self.size.width, marks, self._frozen_for(), self.told_interval)
+            header(latest, since, self.size.width, marks, self._frozen_for(), self.told_interval),
+            layout=False,
         )
 
     @property
@@ -218,7 +219,8 @@ class TopApp(KeyedApp):
         found = self._tables.table(self.shown, self._previous, self.view, self.baseline)
         table, notice = self._main("#table", RowTable), self._main("#empty", Static)
         table.display, notice.display = bool(found), not found
-        notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")
+        if not found:
+            notice.update(f"{empty(self.shown, self.view)}\n{self._remedy()}")
         width = self.size.width - table.scrollbar_size_vertical
         known = {
             "fleet": self.shown.hosts is not None,

@@ -16,12 +16,12 @@ from kmemtrace.census.memory import InterruptedReadingError
 from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.exporter.caches import MOST_CACHES
 from kmemtrace.exporter.series import OTHER, Selection
-from kmemtrace.model.account import CacheUse, added
-from kmemtrace.model.census import Census, Counted, Joiner
+from kmemtrace.model.account import Account, CacheUse, added
+from kmemtrace.model.census import Census, Counted, Joiner, row_of
 from kmemtrace.model.document import account_document, document, snapshot_of
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.model.rows import rows
-from kmemtrace.model.snapshot import CgroupKey, Snapshot
+from kmemtrace.model.snapshot import Cgroup, CgroupKey, Snapshot
 from kmemtrace.model.unseen import Unseen
 from kmemtrace.model.view import GroupBy, SortKey, View
 from kmemtrace.tui.columns import columns
@@ -45,6 +45,23 @@ def test_one_that_is_gone_has_no_account() -> None:
     assert [c.account for c in found.cgroups] == [None]
 
 
+def row(number: int, of: Account) -> Cgroup:
+    """Of a cgroup that only the census knows."""
+    return row_of(Counted(CgroupKey(0, number), f"/{number}", CgroupState.ONLINE, of), f"/{number}", "")
+
+
+def test_one_that_was_gone_since_the_census_has_no_row() -> None:
+    info, of = counted().census, account(kernel=4704)
+    assert info is not None
+    accounts, found = {CgroupKey(0, 7): of, CgroupKey(0, 8): of}, (row(7, of), row(8, of))
+    gone, joiner = cgroup("/7", (site(7, 7),), id=7, dead=True), Joiner()
+    paths = [
+        [c.path for c in joiner.joined(now, info, accounts, found).cgroups]
+        for now in (snapshot(), snapshot(gone), snapshot())
+    ]
+    assert paths == [["/7", "/8"], ["/7", "/8"], ["/8"]]
+
+
 _ONE = st.tuples(st.integers(1, 3), st.integers(0, 2))
 """Number of a cgroup, or of an account, and which it is of those that it was."""
 
@@ -58,14 +75,16 @@ def test_joined_is_as_if_nothing_was_remembered(
         one: cgroup(f"/{one[0]}", (site(9, one[1]),), id=one[0]) for one in product((1, 2, 3), range(3))
     }
     accounts = {one: account(kernel=7 * one[1]) for one in cgroups}
+    known = {one: row(one[0], accounts[one]) for one in cgroups}
     info = counted().census
     assert info is not None
     joiner = Joiner()
     for charged, found in turns:
         now = snapshot(*(cgroups[one] for one in dict(charged).items()))
         of = {CgroupKey(0, number): accounts[number, which] for number, which in dict(found).items()}
-        first, second = joiner.joined(now, info, of), joiner.joined(now, info, of)
-        assert first == Joiner().joined(now, info, of)
+        had = [known[one] for one in dict(found).items()]
+        first, second = joiner.joined(now, info, of, had), joiner.joined(now, info, of, had)
+        assert first == Joiner().joined(now, info, of, had)
         assert all(one is other for one, other in zip(first.cgroups, second.cgroups, strict=True))
 
 
