@@ -70,6 +70,7 @@ def test_variables(files: Files) -> None:
 
 def test_a_module_that_comes_is_learnt_and_its_use_costs_nothing(files: Files) -> None:
     with files.symbols() as symbols:
+        assert symbols.hidden is None  # it is read beside us: by now it has been
         files.table.write_text(TABLE + "ffffffffc0200000 t newcomer\t[c]\n")
         files.modules.write_text(MODULES.replace(" 0 -", " 7 b,"))  # used by others now
         assert symbols.function(0xFFFFFFFFC0200001) is None
