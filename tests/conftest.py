@@ -12,7 +12,10 @@ pytest_plugins = ["tests.tracing"]
 # How long an example takes says more of the machine's load than of the code.
 settings.register_profile("kmemtrace", deadline=None)
 settings.load_profile("kmemtrace")
-LIVE = Path(__file__).parent / "live"
+_TESTS = Path(__file__).parent
+LIVE = _TESTS / "live"
+_WITHOUT_KERNEL = ("unit", "decoders", "recording", "history", "screen", "web")
+"""Folders of tests that load no BPF program: `make unit` runs them, and `make pytest` beside the others."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +53,12 @@ class _AtOnce:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        folder = item.path.relative_to(_TESTS).parts[0]
         if item.path.is_relative_to(LIVE):
             item.add_marker(pytest.mark.live)
+        # One after the other, as they look at all that is loaded, and count exactly.
+        apart = str(item.path) if folder in _WITHOUT_KERNEL else "kernel"
+        item.add_marker(pytest.mark.xdist_group(apart))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

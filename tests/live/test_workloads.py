@@ -357,9 +357,17 @@ def test_pages_charged_before_the_start(
     for _ in range(4):  # a stack that a CPU keeps for the next thread is uncharged and not freed: it is swept
         time.sleep(0.5)
         left = watched.cgroup()
-    assert left is None or 0 <= left.held_pages <= watched.losses()
+    assert left is None or 0 <= left.held_pages <= watched.losses() + _stacks_taken_over(tracer)
     assert tracer.snapshot().losses.unmatched_frees - unmatched <= watched.losses()
     assert certain(tracer) == []
+
+
+def _stacks_taken_over(tracer: Tracer) -> int:
+    """Pages of stacks that another cgroup's threads may have by now: two that each CPU kept, of four pages.
+
+    They were charged anew without an allocation, which tracepoints do not show.
+    """
+    return 2 * 4 * (os.cpu_count() or 1) if tracer.plan.tier is Tier.TRACEPOINT else 0
 
 
 def test_kernels_own_figure_brackets_what_was_traced(make_cgroup: MakeCgroup, watch: Watch) -> None:

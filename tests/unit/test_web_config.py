@@ -12,7 +12,8 @@ from kmemtrace.errors import UsageError
 from kmemtrace.exporter import web_config
 from kmemtrace.exporter.admission import Pair
 
-HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+HASH = bcrypt.hashpw(b"open sesame", b"$2b$04$" + 22 * b".").decode()
+"""The same each time, as it is in the names of tests."""
 
 
 @pytest.fixture(scope="module")
