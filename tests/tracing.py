@@ -26,6 +26,9 @@ from tests.live.workloads import fill_pipes, held_in, keep_threads
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "tracer" in metafunc.fixturenames:
         tiers = metafunc.config.getoption("--tier") or ["best"]
+        one = metafunc.definition.get_closest_marker("one_tier")
+        if one is not None and one.args[0] in tiers:
+            tiers = [one.args[0]]
         metafunc.parametrize("tracer", tiers, indirect=True, scope="session")
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.model.enums import CgroupState
 from kmemtrace.tracer.tracer import Tracer
@@ -23,6 +25,7 @@ def parent_of_memory_cgroups(make_cgroup: MakeCgroup, name: str) -> Path:
     return parent
 
 
+@pytest.mark.one_tier("tracepoint")
 def test_cgroups_that_nobody_is_in_take_no_room(tracer: Tracer, make_cgroup: MakeCgroup) -> None:
     """More of them than a map has room for, between two snapshots: one among them that was charged keeps
     its name all the same."""

@@ -68,6 +68,7 @@ def test_a_failed_charge_has_its_errno(
     assert watched.row().failed_by_errno == {"ENOMEM": 7}
 
 
+@pytest.mark.one_tier("kprobe")
 def test_charges_at_a_limit_show_the_reclaim_stall(
     functions: Tier, make_cgroup: MakeCgroup, watch: Watch, tmp_path: Path
 ) -> None:

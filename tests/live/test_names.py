@@ -113,5 +113,6 @@ def test_names_outlive_the_capability(tmp_path: Path) -> None:
         pytest.skip(str(kernel_symbols().hidden))
     (tmp_path / "modules").touch()
     command = [sys.executable, "-c", RELOADED, str(tmp_path / "modules")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("True without CAP_SYSLOG")
