@@ -28,6 +28,9 @@ _pointer = ctypes.c_void_p
 Prototypes = Mapping[str, tuple[Any, ...]]
 """By a function's name: the type of the result (None for none), then those of the arguments."""
 
+_M_ARENA_MAX = -8
+"""Of mallopt(), in glibc's malloc.h."""
+
 LIBC: Prototypes = {
     "capget": (c_int, _pointer, _pointer),
     "capset": (c_int, _pointer, _pointer),
@@ -159,6 +162,16 @@ def read_whole(file: int) -> mmap.mmap:
             found.resize(2 * size)
     finally:
         libc().fclose(stream)
+
+
+def one_heap() -> None:
+    """Has glibc serve all threads from one heap, before a second one runs.
+
+    By itself it makes each its own, and what one of them frees the others have no use of: 10 MB of what the
+    exporter took. As Python runs one thread at a time, they hardly wait for each other.
+    """
+    with suppress(AttributeError):  # another C library
+        Library(ctypes.CDLL(None), {"mallopt": (c_int, c_int, c_int)}).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back_memory() -> None:

@@ -11,7 +11,7 @@ from kmemtrace import __version__
 from kmemtrace.commands.summaries import READING_SYMBOLS, SUMMARIES
 from kmemtrace.commands.watch import interrupt_on_signals
 from kmemtrace.console import guarded, write
-from kmemtrace.foreign import one_blas_thread
+from kmemtrace.foreign import one_blas_thread, one_heap
 from kmemtrace.kernel.symbols import kernel_symbols
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     # No option of ours that comes before the command has a value.
     wanted = next((one for one in given if not one.startswith("-")), None)
     if wanted in READING_SYMBOLS:
+        one_heap()
         kernel_symbols()  # begins to read them
     options = parser({wanted}).parse_args(given)
     interrupt_on_signals()
