@@ -56,7 +56,7 @@ test: lint pytest ## run linters, type checks and all tests
 .PHONY: pytest
 pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
 	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
-		$(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadscope $(ARGS)
+		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
 
 .PHONY: unit
 unit: RUN_PACKAGES :=

@@ -14,7 +14,7 @@ settings.register_profile("kmemtrace", deadline=None)
 settings.load_profile("kmemtrace")
 LIVE = Path(__file__).parent / "live"
 _WITHOUT_KERNEL = ("unit", "decoders", "recording", "history", "screen", "web")
-"""Folders of tests that load no BPF program: `make unit` runs them, and `make pytest` beside the others."""
+"""Folders of tests that load no BPF program: `make unit` runs them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -165,7 +165,8 @@ class Joiner:
     def _choose(self, left: Iterable[Cgroup], come: Iterable[Cgroup], rows: Sequence[Cgroup]) -> None:
         """Finds the rows that are not the Snapshot's."""
         before, now = {one.key for one in left}, {one.key for one in come}
-        self._keys = self._keys - before | now if before != now else self._keys
+        self._keys -= before
+        self._keys |= now
         self._ended |= {one.key for one in come if one.state is CgroupState.GONE}
         if before != now or rows is not self._rows:
             self._rows = rows
