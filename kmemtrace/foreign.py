@@ -43,6 +43,9 @@ LIBC: Prototypes = {
     "syscall": (c_long, c_long, c_long, c_long, c_long, c_long, c_long),
 }
 
+GLIBC: Prototypes = {"malloc_trim": (c_int, c_size_t), "mallopt": (c_int, c_int, c_int)}
+"""What other C libraries do not have."""
+
 LIBBPF: Prototypes = {
     "bpf_map_delete_elem": (c_int, c_int, _pointer),
     "bpf_map_get_next_key": (c_int, c_int, _pointer, _pointer),
@@ -136,6 +139,11 @@ def libc() -> Library:
     return Library(ctypes.CDLL(None, use_errno=True), LIBC)
 
 
+def _glibc() -> Library:
+    """Raises AttributeError where it is another C library."""
+    return Library(ctypes.CDLL(None), GLIBC)
+
+
 def read_whole(file: int) -> mmap.mmap:
     """Reads an open file from its begin, in one call of C; it has some bytes.
 
@@ -171,7 +179,7 @@ def one_heap() -> None:
     exporter took. As Python runs one thread at a time, they hardly wait for each other.
     """
     with suppress(AttributeError):  # another C library
-        Library(ctypes.CDLL(None), {"mallopt": (c_int, c_int, c_int)}).mallopt(_M_ARENA_MAX, 1)
+        _glibc().mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back_memory() -> None:
@@ -180,7 +188,7 @@ def give_back_memory() -> None:
     That is 30 MB after a start, and 15 MB after a census.
     """
     with suppress(AttributeError):  # another C library
-        Library(ctypes.CDLL(None), {"malloc_trim": (c_int, c_size_t)}).malloc_trim(0)
+        _glibc().malloc_trim(0)
 
 
 @cache

@@ -111,7 +111,6 @@ class Joiner:
         """As the last Snapshot had them."""
         self._known: dict[int, Cgroup] = {}
         """The same with their accounts, by id() of what they are without."""
-        self._keys: set[CgroupKey] = set()
         self._ended: set[CgroupKey] = set()
         """Cgroups that were seen gone since the census was taken."""
         self._rows: Sequence[Cgroup] = ()
@@ -165,12 +164,10 @@ class Joiner:
     def _choose(self, left: Iterable[Cgroup], come: Iterable[Cgroup], rows: Sequence[Cgroup]) -> None:
         """Finds the rows that are not the Snapshot's."""
         before, now = {one.key for one in left}, {one.key for one in come}
-        self._keys -= before
-        self._keys |= now
         self._ended |= {one.key for one in come if one.state is CgroupState.GONE}
         if before != now or rows is not self._rows:
-            self._rows = rows
-            self._uncharged = [row for row in rows if row.key not in self._keys]
+            self._rows, charged = rows, {one.key for one in self._cgroups}
+            self._uncharged = [row for row in rows if row.key not in charged]
 
 
 def _with_account(cgroup: Cgroup, accounts: Mapping[CgroupKey, Account]) -> Cgroup:

@@ -1,7 +1,6 @@
 """Knows the pages that were charged before the start, and tells what of them is not known yet."""
 
 from collections.abc import Mapping
-from operator import attrgetter
 from threading import Event
 
 import numpy as np
@@ -27,8 +26,6 @@ _NO_ROOM = (
     "{pages:,} pages charged before the start have no room in the map of pages (half of it is for those): "
     "--max-pages gives more"
 )
-
-_pages: "attrgetter[int]" = attrgetter("preexisting_pages")
 
 
 class PagesBefore:
@@ -92,7 +89,7 @@ class PagesBefore:
         """Returns how many pages there were; None until all have been looked for, or where they cannot be."""
         if self._adoption is None or self._adoption.ended is None:
             return None
-        return view.gone.preexisting_pages + sum(map(_pages, view.cgroups))
+        return view.gone.preexisting_pages + sum(cgroup.preexisting_pages for cgroup in view.cgroups)
 
     def unseen(self) -> dict[Unseen, str]:
         """Returns what is not known of the pages, and what cannot be judged for it, with the reasons."""

@@ -1,7 +1,6 @@
 """Makes the lines above the table: totals, and how far they can be trusted; none is wider than `width`."""
 
 from collections import Counter
-from operator import attrgetter
 
 from kmemtrace import text
 from kmemtrace.model.enums import Confidence
@@ -62,7 +61,7 @@ def totals(snapshot: Snapshot, previous: Snapshot | None, width: int) -> str:
 
 def _kernel(snapshot: Snapshot) -> str:
     """Tells all kernel memory that was charged, by the kernel's own count, as of the last census."""
-    accounts = filter(None, map(attrgetter("account"), snapshot.cgroups))
+    accounts = (c.account for c in snapshot.cgroups if c.account is not None)
     charged = [a.kernel_bytes for a in accounts if a.kernel_bytes is not None]
     return f"kernel {text.size(sum(charged))}" if charged else ""
 

@@ -109,6 +109,7 @@ def test_a_signal_while_a_class_is_made_does_not_end_python_by_it(start: Start) 
     """Raised inside exec(), it would have Python end by SIGINT, though it is caught."""
     importing = start(IMPORTING)
     assert importing.stdout is not None
+    assert importing.stderr is not None
     # Not by communicate(): what came along with the first line is read already.
-    assert importing.stdout.read() == "imported\ninterrupted\n"
+    assert (importing.stdout.read(), importing.stderr.read()) == ("imported\ninterrupted\n", "")
     assert importing.wait(timeout=30) == 0
