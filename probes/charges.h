@@ -105,6 +105,59 @@ static __always_inline bool forget_before(u64 page)
 	return true;
 }
 
+/* The sums come last: what holds nothing by them user space may forget. */
+static __always_inline void count_end(struct charge *charge, u64 count, u64 lost)
+{
+	struct site *site = site_at_end(charge);
+
+	if (SELDOM(charge->flags & CHARGE_TIMED)) {
+		struct totals *totals = find_totals(charge->owner.cgroup);
+
+		if (totals)
+			count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
+	}
+	if (!site)
+		return;
+	if (SELDOM(lost))
+		__sync_fetch_and_add(&site->lost, lost);
+	__sync_fetch_and_add(&site->uncharged, count - lost);
+}
+
+/* Ends the record of a page that is charged anew: the end of its charge was missed. Its bit is
+ * clear where the page was a part of a larger block since, whose end cleared the bits of all.
+ * Answers false where it is of a charge after `time`. */
+static __always_inline bool end_stale(u64 page, u64 time)
+{
+	struct place place = {};
+	struct charge stale, *found = find_record(page, &place);
+
+	if (!found)
+		return true;
+	if (found->flags & CHARGE_BEFORE) {
+		forget_before(page);
+		return true;
+	}
+	if (found->time > time)
+		return false;
+	stale = *found;
+	if (close_record(page, &place))
+		return true; /* by another CPU, which counts its end */
+	lose(LOSS_HEALED, 1ULL << stale.order);
+	count_end(&stale, 1ULL << stale.order, 0);
+	return true;
+}
+
+/* Opens a record in place of one of the same page of until `time`. Answers an error where there is
+ * no room, or a later one. */
+static __always_inline int open_record(u64 page, struct charge *charge, u64 time)
+{
+	int error = put_record(page, charge);
+
+	if (SELDOM(error == HAS_RECORD && end_stale(page, time)))
+		error = put_record(page, charge);
+	return error;
+}
+
 /* Opens the record of a page that bears the mark, which was read; answers which cgroup it is
  * charged to, 0 where it is not charged or not followed. `time` is when the charge began, 0
  * where only its end was seen, just now: what was missed since, such as the exit of an earlier
@@ -118,7 +171,6 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	u64 count = 1ULL << order;
 	/* Asked first: what it found by then has its bit by now. */
 	bool through = search_is_through();
-	struct charge *found;
 
 	if (SELDOM(!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner)) ||
 	    !in_subtree(charge.owner.memcg)) {
@@ -140,9 +192,7 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 		charge.flags |= CHARGE_TIMED;
 	else /* after the stack walk, which is no part of the page's life */
 		take_time(&charge);
-	/* What is not tracked has no record: to look for one takes as long as to open it. */
-	found = SELDOM(is_tracked(page)) ? record_of_page(page) : 0;
-	if (SELDOM(put_record(page, found, &charge))) {
+	if (SELDOM(open_record(page, &charge, ~0ULL))) {
 		lose(LOSS_PAGES_FULL, 1);
 		return charge.owner.cgroup;
 	}

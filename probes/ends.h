@@ -29,7 +29,7 @@ static __always_inline u64 record_of(u64 page, struct charge *charge, struct pla
 }
 
 /* Whether another record covers a page whose own was closed: a later one's, for a charge opens one
- * record for all of its block. The one that was closed is stale then. Asked of findings only. */
+ * record for all of its block. One of both is stale then. Asked of findings only. */
 static __always_inline bool is_covered(u64 page)
 {
 	NO_UNROLL
@@ -55,30 +55,12 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 		u64 buddy = block_head(page, cut) ^ (1ULL << (STRUCT_PAGE_SHIFT + cut));
 
 		charge->order = cut;
-		if (!put_record(buddy, record_of_page(buddy), charge))
+		if (!open_record(buddy, charge, charge->time))
 			continue;
 		lose(LOSS_PAGES_FULL, 1);
 		dropped += 1ULL << cut;
 	}
 	return dropped;
-}
-
-/* The sums come last: what holds nothing by them user space may forget. */
-static __always_inline void count_end(struct charge *charge, u64 count, u64 lost)
-{
-	struct site *site = site_at_end(charge);
-
-	if (SELDOM(charge->flags & CHARGE_TIMED)) {
-		struct totals *totals = find_totals(charge->owner.cgroup);
-
-		if (totals)
-			count_latency(&totals->lifetime, bpf_ktime_get_ns() - charge->time);
-	}
-	if (!site)
-		return;
-	if (SELDOM(lost))
-		__sync_fetch_and_add(&site->lost, lost);
-	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
 
 /* Which pages a finding is the end of. Of a block that was not split the head alone bears the mark:
@@ -122,7 +104,7 @@ static __always_inline u32 end_block(u64 head, struct charge *charge, bool keeps
 	if (!keeps_head)
 		return count;
 	charge->order = 0;
-	kept = !put_record(head, record_of_page(head), charge);
+	kept = !open_record(head, charge, charge->time);
 	charge->order = order;
 	if (!kept) {
 		lose(LOSS_PAGES_FULL, 1);
@@ -191,7 +173,7 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 	}
 	if (SELDOM(what != NR_MISMATCHES)) {
 		if (is_covered(page))
-			charge.flags |= CHARGE_FREED_BEFORE;
+			charge.flags |= CHARGE_COVERED;
 		weigh(&charge, &ending, count, marked, uncharged);
 		report(ctx, what, &charge, &ending);
 	} else if (charge.flags & CHARGE_ELSEWHERE) {

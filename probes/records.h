@@ -22,8 +22,10 @@ struct charge {
 	s32 stack; /* STACK_UNKNOWN, or STACK_NO_SITE when `sites` has no entry for it */
 };
 
-/* What a map answers to the deletion of a key that it does not have. */
+/* What a map answers to the deletion of a key that it does not have, and to the insertion of one
+ * that it has. */
 #define NO_ENTRY (-2)
+#define HAS_RECORD (-17)
 
 BPF_HASH(pages, u64, struct charge, MAX_PAGES);
 
@@ -35,9 +37,9 @@ static __always_inline struct charge *find_record(u64 page, struct place *place)
 	return pages.lookup(&page);
 }
 
-static __always_inline int put_record(u64 page, struct charge *found, struct charge *charge)
+static __always_inline int put_record(u64 page, struct charge *charge)
 {
-	return pages.update(&page, charge);
+	return pages.insert(&page, charge);
 }
 
 static __always_inline bool put_found_record(u64 page, struct charge *charge)
@@ -122,6 +124,16 @@ static __always_inline u32 way_of(u64 *keys, u64 key)
 		has |= is_same(key_in(keys, way), key) << way;
 	asm volatile("" : "+r"(has)); /* else clang proves away what the verifier has to see */
 	return FIRST_OF_WAYS >> 2 * (has & 15) & (RECORD_WAYS - 1);
+}
+
+/* How many places of a bucket have that key. */
+static __always_inline u64 count_of(u64 *keys, u64 key)
+{
+	u64 count = 0;
+
+	EACH_WAY (way)
+		count += is_same(key_in(keys, way), key);
+	return count;
 }
 
 /* Claims a place in which there was that; false where another CPU was first. */
@@ -216,17 +228,17 @@ static __always_inline int put_among_more(u64 page, struct charge *charge)
 	return error;
 }
 
-/* Opens a record, or changes the one that was found, if one was; but one of the search stays, for
- * whoever closes it has to count that. Answers an error where there is no room. */
-static __always_inline int put_record(u64 page, struct charge *found, struct charge *charge)
+/* Opens a record; answers HAS_RECORD where the page has one, and an error where there is no room.
+ */
+static __always_inline int put_record(u64 page, struct charge *charge)
 {
 	struct bucket *bucket = bucket_of(page);
 
-	if (SELDOM(found && !(found->flags & CHARGE_BEFORE))) {
-		*found = *charge;
-		return 0;
-	}
-	if (MOSTLY(bucket && take_place(bucket, page, charge) < RECORD_WAYS))
+	if (SELDOM(!bucket))
+		return NO_ENTRY;
+	if (SELDOM(count_of(bucket->page, page)))
+		return HAS_RECORD;
+	if (MOSTLY(take_place(bucket, page, charge) < RECORD_WAYS))
 		return 0;
 	return put_among_more(page, charge);
 }
@@ -286,12 +298,11 @@ static __always_inline bool has_found_record_too(u64 page)
 {
 	struct bucket *bucket = bucket_of(page);
 	u64 *more = overflow();
-	u64 count = 0;
+	u64 count;
 
 	if (!bucket || !more)
 		return false;
-	EACH_WAY (way)
-		count += is_same(key_in(bucket->page, way), page);
+	count = count_of(bucket->page, page);
 	return count > 1 || (count && *more && pages.lookup(&page));
 }
 

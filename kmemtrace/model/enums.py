@@ -100,6 +100,8 @@ class ChargeFlag(IntFlag):
     """Its order is not told: of a block that is not compound only the first page is known."""
     TIMED = 256
     """Its time is that of the charge; else the last that its CPU asked for, a tick before at most."""
+    COVERED = 512
+    """Another record covers the page that it ended with: one of both is stale, for an event was missed."""
 
 
 class StackId(IntEnum):

@@ -89,6 +89,18 @@ class Ledger:
         self._order: list[_Place] = []
         """The same; what holds most is first."""
 
+    def remember(self, reading: Reading) -> None:
+        """Keeps the paths that the kernel gave of the cgroups that were removed, as of a reading."""
+        ids, records = reading.lives
+        known = self._beside.removed
+        for at, cgroup_id in enumerate(ids.tolist()):
+            if cgroup_id in known:
+                continue
+            # What lies behind the NUL is a longer path's: the buffer is used again and again.
+            path = bytes(records[at]["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
+            if path:
+                self._paths.remember(cgroup_id, path)
+
     def update(
         self,
         reading: Reading,
@@ -100,14 +112,14 @@ class Ledger:
         """Returns the cgroups as of a reading; one that was removed and holds nothing is in one last View.
 
         Args:
-            reading: The maps as they were read.
+            reading: The maps as they were read, whose removed cgroups remember() knows.
             heirs: By cgroup id, which cgroup its pages count to now, as found since the last time.
             mismatches: By cgroup id and class, how many charges broke the promise; not to be changed later.
             objects: Slab objects by cgroup id; None where they are not followed. Not to be changed later.
             began: When the counting began (kernel_seconds()).
         """
         gone = self._forget()
-        removed = self._remember(reading.lives)
+        removed = frozenset(reading.lives[0].tolist())
         before, self._beside = (
             self._beside,
             _Beside(removed, {**self._beside.heirs, **heirs}, mismatches, objects),
@@ -231,19 +243,6 @@ class Ledger:
         heirs = {one: heir for one, heir in self._beside.heirs.items() if one not in gone}
         self._beside = replace(self._beside, heirs=heirs)
         return gone
-
-    def _remember(self, lives: tuple[Records, Records]) -> AbstractSet[int]:
-        """Keeps the paths that the kernel gave of the removed cgroups, and returns the ids of those."""
-        ids, records = lives
-        known = self._beside.removed
-        for at, cgroup_id in enumerate(ids.tolist()):
-            if cgroup_id in known:
-                continue
-            # What lies behind the NUL is a longer path's: the buffer is used again and again.
-            path = bytes(records[at]["path"]).partition(b"\0")[0].decode(errors="backslashreplace")
-            if path:
-                self._paths.remember(cgroup_id, path)
-        return frozenset(ids.tolist())
 
     def _as_of_now(self, counted: Cgroup, oldest_at: float | None) -> Cgroup:
         """Returns a cgroup with its name, what became of it, and what else its records do not tell.

@@ -173,6 +173,7 @@ class Tracer:
         followed = None if self._objects is None else self._objects.read()
         reading = self._tables.read()
         heirs = self._mend(reading)
+        self._ledger.remember(reading)  # what is found may be of one that was made and removed since
         judged = self._judge.judge(self._losses.read, self._tables.moved, self._sight())
         count_as_uncharged(judged.doubtful, reading.sites, reading.cgroups)
         view = self._ledger.update(reading, heirs, judged.by_cgroup, followed, self._began)

@@ -62,6 +62,8 @@ def missed_events(finding: Records, missed: Missed, sight: Sight) -> int:
     if not begin:
         begin = 0.0 if sight.searched_from is None else sight.searched_from
     counted = missed.between(begin, int(finding["time"]) / 1e9)
+    if int(finding["flags"]) & ChargeFlag.COVERED:
+        counted = max(counted, 1)  # whether or not the kernel counts it: else there were one record
     # An interrupt's put and free, or free and uncharge, follow each other in it: of a pair that was not
     # seen whole there is either this interrupt, or a record that says that its page was freed before,
     # unless its uncharge has come now; of the parts of a split block, which share a record, it does not

@@ -1,11 +1,11 @@
 """A model of a correct kernel: pages that are charged and uncharged as kernels do it, many at a time.
 
-Every event that it makes goes to the machine's programs, unless it is dropped, as a program is that is
-re-entered on its CPU; drops are counted, as the kernel counts them.
+Every event that it makes goes to the machine's programs, unless it is dropped.
 """
 
 import random
 from collections.abc import Callable, Iterator
+from enum import Enum
 
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.missed import Missed
@@ -29,6 +29,16 @@ Block = tuple[int, int]
 """First page and order."""
 
 
+class Drops(Enum):
+    """Which events are dropped, and whether somebody counts that."""
+
+    COUNTED = "any, and counted, as of a program that is re-entered on its CPU"
+    OF_INTERRUPTS = "those of interrupts, uncounted: kprobes before 6.7"
+    OF_FREES = (
+        "frees, uncounted: a kernel that has no tracepoints in its idle tasks, which free page directories"
+    )
+
+
 class Cgroup:
     def __init__(self, machine: Machine, number: int, parent: int) -> None:
         self.memcg = machine.memcg(number)
@@ -37,10 +47,9 @@ class Cgroup:
 
 
 class ModelKernel:
-    def __init__(self, machine: Machine, rnd: random.Random, drop: float, *, uncounted: bool) -> None:
-        """`drop`: the share of events that is dropped. With `uncounted` only those of interrupts are
-        dropped, and nobody counts them: kprobes before 6.7."""
-        self._machine, self._rnd, self._drop, self._uncounted = machine, rnd, drop, uncounted
+    def __init__(self, machine: Machine, rnd: random.Random, drop: float, drops: Drops) -> None:
+        """`drop`: the share, of those that `drops` says, of events that is dropped."""
+        self._machine, self._rnd, self._drop, self._drops = machine, rnd, drop, drops
         self._cgroups = [Cgroup(machine, 10 + i, machine.root) for i in range(3)]
         self._free = set(range(PAGES))
         self._lives: list[Life] = []
@@ -60,8 +69,9 @@ class ModelKernel:
         self._turn(self._rnd.randrange(40))
         self._attached.add("page_free")
         for program in _ATTACHING:
-            self._turn(self._rnd.randrange(4))
-            self._attached.add(program)
+            if program in self._machine.programs:
+                self._turn(self._rnd.randrange(4))
+                self._attached.add(program)
         self._turn(self._rnd.randrange(10))
         self._search()
         self._turn(steps // 4)
@@ -144,9 +154,13 @@ class ModelKernel:
         self._tick()
         if program not in self._attached:
             return
-        droppable = self._interrupt and program[:5] != "page_" if self._uncounted else True
-        if droppable and self._rnd.random() < self._drop:
-            self._dropped += not self._uncounted
+        droppable = {
+            Drops.COUNTED: True,
+            Drops.OF_INTERRUPTS: self._interrupt and program[:5] != "page_",
+            Drops.OF_FREES: program == "page_free",
+        }
+        if droppable[self._drops] and self._rnd.random() < self._drop:
+            self._dropped += self._drops is Drops.COUNTED
             return
         run()
 
@@ -214,7 +228,12 @@ class ModelKernel:
         cgroup = self._alive()
         if cgroup is not None:
             yield from self._charge(block, 0, cgroup)
-        yield from self._end(block, compound=False) if cgroup else self._freed(block)
+        if cgroup is None:
+            yield from self._freed(block)
+        elif self._drops is Drops.OF_FREES:  # a record that is stale would be taken for its own
+            yield from self._uncharged_first(block)
+        else:
+            yield from self._end(block, compound=False)
 
     def _refused(self, block: Block) -> Life:
         cgroup = self._alive()

@@ -1,5 +1,5 @@
-"""The BPF programs of the function tiers, as they are, compiled for this process: events are function
-calls, and the kernel's memory is a few structs that a test lays out."""
+"""The BPF programs, as they are, compiled for this process: events are function calls, and the kernel's
+memory is a few structs that a test lays out."""
 
 import ctypes
 import functools
@@ -18,6 +18,8 @@ from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
 
 SHIM = Path(__file__).with_name("shim.hpp")
+BY_TRACEPOINTS = (MismatchClass.UNCHARGED_ALLOC, MismatchClass.WRONG_CGROUP)
+"""What is judged by tracepoints alone."""
 _ROOM = Capacity(page_frames=64, pages=1000, cgroups=512, sites=512)
 PAGES = 64
 PAGE = 64
@@ -77,9 +79,6 @@ _OTHERS: dict[str, int | str] = {
     "STRUCT_PAGE_SHIFT": 6,
     "PAGE_INDEX_MASK": f"{PAGES - 1}U",
     "MEMORY_HIERARCHY": 0,
-    "TIER_FENTRY": 1,
-    "WITH_CHARGE": 1,
-    "WITH_UNCHARGE": 1,
     "MAX_PAGES": 1000,
     "MAX_CGROUPS": _ROOM.cgroups,
     "MAX_SITES": _ROOM.sites,
@@ -103,6 +102,7 @@ _OTHERS: dict[str, int | str] = {
     "HISTOGRAM_SHIFT": 10,
     "MIX": f"{MIX}ULL",
 }
+_FUNCTIONS: dict[str, int | str] = {**_ARGUMENTS, "TIER_FENTRY": 1, "WITH_CHARGE": 1, "WITH_UNCHARGE": 1}
 PROGRAMS = ("charge_entry", "charge_exit", "uncharge", "put_uncharge", "put_uncharge_batch", "split")
 
 
@@ -117,10 +117,12 @@ def _table(buckets: int) -> dict[str, int | str]:
     }
 
 
-def _flags(buckets: int) -> list[str]:
-    judged = [f"-DJUDGE_{c.name}" for c in MismatchClass]
-    flags = [f"-D{n}={v}" for n, v in (_OFFSETS | _ARGUMENTS | _OTHERS | _table(buckets)).items()]
-    return [*flags, *c_defines(), *judged, *(f"-DPROGRAM_{p}" for p in PROGRAMS)]
+def _flags(buckets: int, *, functions: bool) -> list[str]:
+    values = _OFFSETS | _OTHERS | _table(buckets) | (_FUNCTIONS if functions else {})
+    flags = [f"-D{name}={value}" for name, value in values.items()]
+    judged = list(MismatchClass) if functions else BY_TRACEPOINTS
+    flags += [f"-DJUDGE_{one.name}" for one in judged]
+    return [*flags, *c_defines(), *(f"-DPROGRAM_{p}" for p in (PROGRAMS if functions else ()))]
 
 
 def _source(name: str) -> str:
@@ -140,8 +142,9 @@ def _source(name: str) -> str:
     )
 
 
-def _compile(source: str, buckets: int, *to: str | Path) -> None:
-    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *_flags(buckets), "-x", "c++", "-", *to]
+def _compile(source: str, buckets: int, *to: str | Path, functions: bool = True) -> None:
+    flags = _flags(buckets, functions=functions)
+    command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *flags, "-x", "c++", "-", *to]
     subprocess.run(command, input=source, check=True, text=True)
 
 
@@ -160,7 +163,7 @@ def compiled(source: Path, header: str, buckets: int) -> ctypes.CDLL:
 
 
 @functools.cache
-def _library(buckets: int) -> Path:
+def _library(buckets: int, *, functions: bool) -> Path:
     """Compiled once per run of the tests."""
     folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
     library = folder / "rules.so"
@@ -202,17 +205,19 @@ def _library(buckets: int) -> Path:
         "u64 refused_pages() { return adoptions.all[0].refused; }\n"
         "}\n"
     )
-    _compile(source, buckets, "-shared", "-fPIC", "-o", library)
+    _compile(source, buckets, "-shared", "-fPIC", "-o", library, functions=functions)
     return library
 
 
 class Machine:
-    """A fresh tracer on a kernel of PAGES pages, with a table of records in so many buckets, or without."""
+    """A fresh tracer on a kernel of PAGES pages, with a table of records in so many buckets, or without; by
+    function probes, or by tracepoints alone."""
 
-    def __init__(self, buckets: int = 0) -> None:
+    def __init__(self, buckets: int = 0, *, functions: bool = True) -> None:
+        self.programs = ("page_free", "page_alloc", *(PROGRAMS if functions else ()))
         # Loaded from a copy: a library that is loaded twice from one file keeps its state.
         with tempfile.NamedTemporaryFile(suffix=".so") as copy:
-            copy.write(_library(buckets).read_bytes())
+            copy.write(_library(buckets, functions=functions).read_bytes())
             copy.flush()
             self._lib = ctypes.CDLL(copy.name)
         for name, result in (

@@ -55,7 +55,7 @@ extern "C" s64 close_each_once(u64 seed, u64 rounds)
 			struct charge charge = {.order = (u16)me};
 
 			if (!record_of_page(own))
-				left += !put_record(own, record_of_page(own), &charge);
+				left += !put_record(own, &charge);
 			left -= !close_record_of(random() % 2 ? own : any);
 		}
 	});
@@ -83,7 +83,10 @@ extern "C" u64 charge_while_searched(u64 rounds)
 				found += put_found_record(page, &charge);
 			} else {
 				found -= close_found_record(page, &before);
-				put_record(page, record_of_page(page), &charge);
+				if (put_record(page, &charge) == HAS_RECORD) {
+					found -= close_found_record(page, &before);
+					put_record(page, &charge);
+				}
 				if (has_found_record_too(page))
 					found -= close_found_record(page, &before);
 			}
@@ -109,7 +112,7 @@ extern "C" u64 without_room(u64 count, u64 apart)
 	for (u64 i = 0; i < count; i++) {
 		struct charge charge = {};
 
-		put_record(page_of(i * apart), 0, &charge);
+		put_record(page_of(i * apart), &charge);
 	}
 	u64 found = *more;
 	for (u64 i = 0; i < count; i++)

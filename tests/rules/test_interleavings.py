@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.verdicts import Sight, missed_events, was_just_found
-from tests.rules.kernel import ModelKernel
+from tests.rules.kernel import Drops, ModelKernel
 from tests.rules.machine import Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
@@ -20,30 +20,38 @@ MANY = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 BUCKETS = (0, 64, 2)
 
 
-def ran(seed: int, drop: float, steps: int = 400, *, uncounted: bool = False) -> ModelKernel:
-    machine = Machine(BUCKETS[seed % len(BUCKETS)])
-    kernel = ModelKernel(machine, random.Random(seed), drop, uncounted=uncounted)
+def ran(
+    seed: int, drop: float, steps: int = 400, *, drops: Drops = Drops.COUNTED, functions: bool = True
+) -> ModelKernel:
+    machine = Machine(BUCKETS[seed % len(BUCKETS)], functions=functions)
+    kernel = ModelKernel(machine, random.Random(seed), drop, drops)
     kernel.run(steps)
     return kernel
 
 
-def judged(kernel: ModelKernel, *, uncounted: bool = False) -> list[tuple[Records, int]]:
+def judged(kernel: ModelKernel, *, uncounted_in_interrupts: bool = False) -> list[tuple[Records, int]]:
     """What was found, but for what is known to be legal, with the missed events that could explain it."""
-    sight = Sight(uncounted, kernel.searched_from, kernel.confirmed_at)
+    sight = Sight(uncounted_in_interrupts, kernel.searched_from, kernel.confirmed_at)
     return [(f, missed_events(f, kernel.missed, sight)) for f in kernel.found if not was_just_found(f, sight)]
 
 
 @MANY
-@given(st.integers(0, 1 << 32))
-def test_without_a_missed_event_nothing_is_found(seed: int) -> None:
-    assert judged(ran(seed, 0.0)) == []
+@given(seed=st.integers(0, 1 << 32), functions=st.booleans())
+def test_without_a_missed_event_nothing_is_found(seed: int, functions: bool) -> None:
+    assert judged(ran(seed, 0.0, functions=functions)) == []
 
 
 @MANY
-@example(seed=1830, drop=0.03)  # the exit of a charge is taken for that of an earlier one, of another order
-@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.003, 0.03, 0.3]))
-def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float) -> None:
-    assert all(missed for _finding, missed in judged(ran(seed, drop)))
+@example(
+    seed=1830, drop=0.03, functions=True
+)  # the exit of a charge is taken for that of an earlier one, of another order
+@given(
+    seed=st.integers(0, 1 << 32),
+    drop=st.sampled_from([0.003, 0.03, 0.3]),
+    functions=st.sampled_from([True, True, False]),
+)
+def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float, functions: bool) -> None:
+    assert all(missed for _finding, missed in judged(ran(seed, drop, functions=functions)))
 
 
 @MANY
@@ -53,8 +61,16 @@ def test_what_missed_events_bring_about_is_never_certain(seed: int, drop: float)
 @given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]))
 def test_nor_is_it_where_nobody_counts_them(seed: int, drop: float) -> None:
     """Kprobes before 6.7 are skipped in interrupts only, uncounted."""
-    kernel = ran(seed, drop, uncounted=True)
-    assert all(missed for _finding, missed in judged(kernel, uncounted=True))
+    kernel = ran(seed, drop, drops=Drops.OF_INTERRUPTS)
+    assert all(missed for _finding, missed in judged(kernel, uncounted_in_interrupts=True))
+
+
+@MANY
+@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]))
+def test_nor_do_frees_that_are_not_traced_bring_one_about(seed: int, drop: float) -> None:
+    """By tracepoints alone, on a kernel that has none in an idle task."""
+    kernel = ran(seed, drop, drops=Drops.OF_FREES, functions=False)
+    assert all(missed for _finding, missed in judged(kernel))
 
 
 def test_missed_events_do_bring_findings_about() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kmemtrace.model.enums import Exemption, Loss
 from kmemtrace.tracer.verdicts import class_of
-from tests.rules.machine import GFP_ACCOUNT, Machine, has_compiler
+from tests.rules.machine import GFP_ACCOUNT, PROGRAMS, Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
 
@@ -18,19 +18,24 @@ PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 class Bench(Machine):
     """Two cgroups, a task in the first, and a tracer that knows what was charged before."""
 
-    def __init__(self, buckets: int = 0) -> None:
-        super().__init__(buckets)
+    def __init__(self, buckets: int = 0, *, functions: bool = True) -> None:
+        super().__init__(buckets, functions=functions)
         self.a, self.b = self.memcg(A), self.memcg(B)
         self.objcg_a, self.objcg_b = self.objcg(self.a), self.objcg(self.b)
         self.enter(self.a, self.objcg_a)
         self.set_time(1000)
         self.adopt()
 
-    def charge(self, number: int, order: int = 0, gfp: int = GFP_ACCOUNT) -> None:
+    def charge(self, number: int, order: int = 0, gfp: int = GFP_ACCOUNT, objcg: int | None = None) -> None:
         self.event("charge_entry", self.page(number), gfp, order)
-        self.mark(number, self.objcg_a)
+        self.mark(number, self.objcg_a if objcg is None else objcg)
         self.event("charge_exit", self.page(number), gfp, order, 0)
         self.event("page_alloc", self.page(number), order, gfp, 0)
+
+    def event(self, program: str, *arguments: int) -> None:
+        """Of a program that is there: by tracepoints alone there are few."""
+        if program not in PROGRAMS or program in self.programs:
+            super().event(program, *arguments)
 
     def free(self, number: int, order: int = 0) -> None:
         """By mm_page_free and, where it is marked, the uncharge that follows."""
@@ -439,3 +444,37 @@ def test_one_that_is_freed_while_it_is_looked_at_leaves_nothing(bench: Bench) ->
     assert (bench.held, bench.before(A)) == (1, 0)
     bench.free(3)
     assert (classes(bench), bench.uncharged(A)) == ([], 1)
+
+
+@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+def test_a_page_whose_end_was_not_seen_is_known_when_it_is_charged_anew(
+    buckets: int, functions: bool
+) -> None:
+    """Though it was a part of a larger block meanwhile, whose end took the bits of all its pages."""
+    bench = Bench(buckets, functions=functions)
+    bench.charge(9)
+    bench.mark(9, 0)
+    bench.charge(8, 2)
+    bench.free(8, 2)
+    bench.charge(9, objcg=bench.objcg_b)
+    assert (bench.held, bench.uncharged(A), bench.lost(Loss.HEALED)) == (1, 5, 1)
+    bench.free(9)
+    assert classes(bench) == []
+    assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 5, 1)
+
+
+@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+def test_it_is_known_too_when_that_block_is_freed_in_parts(buckets: int, functions: bool) -> None:
+    bench = Bench(buckets, functions=functions)
+    bench.charge(9)
+    bench.mark(9, 0)
+    bench.charge(8, 1, objcg=bench.objcg_b)
+    bench.event("split", bench.page(8), 1)
+    bench.mark(9, bench.objcg_b)
+    bench.free(8)
+    assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (1, 1, 1)
+    bench.free(9)
+    assert classes(bench) == []
+    assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 1, 2)

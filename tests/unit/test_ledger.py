@@ -15,7 +15,7 @@ from kmemtrace.cgroups.paths import CgroupPaths, Resolved
 from kmemtrace.model.enums import CgroupState, MismatchClass
 from kmemtrace.tracer import structs
 from kmemtrace.tracer.doubtful import count_as_uncharged
-from kmemtrace.tracer.ledger import Ledger
+from kmemtrace.tracer.ledger import Ledger, View
 from kmemtrace.tracer.reading import Reading
 from kmemtrace.tracer.sees import Sees
 from kmemtrace.tracer.stacks import NOT_RECORDED, Stack, Stacks
@@ -89,9 +89,20 @@ def reading(
     )
 
 
+def told(
+    ledger: Ledger,
+    now: Reading,
+    heirs: Mapping[int, int],
+    mismatches: Mapping[int, Mapping[MismatchClass, int]],
+) -> View:
+    """What a Snapshot is made of."""
+    ledger.remember(now)
+    return ledger.update(now, heirs, mismatches)
+
+
 def test_a_living_cgroup(ledger: Ledger) -> None:
     now = reading({A: {"charged": 7, "uncharged": 4, "kernel": -3, "explicit": 4}}, charges={A: 10**9})
-    (row,) = ledger.update(now, {}, {}).cgroups
+    (row,) = told(ledger, now, {}, {}).cgroups
     assert (row.path, row.state, row.held_pages) == ("/a", CgroupState.ONLINE, 3)
     assert row.oldest_at == 1.0
     assert (row.kernel_pages_change, row.explicit_pages, row.reclaim_stalls) == (-3, 4, None)
@@ -99,43 +110,43 @@ def test_a_living_cgroup(ledger: Ledger) -> None:
 
 def test_a_removed_cgroup_names_its_heir_while_it_holds_pages(ledger: Ledger) -> None:
     held = {999_999: {"charged": 9, "uncharged": 2}, A: {"charged": 1}}
-    (dead, live) = ledger.update(reading(held, removed={999_999: "/a/job"}), {999_999: A, A: B}, {}).cgroups
+    (dead, live) = told(ledger, reading(held, removed={999_999: "/a/job"}), {999_999: A, A: B}, {}).cgroups
     assert (dead.path, dead.reparented_to) == ("/a/job", "/a")
     assert live.reparented_to is None
-    (dead, _) = ledger.update(reading(held, removed={999_999: "/a/job"}), {}, {}).cgroups
+    (dead, _) = told(ledger, reading(held, removed={999_999: "/a/job"}), {}, {}).cgroups
     assert dead.reparented_to == "/a", "not each snapshot looks at each page"
 
 
 def test_failures_have_the_names_of_their_errors(ledger: Ledger) -> None:
-    (row,) = ledger.update(reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), {}, {}).cgroups
+    (row,) = told(ledger, reading({A: {"failed": 9}}, failures={(A, 12): 7, (A, 4): 2}), {}, {}).cgroups
     assert row.failed_by_errno == {"ENOMEM": 7, "EINTR": 2}
 
 
 def test_a_removed_cgroup_is_dead_while_it_holds_pages_and_then_gone(ledger: Ledger) -> None:
     held = {999_999: {"charged": 1009, "uncharged": 2}}
-    view = ledger.update(reading(held, removed={999_999: "/job"}), {}, {})
+    view = told(ledger, reading(held, removed={999_999: "/job"}), {}, {})
     assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.DEAD)]
     assert view.ended == []
 
     drained = {999_999: {"charged": 1009, "uncharged": 1009, "failed": 3}}
-    view = ledger.update(reading(drained, removed={999_999: "/job"}), {}, {})
+    view = told(ledger, reading(drained, removed={999_999: "/job"}), {}, {})
     assert [(c.path, c.state) for c in view.cgroups] == [("/job", CgroupState.GONE)]
     assert [e.cgroup for e in view.ended] == [999_999]
     assert view.gone.charged_pages == 0, "its last row still counts it"
 
-    view = ledger.update(reading({}), {}, {})
+    view = told(ledger, reading({}), {}, {})
     assert view.cgroups == ()
     assert (view.gone.cgroups, view.gone.charged_pages, view.gone.failed_charges) == (1, 1009, 3)
 
 
 def test_a_removed_cgroup_that_was_never_charged_leaves_no_row(ledger: Ledger) -> None:
-    view = ledger.update(reading({}, removed={999_999: "/idle"}), {}, {})
+    view = told(ledger, reading({}, removed={999_999: "/idle"}), {}, {})
     assert view.cgroups == ()
     assert [e.cgroup for e in view.ended] == [999_999]
 
 
 def test_most_held_come_first(ledger: Ledger) -> None:
-    view = ledger.update(reading({A: {"charged": 5}, B: {"charged": 9}}), {}, {})
+    view = told(ledger, reading({A: {"charged": 5}, B: {"charged": 9}}), {}, {})
     assert [c.path for c in view.cgroups] == ["/b", "/a"]
 
 
@@ -143,32 +154,32 @@ def test_what_did_not_change_is_the_same_cgroup(ledger: Ledger) -> None:
     """However old the pages are that it holds."""
     idle = reading({A: {"charged": 7, "uncharged": 4}, B: {"charged": 5}}, charges={B: 3})
     later = dataclasses.replace(idle, clock=9.0)
-    before, after = ({c.path: c for c in ledger.update(now, {}, {}).cgroups} for now in (idle, later))
+    before, after = ({c.path: c for c in told(ledger, now, {}, {}).cgroups} for now in (idle, later))
     assert after["/a"] is before["/a"]
     assert after["/b"] is before["/b"]
-    found = ledger.update(idle, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups
+    found = told(ledger, idle, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups
     assert {c.path: c.mismatches for c in found}["/a"] == {"lost_uncharge": 1}
 
 
 def test_only_what_changed_is_made_anew(ledger: Ledger) -> None:
     idle, busy = {"charged": 7, "uncharged": 4}, {"charged": 5}
-    before = {c.path: c for c in ledger.update(reading({A: idle, B: busy}), {}, {}).cgroups}
+    before = {c.path: c for c in told(ledger, reading({A: idle, B: busy}), {}, {}).cgroups}
     moved = reading({B: {"charged": 11, "uncharged": 2}, A: idle}, failures={(A, -12): 3})
-    after = {c.path: c for c in ledger.update(moved, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups}
+    after = {c.path: c for c in told(ledger, moved, {}, {A: {MismatchClass.LOST_UNCHARGE: 1}}).cgroups}
     assert after["/b"].held_pages == 9
     assert (after["/a"].held_pages, after["/a"].mismatches) == (3, {"lost_uncharge": 1})
     assert sum((after["/a"].failed_by_errno or {}).values()) == 3
-    third = {c.path: c for c in ledger.update(moved, {}, {}).cgroups}
+    third = {c.path: c for c in told(ledger, moved, {}, {}).cgroups}
     assert third["/b"].latency is after["/b"].latency
     assert after["/b"].latency is not before["/b"].latency
 
 
 def test_what_was_lost_is_neither_held_nor_uncharged(ledger: Ledger) -> None:
     now = reading({999_999: {"charged": 20, "uncharged": 4, "lost": 16}}, removed={999_999: "/job"})
-    (row,) = ledger.update(now, {}, {}).cgroups
+    (row,) = told(ledger, now, {}, {}).cgroups
     assert (row.uncharged_pages, row.lost_pages, row.held_pages) == (4, 16, 0)
     assert row.state is CgroupState.GONE
-    assert ledger.update(reading({}), {}, {}).gone.lost_pages == 16
+    assert told(ledger, reading({}), {}, {}).gone.lost_pages == 16
 
 
 def test_what_is_in_doubt_counts_as_uncharged() -> None:
@@ -283,12 +294,12 @@ def test_cgroups_are_as_if_all_were_made_anew(turns: list[tuple[list[tuple[str, 
             now += later
             for step in steps:
                 machine.step(*step)
-            view = ledger.update(machine.reading(), machine.heirs, dict(machine.mismatches))
+            view = told(ledger, machine.reading(), machine.heirs, dict(machine.mismatches))
             anew = Ledger(hierarchy, SameNames(paths), NoStacks(), SEES)
             whole = anew.update(machine.reading(), machine.heirs, dict(machine.mismatches))
             assert view.cgroups == whole.cgroups
             assert sorted(e.cgroup for e in view.ended) == sorted(e.cgroup for e in whole.ended)
-            again = ledger.update(machine.reading(), {}, dict(machine.mismatches)) if not view.ended else view
+            again = told(ledger, machine.reading(), {}, dict(machine.mismatches)) if not view.ended else view
             assert all(one is other for one, other in zip(again.cgroups, view.cgroups, strict=True))
             for ended in view.ended:
                 machine.forget(ended.cgroup)
