@@ -123,52 +123,45 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
 
-/* Ends the record of a page that is charged anew: the end of its charge was missed. Its bit is
+/* Takes out the record of a page that is charged anew: the end of its charge was missed. Its bit is
  * clear where the page was a part of a larger block since, whose end cleared the bits of all.
- * Answers false where it is of a charge after `time`. */
-static __always_inline bool end_stale(u64 page, u64 time)
+ * Answers false where it is of a charge after `time`. Its end is to be counted: count_stale(). */
+static __always_inline bool take_stale(u64 page, u64 time, struct charge *stale)
 {
 	struct place place = {};
-	struct charge stale, *found = find_record(page, &place);
+	struct charge *found = find_record(page, &place);
 
 	if (!found)
 		return true;
-	if (found->flags & CHARGE_BEFORE) {
-		forget_before(page);
-		return true;
-	}
 	if (found->time > time)
 		return false;
-	stale = *found;
+	*stale = *found;
 	if (close_record(page, &place))
-		return true; /* by another CPU, which counts its end */
-	lose(LOSS_HEALED, 1ULL << stale.order);
-	count_end(&stale, 1ULL << stale.order, 0);
+		stale->owner.cgroup = 0; /* by another CPU, which counts its end */
 	return true;
 }
 
-/* Opens a record in place of one of the same page of until `time`. Answers an error where there is
- * no room, or a later one. */
-static __always_inline int open_record(u64 page, struct charge *charge, u64 time)
+static __always_inline void count_stale(struct charge *stale)
 {
-	int error = put_record(page, charge);
+	u64 count = 1ULL << (stale->order & 15);
 
-	if (SELDOM(error == HAS_RECORD && end_stale(page, time)))
-		error = put_record(page, charge);
-	return error;
+	lose(LOSS_HEALED, count);
+	count_end(stale, count, 0);
 }
 
-/* Opens the record of a page that bears the mark, which was read; answers which cgroup it is
- * charged to, 0 where it is not charged or not followed. `time` is when the charge began, 0
- * where only its end was seen, just now: what was missed since, such as the exit of an earlier
- * charge, whose entry this exit then took for its own, may explain a finding away. */
+/* Opens the record of a page that bears the mark, which was read;/* Opens the record of a page that
+ * bears the mark, which was read; answers which cgroup it is charged to, 0 where it is not charged
+ * or not followed. `time` is when the charge began, 0 where only its end was seen, just now: what
+ * was missed since, such as the exit of an earlier charge, whose entry this exit then took for its
+ * own, may explain a finding away. */
 static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order, u32 flags,
 					s32 stack, u64 time)
 {
-	struct charge charge = {.time = time, .order = order, .flags = flags};
+	struct charge charge = {.time = time, .order = order, .flags = flags}, stale = {};
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
+	int error;
 	/* Asked first: what it found by then has its bit by now. */
 	bool through = search_is_through();
 
@@ -192,7 +185,14 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 		charge.flags |= CHARGE_TIMED;
 	else /* after the stack walk, which is no part of the page's life */
 		take_time(&charge);
-	if (SELDOM(open_record(page, &charge, ~0ULL))) {
+	error = put_record(page, &charge);
+	if (SELDOM(error == HAS_RECORD)) {
+		take_stale(page, ~0ULL, &stale);
+		if (stale.owner.cgroup)
+			count_stale(&stale);
+		error = put_record(page, &charge);
+	}
+	if (SELDOM(error)) {
 		lose(LOSS_PAGES_FULL, 1);
 		return charge.owner.cgroup;
 	}
