@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,27 @@ def test_cgroup_of_a_moment_keeps_its_name(tracer: Tracer, make_cgroup: MakeCgro
     assert row.path == f"/{folder.name}"
     assert row.state is CgroupState.GONE
     assert at(row, PIPE_WRITE).charged_pages == 97
+
+
+def test_it_has_its_name_when_what_was_found_is_judged(
+    tracer: Tracer, make_cgroup: MakeCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracer.snapshot()
+    folder = make_cgroup("moment")
+    inode = folder.stat().st_ino
+    run_in(folder, lambda: workloads.drain_pipes(workloads.fill_pipes(97)))
+    folder.rmdir()
+    verdicts, named = tracer._judge._verdicts, []
+    take = verdicts.take
+
+    def taken(*arguments: Any) -> None:
+        named.append(verdicts._name(inode))
+        take(*arguments)
+
+    monkeypatch.setattr(verdicts, "take", taken)
+    tracer.snapshot()
+    folder.mkdir()
+    assert named == [f"/{folder.name}"]
 
 
 @pytest.mark.parametrize("semaphores", [70001, 163001])
