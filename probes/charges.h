@@ -123,21 +123,26 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
 
-/* Takes out the record of a page that is charged anew: the end of its charge was missed. Its bit is
- * clear where the page was a part of a larger block since, whose end cleared the bits of all.
- * Answers false where it is of a charge after `time`. Its end is to be counted: count_stale(). */
+/* Takes out the record of a page that is to have another one, unless it is of a charge after
+ * `time`: what ended its charge was missed. Its bit is clear where the page was a part of a larger
+ * block since, whose end cleared the bits of all. Answers whether it was taken, for its end to be
+ * counted by count_stale(). */
 static __always_inline bool take_stale(u64 page, u64 time, struct charge *stale)
 {
 	struct place place = {};
-	struct charge *found = find_record(page, &place);
+	struct charge *found = find_record(page, &place), one;
+	int error;
 
-	if (!found)
-		return true;
-	if (found->time > time)
+	if (!found || found->time > time)
 		return false;
-	*stale = *found;
-	if (close_record(page, &place))
-		stale->owner.cgroup = 0; /* by another CPU, which counts its end */
+	one = *found;
+	error = close_record(page, &place);
+	if (SELDOM(error)) {
+		if (error != NO_ENTRY)
+			lose(LOSS_PAGES_BUSY, 1);
+		return false;
+	}
+	*stale = one;
 	return true;
 }
 
@@ -145,19 +150,28 @@ static __always_inline void count_stale(struct charge *stale)
 {
 	u64 count = 1ULL << (stale->order & 15);
 
-	lose(LOSS_HEALED, count);
+	if (!(stale->flags &
+	      CHARGE_BEFORE)) /* which the search may have opened during this charge */
+		lose(LOSS_HEALED, count);
 	count_end(stale, count, 0);
 }
 
-/* Opens the record of a page that bears the mark, which was read;/* Opens the record of a page that
- * bears the mark, which was read; answers which cgroup it is charged to, 0 where it is not charged
- * or not followed. `time` is when the charge began, 0 where only its end was seen, just now: what
- * was missed since, such as the exit of an earlier charge, whose entry this exit then took for its
- * own, may explain a finding away. */
+/* A block that is not followed. Records of its pages that what was missed left open are not to be
+ * taken for theirs, should it be split. */
+static __always_inline void leave_block(u64 page, u32 order)
+{
+	if (SELDOM(order))
+		track(page, order, NOT_TRACKED);
+}
+
+/* Opens the record of a page that bears the mark, which was read; answers which cgroup it is
+ * charged to, 0 where it is not charged or not followed. `time` is when the charge began, 0
+ * where only its end was seen, just now: what was missed since, such as the exit of an earlier
+ * charge, whose entry this exit then took for its own, may explain a finding away. */
 static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order, u32 flags,
 					s32 stack, u64 time)
 {
-	struct charge charge = {.time = time, .order = order, .flags = flags}, stale = {};
+	struct charge charge = {.time = time, .order = order, .flags = flags}, stale;
 	struct totals *totals;
 	struct site *site;
 	u64 count = 1ULL << order;
@@ -168,6 +182,7 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	if (SELDOM(!is_mark(mark) || !owner_from(owner_beside(page, mark), &charge.owner)) ||
 	    !in_subtree(charge.owner.memcg)) {
 		end_unfollowed(page);
+		leave_block(page, order);
 		return 0;
 	}
 	fetch_bucket(page);
@@ -175,8 +190,10 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 	if (SELDOM(is_from_before(page)))
 		forget_before(page);
 	site = site_of(ctx, &charge, stack);
-	if (!site)
+	if (SELDOM(!site)) {
+		leave_block(page, order);
 		return 0;
+	}
 	if (SELDOM(charges_another())) {
 		charge.flags |= CHARGE_REMOTE;
 		exempt(EXEMPT_REMOTE);
@@ -187,13 +204,13 @@ static __always_inline u64 begin_charge(void *ctx, u64 page, u64 mark, u32 order
 		take_time(&charge);
 	error = put_record(page, &charge);
 	if (SELDOM(error == HAS_RECORD)) {
-		take_stale(page, ~0ULL, &stale);
-		if (stale.owner.cgroup)
+		if (take_stale(page, ~0ULL, &stale))
 			count_stale(&stale);
 		error = put_record(page, &charge);
 	}
 	if (SELDOM(error)) {
 		lose(LOSS_PAGES_FULL, 1);
+		leave_block(page, order);
 		return charge.owner.cgroup;
 	}
 	if (SELDOM(!through) && has_found_record_too(page))

@@ -28,12 +28,12 @@ static __always_inline u64 record_of(u64 page, struct charge *charge, struct pla
 	return 0;
 }
 
-/* Whether another record covers a page whose own was closed: a later one's, for a charge opens one
- * record for all of its block. One of both is stale then. Asked of findings only. */
-static __always_inline bool is_covered(u64 page)
+/* Whether a record of at least that order covers a page beside its own, as of a later charge of a
+ * block that it is a part of: one of both is stale then. Asked of findings only. */
+static __always_inline bool is_covered(u64 page, u32 least_order)
 {
 	NO_UNROLL
-	for (u32 order = 1; order <= MAX_ORDER; order++) {
+	for (u32 order = least_order; order <= MAX_ORDER; order++) {
 		struct charge *found = record_of_page(block_head(page, order));
 
 		if (found && found->order >= order)
@@ -47,8 +47,9 @@ static __always_inline bool is_covered(u64 page)
  * counts as ended, for nothing will tell when it does. */
 static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 {
+	struct charge stale;
 	u32 whole = charge->order;
-	struct charge stale = {};
+	bool took = false;
 	u64 dropped = 0;
 
 	NO_UNROLL
@@ -58,15 +59,21 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 
 		charge->order = cut;
 		error = put_record(buddy, charge);
-		if (SELDOM(error == HAS_RECORD && take_stale(buddy, charge->time, &stale)))
+		if (SELDOM(error == HAS_RECORD)) {
+			/* One is counted, below: to count each here took the verifier six times as
+			 * long. */
+			if (SELDOM(took))
+				lose(LOSS_PAGES_BUSY, 1);
+			took |= take_stale(buddy, charge->time, &stale);
 			error = put_record(buddy, charge);
+		}
 		if (!error)
 			continue;
-		lose(LOSS_PAGES_FULL, 1);
+		if (error != HAS_RECORD)
+			lose(LOSS_PAGES_FULL, 1);
 		dropped += 1ULL << cut;
 	}
-	/* Of several the last: to count each took the verifier six times as long. */
-	if (SELDOM(stale.owner.cgroup))
+	if (SELDOM(took))
 		count_stale(&stale);
 	return dropped;
 }
@@ -180,10 +187,11 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		track(page, order, NOT_TRACKED);
 	}
 	if (SELDOM(what != NR_MISMATCHES)) {
-		if (is_covered(page))
+		if (is_covered(page, 0))
 			charge.flags |= CHARGE_COVERED;
 		weigh(&charge, &ending, count, marked, uncharged);
 		report(ctx, what, &charge, &ending);
+		charge.flags &= ~CHARGE_COVERED; /* its other pages may not be */
 	} else if (charge.flags & CHARGE_ELSEWHERE) {
 		ending.lost = count;
 	}

@@ -280,6 +280,8 @@ int put_uncharge_batch(void *ctx)
 		};
 
 		copy = *charge;
+		if (is_covered(wrong, 1))
+			copy.flags |= CHARGE_COVERED;
 		report(ctx, MISMATCH_WRONG_CGROUP, &copy, &ending);
 	}
 #endif

@@ -25,6 +25,8 @@ def events(finding: Records) -> Iterable[str]:
         yield "split"
     if flags & ChargeFlag.FREEING:
         yield "freed with its mark" + (", twice" if flags & ChargeFlag.FREED_BEFORE else "")
+    if flags & ChargeFlag.COVERED:
+        yield "another record covers it: one of both was left open by what was missed"
     age = (int(finding["time"]) - int(finding["charge_time"])) / 1e9
     since = "it was found" if flags & ChargeFlag.BEFORE else "its charge"
     after = f", {age:.6f} s after {since}" if finding["charge_time"] else ""

@@ -9,7 +9,7 @@ from enum import Enum
 
 from kmemtrace.tracer.maps import Records
 from kmemtrace.tracer.missed import Missed
-from tests.rules.machine import GFP_ACCOUNT, PAGES, Machine
+from tests.rules.machine import GFP_ACCOUNT, PAGES, SUBTREE, Machine
 
 PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 HEAD = 1 << 6
@@ -50,7 +50,7 @@ class ModelKernel:
     def __init__(self, machine: Machine, rnd: random.Random, drop: float, drops: Drops) -> None:
         """`drop`: the share, of those that `drops` says, of events that is dropped."""
         self._machine, self._rnd, self._drop, self._drops = machine, rnd, drop, drops
-        self._cgroups = [Cgroup(machine, 10 + i, machine.root) for i in range(3)]
+        self._cgroups = [Cgroup(machine, SUBTREE + i, machine.root) for i in range(3)]
         self._free = set(range(PAGES))
         self._lives: list[Life] = []
         self._attached: set[str] = set()

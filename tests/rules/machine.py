@@ -18,6 +18,9 @@ from kmemtrace.tracer.sources import program_text
 from kmemtrace.tracer.structs import FINDING
 
 SHIM = Path(__file__).with_name("shim.hpp")
+SUBTREE = 7
+"""Id of the cgroup that alone is traced, where that is asked for."""
+_OF_SUBTREE = {"SUBTREE_ID": SUBTREE, "SUBTREE_LEVEL": 1, "OFF_CGROUP_ANCESTORS": 24}
 BY_TRACEPOINTS = (MismatchClass.UNCHARGED_ALLOC, MismatchClass.WRONG_CGROUP)
 """What is judged by tracepoints alone."""
 _ROOM = Capacity(page_frames=64, pages=1000, cgroups=512, sites=512)
@@ -117,8 +120,9 @@ def _table(buckets: int) -> dict[str, int | str]:
     }
 
 
-def _flags(buckets: int, *, functions: bool) -> list[str]:
+def _flags(buckets: int, *, functions: bool, subtree: bool) -> list[str]:
     values = _OFFSETS | _OTHERS | _table(buckets) | (_FUNCTIONS if functions else {})
+    values |= _OF_SUBTREE if subtree else {}
     flags = [f"-D{name}={value}" for name, value in values.items()]
     judged = list(MismatchClass) if functions else BY_TRACEPOINTS
     flags += [f"-DJUDGE_{one.name}" for one in judged]
@@ -142,8 +146,10 @@ def _source(name: str) -> str:
     )
 
 
-def _compile(source: str, buckets: int, *to: str | Path, functions: bool = True) -> None:
-    flags = _flags(buckets, functions=functions)
+def _compile(
+    source: str, buckets: int, *to: str | Path, functions: bool = True, subtree: bool = False
+) -> None:
+    flags = _flags(buckets, functions=functions, subtree=subtree)
     command = ["g++", "-std=c++20", "-O1", "-w", "-fpermissive", *flags, "-x", "c++", "-", *to]
     subprocess.run(command, input=source, check=True, text=True)
 
@@ -163,7 +169,7 @@ def compiled(source: Path, header: str, buckets: int) -> ctypes.CDLL:
 
 
 @functools.cache
-def _library(buckets: int, *, functions: bool) -> Path:
+def _library(buckets: int, *, functions: bool, subtree: bool) -> Path:
     """Compiled once per run of the tests."""
     folder = Path(tempfile.mkdtemp(prefix="kmemtrace-rules-"))
     library = folder / "rules.so"
@@ -205,19 +211,19 @@ def _library(buckets: int, *, functions: bool) -> Path:
         "u64 refused_pages() { return adoptions.all[0].refused; }\n"
         "}\n"
     )
-    _compile(source, buckets, "-shared", "-fPIC", "-o", library, functions=functions)
+    _compile(source, buckets, "-shared", "-fPIC", "-o", library, functions=functions, subtree=subtree)
     return library
 
 
 class Machine:
     """A fresh tracer on a kernel of PAGES pages, with a table of records in so many buckets, or without; by
-    function probes, or by tracepoints alone."""
+    function probes, or by tracepoints alone; of all cgroups, or of the one with the id SUBTREE alone."""
 
-    def __init__(self, buckets: int = 0, *, functions: bool = True) -> None:
+    def __init__(self, buckets: int = 0, *, functions: bool = True, subtree: bool = False) -> None:
         self.programs = ("page_free", "page_alloc", *(PROGRAMS if functions else ()))
         # Loaded from a copy: a library that is loaded twice from one file keeps its state.
         with tempfile.NamedTemporaryFile(suffix=".so") as copy:
-            copy.write(_library(buckets, functions=functions).read_bytes())
+            copy.write(_library(buckets, functions=functions, subtree=subtree).read_bytes())
             copy.flush()
             self._lib = ctypes.CDLL(copy.name)
         for name, result in (
@@ -259,6 +265,7 @@ class Machine:
         self.poke(cgroup, node)
         self.poke(cgroup + 8, self.words(1))
         self.poke(cgroup + 16, level)
+        self.poke(cgroup + 24 + 8 * level, cgroup)
         self.poke(node, number)
         return memcg
 

@@ -21,9 +21,15 @@ BUCKETS = (0, 64, 2)
 
 
 def ran(
-    seed: int, drop: float, steps: int = 400, *, drops: Drops = Drops.COUNTED, functions: bool = True
+    seed: int,
+    drop: float,
+    steps: int = 400,
+    *,
+    drops: Drops = Drops.COUNTED,
+    functions: bool = True,
+    subtree: bool = False,
 ) -> ModelKernel:
-    machine = Machine(BUCKETS[seed % len(BUCKETS)], functions=functions)
+    machine = Machine(BUCKETS[seed % len(BUCKETS)], functions=functions, subtree=subtree)
     kernel = ModelKernel(machine, random.Random(seed), drop, drops)
     kernel.run(steps)
     return kernel
@@ -66,10 +72,10 @@ def test_nor_is_it_where_nobody_counts_them(seed: int, drop: float) -> None:
 
 
 @MANY
-@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]))
-def test_nor_do_frees_that_are_not_traced_bring_one_about(seed: int, drop: float) -> None:
+@given(seed=st.integers(0, 1 << 32), drop=st.sampled_from([0.03, 0.3]), subtree=st.booleans())
+def test_nor_do_frees_that_are_not_traced_bring_one_about(seed: int, drop: float, subtree: bool) -> None:
     """By tracepoints alone, on a kernel that has none in an idle task."""
-    kernel = ran(seed, drop, drops=Drops.OF_FREES, functions=False)
+    kernel = ran(seed, drop, drops=Drops.OF_FREES, functions=False, subtree=subtree)
     assert all(missed for _finding, missed in judged(kernel))
 
 

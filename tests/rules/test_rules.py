@@ -5,12 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from kmemtrace.model.enums import Exemption, Loss
-from kmemtrace.tracer.verdicts import class_of
-from tests.rules.machine import GFP_ACCOUNT, PROGRAMS, Machine, has_compiler
+from kmemtrace.tracer.evidence import events
+from kmemtrace.tracer.missed import Missed
+from kmemtrace.tracer.verdicts import Sight, class_of, missed_events
+from tests.rules.machine import GFP_ACCOUNT, PROGRAMS, SUBTREE, Machine, has_compiler
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
 
-A, B = 7, 8
+A, B = SUBTREE, 8
 HEAD = 1 << 6
 PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 
@@ -18,8 +20,8 @@ PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 class Bench(Machine):
     """Two cgroups, a task in the first, and a tracer that knows what was charged before."""
 
-    def __init__(self, buckets: int = 0, *, functions: bool = True) -> None:
-        super().__init__(buckets, functions=functions)
+    def __init__(self, buckets: int = 0, *, functions: bool = True, subtree: bool = False) -> None:
+        super().__init__(buckets, functions=functions, subtree=subtree)
         self.a, self.b = self.memcg(A), self.memcg(B)
         self.objcg_a, self.objcg_b = self.objcg(self.a), self.objcg(self.b)
         self.enter(self.a, self.objcg_a)
@@ -478,3 +480,44 @@ def test_it_is_known_too_when_that_block_is_freed_in_parts(buckets: int, functio
     bench.free(9)
     assert classes(bench) == []
     assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+def test_nor_is_it_taken_for_that_of_a_block_that_is_not_followed(buckets: int, functions: bool) -> None:
+    bench = Bench(buckets, functions=functions, subtree=True)
+    bench.charge(9)
+    bench.mark(9, 0)
+    bench.charge(8, 1, objcg=bench.objcg_b)
+    bench.event("split", bench.page(8), 1)
+    bench.mark(9, bench.objcg_b)
+    bench.free(9)
+    bench.free(8)
+    assert classes(bench) == []
+
+
+@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+def test_nor_for_that_of_one_that_had_no_room(functions: bool) -> None:
+    bench = Bench(functions=functions)
+    bench.charge(9)
+    bench.mark(9, 0)
+    bench.set_room(1)
+    bench.charge(8, 1, objcg=bench.objcg_b)
+    bench.event("split", bench.page(8), 1)
+    bench.mark(9, bench.objcg_b)
+    bench.free(9)
+    bench.free(8)
+    assert classes(bench) == []
+
+
+def test_one_that_another_record_covers_is_never_certain() -> None:
+    """A stale one inside a later block, of which that page is freed first."""
+    bench = Bench(64, functions=False)
+    bench.charge(9)
+    bench.mark(9, 0)
+    bench.charge(8, 1, objcg=bench.objcg_b)
+    bench.mark(9, bench.objcg_b)
+    bench.free(9)
+    (found,) = bench.findings()
+    assert missed_events(found, Missed(), Sight(False, 0.0, 0.0)) == 1
+    assert any("another record covers it" in event for event in events(found))
