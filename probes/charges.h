@@ -146,12 +146,13 @@ static __always_inline bool take_stale(u64 page, u64 time, struct charge *stale)
 	return true;
 }
 
+/* One that the search opened may be of this charge, which was under way then: nothing was missed.
+ */
 static __always_inline void count_stale(struct charge *stale)
 {
 	u64 count = 1ULL << (stale->order & 15);
 
-	if (!(stale->flags &
-	      CHARGE_BEFORE)) /* which the search may have opened during this charge */
+	if (!(stale->flags & CHARGE_BEFORE))
 		lose(LOSS_HEALED, count);
 	count_end(stale, count, 0);
 }

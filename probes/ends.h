@@ -43,7 +43,7 @@ static __always_inline bool is_covered(u64 page, u32 least_order)
 }
 
 /* A part of a block was freed: what is left becomes blocks of their own, as
- * the buddy allocator would cut them. Answers how many pages the map had no room for: their charge
+ * the buddy allocator would cut them. Answers how many pages have no record now: their charge
  * counts as ended, for nothing will tell when it does. */
 static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 {
@@ -60,8 +60,8 @@ static __always_inline u64 keep_rest(u64 page, u32 order, struct charge *charge)
 		charge->order = cut;
 		error = put_record(buddy, charge);
 		if (SELDOM(error == HAS_RECORD)) {
-			/* One is counted, below: to count each here took the verifier six times as
-			 * long. */
+			/* One is counted, below: to count each here took the verifier six times
+			 * as long. */
 			if (SELDOM(took))
 				lose(LOSS_PAGES_BUSY, 1);
 			took |= take_stale(buddy, charge->time, &stale);

@@ -45,7 +45,8 @@ class Losses:
     unpaired: int = 0
     """Ends of charges whose begin was missed."""
     pages_busy: int = 0
-    """Ends of records that the kernel refused because the map was locked by what they interrupted."""
+    """Ends of records that could not be counted: the map was locked by what they interrupted, or of one block
+    several records of its pages had been left open."""
     checked_stacks: int | None = None
     """Stacks that were told by what was learned of return addresses, and walked by the kernel as well: one in
     some hundred; None where it walks all."""
