@@ -15,7 +15,7 @@ from tests.unit.test_console import shell
 
 pytestmark = pytest.mark.own_tracer
 
-TOP = f"{sys.executable} -m kmemtrace top --once --json --duration 0.2"
+TOP = f"{sys.executable} -m kmemtrace top --once --json --duration"
 PAGES = 211
 
 
@@ -25,10 +25,14 @@ def _needs_bpf(tracer: Tracer) -> None:
 
 
 def held(cache: str, cgroup: Path) -> int:
-    done = shell(f"KMEMTRACE_CACHE={cache} {TOP}")
-    assert (done.returncode, done.stderr) == (0, ""), done
-    rows = json.loads(done.stdout)["cgroups"]
-    return int(next(row["held_pages"] for row in rows if row["path"] == f"/{cgroup.name}"))
+    """Pages that a new tracer finds there; a busy machine takes longer until all are known."""
+    for seconds in (0.2, 5.0):
+        done = shell(f"KMEMTRACE_CACHE={cache} {TOP} {seconds}")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        document = json.loads(done.stdout)
+        if "preexisting_pages" in document:
+            break
+    return int(next(row["held_pages"] for row in document["cgroups"] if row["path"] == f"/{cgroup.name}"))
 
 
 def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], Path], tmp_path: Path) -> None:
@@ -59,6 +63,6 @@ def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], P
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_to(tmp_path: Path) -> None:
-    for done in in_unusable(tmp_path, f"KMEMTRACE_CACHE={tmp_path} {TOP}; ls -A {tmp_path}"):
+    for done in in_unusable(tmp_path, f"KMEMTRACE_CACHE={tmp_path} {TOP} 0.2; ls -A {tmp_path}"):
         assert (done.returncode, done.stderr) == (0, ""), done
         assert done.stdout.splitlines()[1:] in ([], ["x"])
