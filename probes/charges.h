@@ -146,8 +146,7 @@ static __always_inline bool take_stale(u64 page, u64 time, struct charge *stale)
 	return true;
 }
 
-/* One that the search opened may be of this charge, which was under way then: nothing was missed.
- */
+/* One that the search opened may be of this charge, under way then: nothing was missed. */
 static __always_inline void count_stale(struct charge *stale)
 {
 	u64 count = 1ULL << (stale->order & 15);

@@ -228,8 +228,8 @@ static __always_inline int put_among_more(u64 page, struct charge *charge)
 	return error;
 }
 
-/* Opens a record; answers HAS_RECORD where the page has one, and an error where there is no room.
- */
+/* Opens a record; answers HAS_RECORD where the page has one, another error where there is no
+ * room. */
 static __always_inline int put_record(u64 page, struct charge *charge)
 {
 	struct bucket *bucket = bucket_of(page);

@@ -72,9 +72,9 @@ def test_once_json_is_one_document(tracer: Tracer) -> None:
 
 
 def test_repeated_frames_are_one_object_a_line() -> None:
-    done = kmemtrace("top", "--json", "--interval", "0.5", "--duration", "1.6")
+    done = kmemtrace("top", "--json", "--interval", "1", "--duration", "3.2")
     frames = [json.loads(line) for line in done.stdout.splitlines()]
-    assert 2 <= len(frames) <= 3, "on a busy machine one that is past is left out"
+    assert len(frames) == 3
     assert [f["time"] for f in frames] == sorted(f["time"] for f in frames)
 
 

@@ -52,11 +52,24 @@ class Bench(Machine):
 
     def split(self, number: int, order: int) -> None:
         self.event("split", self.page(number), order)
+        owner = self.owner(number)
         for tail in range(number, number + (1 << order)):
-            self.mark(tail, self.objcg_a)
+            self.mark(tail, owner)
+
+    def leave_open_in_a_block(self) -> None:
+        """The end of page 9's charge, to A, is not seen; it is a part of one to B then, which is split."""
+        self.charge(9)
+        self.mark(9, 0)
+        self.charge(8, 1, objcg=self.objcg_b)
+        self.split(8, 1)
 
 
-@pytest.fixture(params=[0, 64, 1], ids=["map", "table", "full-table"])
+BUCKETS = {"map": 0, "table": 64, "full-table": 1}
+with_buckets = pytest.mark.parametrize("buckets", list(BUCKETS.values()), ids=list(BUCKETS))
+in_both_ways = pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+
+
+@pytest.fixture(params=list(BUCKETS.values()), ids=list(BUCKETS))
 def bench(request: pytest.FixtureRequest) -> Bench:
     return Bench(request.param)
 
@@ -448,8 +461,8 @@ def test_one_that_is_freed_while_it_is_looked_at_leaves_nothing(bench: Bench) ->
     assert (classes(bench), bench.uncharged(A)) == ([], 1)
 
 
-@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
-@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+@in_both_ways
+@with_buckets
 def test_a_page_whose_end_was_not_seen_is_known_when_it_is_charged_anew(
     buckets: int, functions: bool
 ) -> None:
@@ -466,15 +479,11 @@ def test_a_page_whose_end_was_not_seen_is_known_when_it_is_charged_anew(
     assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 5, 1)
 
 
-@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
-@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+@in_both_ways
+@with_buckets
 def test_it_is_known_too_when_that_block_is_freed_in_parts(buckets: int, functions: bool) -> None:
     bench = Bench(buckets, functions=functions)
-    bench.charge(9)
-    bench.mark(9, 0)
-    bench.charge(8, 1, objcg=bench.objcg_b)
-    bench.event("split", bench.page(8), 1)
-    bench.mark(9, bench.objcg_b)
+    bench.leave_open_in_a_block()
     bench.free(8)
     assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (1, 1, 1)
     bench.free(9)
@@ -482,29 +491,21 @@ def test_it_is_known_too_when_that_block_is_freed_in_parts(buckets: int, functio
     assert (bench.held, bench.uncharged(A), bench.uncharged(B)) == (0, 1, 2)
 
 
-@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
-@pytest.mark.parametrize("buckets", [0, 64, 1], ids=["map", "table", "full-table"])
+@in_both_ways
+@with_buckets
 def test_nor_is_it_taken_for_that_of_a_block_that_is_not_followed(buckets: int, functions: bool) -> None:
     bench = Bench(buckets, functions=functions, subtree=True)
-    bench.charge(9)
-    bench.mark(9, 0)
-    bench.charge(8, 1, objcg=bench.objcg_b)
-    bench.event("split", bench.page(8), 1)
-    bench.mark(9, bench.objcg_b)
+    bench.leave_open_in_a_block()
     bench.free(9)
     bench.free(8)
     assert classes(bench) == []
 
 
-@pytest.mark.parametrize("functions", [True, False], ids=["functions", "tracepoints"])
+@in_both_ways
 def test_nor_for_that_of_one_that_had_no_room(functions: bool) -> None:
     bench = Bench(functions=functions)
-    bench.charge(9)
-    bench.mark(9, 0)
     bench.set_room(1)
-    bench.charge(8, 1, objcg=bench.objcg_b)
-    bench.event("split", bench.page(8), 1)
-    bench.mark(9, bench.objcg_b)
+    bench.leave_open_in_a_block()
     bench.free(9)
     bench.free(8)
     assert classes(bench) == []
@@ -513,10 +514,7 @@ def test_nor_for_that_of_one_that_had_no_room(functions: bool) -> None:
 def test_one_that_another_record_covers_is_never_certain() -> None:
     """A stale one inside a later block, of which that page is freed first."""
     bench = Bench(64, functions=False)
-    bench.charge(9)
-    bench.mark(9, 0)
-    bench.charge(8, 1, objcg=bench.objcg_b)
-    bench.mark(9, bench.objcg_b)
+    bench.leave_open_in_a_block()
     bench.free(9)
     (found,) = bench.findings()
     assert missed_events(found, Missed(), Sight(False, 0.0, 0.0)) == 1
