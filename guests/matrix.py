@@ -137,7 +137,8 @@ def main() -> int:
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda w: _boot(w, arguments, options.bench or ()), wanted))
     results = {b: results_of(b) for b in boots}
-    text = tables(results, missing) + verdict_tables.tables(boots) + "".join(map(printed, boots))
+    told = (verdict_tables.tables(boots), *map(printed, boots), failures(results))
+    text = tables(results, missing) + "".join(told)
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)
@@ -272,7 +273,7 @@ def _case(node: ET.Element) -> Case:
 
 
 def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> str:
-    """Markdown: kernels by tier, tests by kernel and tier, and what failed or was not tested."""
+    """Markdown: kernels by tier, tests by kernel and tier, and what was not tested."""
     lines = [
         "| kernel | set-up | tier | passed | failed | skipped | tests, s | boot, s |",
         "|---|---|---|---|---|---|---|---|",
@@ -280,8 +281,7 @@ def tables(results: Mapping[Boot, list[Case]], missing: Mapping[str, str]) -> st
     for found, of_boot in results.items():
         lines += _kernel_rows(found, of_boot)
     lines += [f"| {series} | | | not tested: {why} | | | | |" for series, why in missing.items()]
-    lines += ["", *_by_test(results), "", *_failures(results)]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, "", *_by_test(results)]) + "\n"
 
 
 def _kernel_rows(found: Boot, of_boot: list[Case]) -> list[str]:
@@ -335,9 +335,10 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
     return lines
 
 
-def _failures(results: Mapping[Boot, list[Case]]) -> list[str]:
-    """Enough to tell why from the last page of a log, which may be all that is left of a run."""
-    lines = []
+def failures(results: Mapping[Boot, list[Case]]) -> str:
+    """What failed, each with why; empty where nothing did. Printed last: the last page of a log may be all
+    that is left of a run."""
+    lines = [""]
     for found, of_boot in results.items():
         head = f"{found.kernel.release} {found.setup.name}"
         if found.failure is not None:
@@ -348,7 +349,7 @@ def _failures(results: Mapping[Boot, list[Case]]) -> list[str]:
             if case.outcome == "failed"
         ]
         lines += [f"- {head}: the kernel said: {line}" for line in complaints(found.folder / "dmesg.log")]
-    return lines
+    return "\n".join([*lines, ""]) if len(lines) > 1 else ""
 
 
 def complaints(log: Path) -> list[str]:

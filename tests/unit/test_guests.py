@@ -335,13 +335,19 @@ def test_tables(tmp_path: Path) -> None:
     assert "| 9.9 | | | not tested: no Debian suite has such a kernel | | | | |" in lines
     assert "| pipe | FAILED - |" in lines
     assert "| silence | - |" in lines
-    assert "- FAILED 6.1.9-amd64 v2 fentry test_pipe[1]: 1 == 2" in lines
+    failed, panicked = matrix.failures(results).strip().splitlines()
+    assert failed == "- FAILED 6.1.9-amd64 v2 fentry test_pipe[1]: 1 == 2"
+    assert panicked == "- 7.2.9-amd64 v2 not tested: Kernel panic"
+
+
+def test_without_failures_nothing_is_told_of_them(tmp_path: Path) -> None:
+    assert matrix.failures({boot("6.1", tmp_path): [case("passed"), case("skipped")]}) == ""
 
 
 def test_a_guest_that_did_not_come_to_its_end_is_told_last_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "tests.log").write_text("".join(f"tests/live/test_{n}.py PASSED\n" for n in range(31)))
     (tmp_path / "console.log").write_text("\x1b[31m[ 1.0] it hung\x1b[m\r\n\r\n")
-    text = matrix.tables({boot("7.2", tmp_path, "it hung"): []}, {})
+    text = matrix.failures({boot("7.2", tmp_path, "it hung"): []})
     _, _, told = text.partition("- 7.2.9-amd64 v2 FAILED: it hung\n")
     lines = [line.strip() for line in told.splitlines()]
     assert lines[:2] == ["tests.log:", "tests/live/test_1.py PASSED"]
