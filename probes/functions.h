@@ -159,11 +159,17 @@ int uncharge(void *ctx)
 /* The put path uncharges a compound page whole, of any other block the first page alone. */
 static __always_inline void put_tracked(void *ctx, u64 page)
 {
-	bool compound = read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1;
+	u64 whole = -(read_u64(page + OFF_PAGE_FLAGS) >> PG_HEAD & 1);
 	struct charge *charge = record_of_page(page);
+	u32 order = 0;
 
+	/* Else clang makes a branch of it. On 6.1 the verifier followed both sides to the end, in
+	 * 826,000 of the million instructions that it takes; in 258,000 without. */
+	asm volatile("" : "+r"(whole));
+	if (MOSTLY(charge))
+		order = charge->order & whole;
 	if (is_charged(page))
-		end_charge(ctx, page, compound && charge ? charge->order : 0, END_PUT);
+		end_charge(ctx, page, order, END_PUT);
 }
 #endif
 
