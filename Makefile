@@ -27,8 +27,13 @@ PROMETHEUS := $(VENV)/tools/prometheus
 AS_OWNER := scripts/as-owner
 # Root's compiled files have no place in a user's checkout; sudo drops the terminal's colours.
 AS_ROOT := scripts/as-root env PYTHONDONTWRITEBYTECODE=1 COLORTERM="$$COLORTERM"
+PYTEST := $(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests $(BIN)/python -m pytest -p no:cacheprovider
 PIP := $(AS_OWNER) $(BIN)/python -m pip -q --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --root-user-action=ignore
+
+# Tests that need neither root nor packages; and those that load no BPF program.
+UNIT := $(addprefix tests/,unit decoders recording history screen web)
+WITHOUT_KERNEL := $(UNIT) tests/rules
 
 PYTHON_SOURCES := kmemtrace tests guests dashboards manual website $(if $(wildcard bench/*.py),bench)
 C_SOURCES = $(shell find probes -name '*.[ch]')
@@ -50,19 +55,21 @@ top: $(VENV)/.project ## watch charges by cgroup, live
 check: $(VENV)/.project ## show what this kernel offers
 	@$(AS_ROOT) $(BIN)/kmemtrace check $(ARGS)
 
+# What loads BPF programs looks at all that is loaded, and counts exactly: one test after the other, nothing beside it.
 .PHONY: test
-test: lint pytest ## run linters, type checks and all tests
+test: lint $(VENV)/.dev $(PROMETHEUS) | test-packages ## run linters, type checks and all tests
+	@$(PYTEST) -n auto --dist loadfile $(WITHOUT_KERNEL) && beside=0 || beside=$$?; \
+		$(PYTEST) $(addprefix --ignore=,$(WITHOUT_KERNEL)) && exit $$beside
 
 .PHONY: pytest
-pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone
-	@$(AS_ROOT) HYPOTHESIS_STORAGE_DIRECTORY=/run/kmemtrace-tests \
-		$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
+pytest: $(VENV)/.dev $(PROMETHEUS) | test-packages ## run the tests alone, one after the other
+	@$(PYTEST) $(ARGS)
 
 .PHONY: unit
 unit: RUN_PACKAGES :=
 unit: $(VENV)/.dev ## run the tests that need neither root nor packages
 	@$(AS_OWNER) env HYPOTHESIS_STORAGE_DIRECTORY=$(VENV)/hypothesis \
-		$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/decoders tests/recording tests/history tests/screen tests/web $(ARGS)
+		$(BIN)/python -m pytest -p no:cacheprovider $(UNIT) $(ARGS)
 
 .PHONY: test-kernels
 test-kernels: $(VENV)/.dev | kernel-packages silence-packages $(if $(findstring --bench,$(ARGS)),bench-packages) ## run the live tests on other kernels under QEMU; KERNELS="6.1 7.2" picks

@@ -15,7 +15,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         default=AMD64.name,
         help="whose kernels; another's than this machine's run on files of their own (default: %(default)s)",
     )
-    parser.add_argument("--tier", action="append", choices=TIERS, help="may be repeated (default: all)")
+    parser.add_argument(
+        "--tier",
+        action="append",
+        default=[],
+        type=_tier,
+        metavar="TIER[@SERIES]",
+        help=f"{', '.join(TIERS)}; on one kernel alone where it is named; may be repeated (default: all)",
+    )
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="those tests alone, as pytest's -k")
     parser.add_argument("--v2", action="store_true", help="with cgroup v2 alone")
     parser.add_argument(
@@ -91,6 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_benches(parser)
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     return parser
+
+
+def _tier(text: str) -> tuple[str, str]:
+    """(tier, series), the latter empty where it is meant for all."""
+    tier, _, series = text.partition("@")
+    if tier not in TIERS:
+        raise argparse.ArgumentTypeError(f"{tier} is none of {', '.join(TIERS)}")
+    return tier, series
+
+
+def tiers_on(series: str, wanted: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """All where none was named for that kernel."""
+    return tuple(tier for tier, only in wanted if only in ("", series)) or TIERS
 
 
 def _add_benches(parser: argparse.ArgumentParser) -> None:
@@ -133,9 +153,8 @@ def main() -> int:
         return 3
     kernels, missing = _fetch_all(options.series or SERIES, architecture)
     wanted = guests(kernels, options)
-    arguments = _pytest_arguments(options)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        boots = list(pool.map(lambda w: _boot(w, arguments, options.bench or ()), wanted))
+        boots = list(pool.map(lambda guest: _boot(guest, options), wanted))
     results = {b: results_of(b) for b in boots}
     told = (verdict_tables.tables(boots), *map(printed, boots), failures(results))
     text = tables(results, missing) + "".join(told)
@@ -145,8 +164,8 @@ def main() -> int:
     return status(results, missing, named=bool(options.series))
 
 
-def _pytest_arguments(options: argparse.Namespace) -> list[str]:
-    arguments = [word for tier in options.tier or TIERS for word in ("--tier", tier)]
+def _pytest_arguments(series: str, options: argparse.Namespace) -> list[str]:
+    arguments = [word for tier in tiers_on(series, options.tier) for word in ("--tier", tier)]
     arguments += ["-k", options.only] if options.only else []
     return arguments + ([f"--minutes={options.minutes}"] if options.minutes else [])
 
@@ -189,8 +208,9 @@ def _fetch_all(series: Iterable[str], architecture: Architecture) -> tuple[list[
     return list(kernels.values()), missing
 
 
-def _boot(guest: Guest, pytest_arguments: list[str], benches: Sequence[str]) -> Boot:
-    found = boot(guest.kernel, guest.setup, pytest_arguments, tests=guest.tests, benches=benches)
+def _boot(guest: Guest, options: argparse.Namespace) -> Boot:
+    arguments = _pytest_arguments(guest.kernel.series, options)
+    found = boot(guest.kernel, guest.setup, arguments, tests=guest.tests, benches=options.bench or ())
     words = found.failure or f"{len(results_of(found))} tests"
     print(f"{guest.kernel.release}, {guest.setup.name}: {words}, {found.seconds:.0f} s", file=sys.stderr)
     return found

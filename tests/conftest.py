@@ -13,8 +13,6 @@ pytest_plugins = ["tests.tracing"]
 settings.register_profile("kmemtrace", deadline=None)
 settings.load_profile("kmemtrace")
 LIVE = Path(__file__).parent / "live"
-_WITHOUT_KERNEL = ("unit", "decoders", "recording", "history", "screen", "web")
-"""Folders of tests that load no BPF program: `make unit` runs them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,25 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(LIVE):
             item.add_marker(pytest.mark.live)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keeps tests that load BPF programs together, on one worker.
-
-    They come one after the other: they look at all that is loaded, and count exactly. By marks it cannot be
-    said, as xdist 3.8 writes groups where pytest 9.2 does not look for them.
-    """
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 a guest of another architecture has none
-
-    scheduling = LoadScopeScheduling(config, log)
-    scheduling._split_scope = _scope
-    return scheduling
-
-
-def _scope(nodeid: str) -> str:
-    file = nodeid.partition("::")[0]
-    return file if Path(file).parts[1] in _WITHOUT_KERNEL else "kernel"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -432,6 +432,20 @@ def test_guests(changes: dict[str, object], expected: list[tuple[str, str, int]]
 
 
 @pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ([], matrix.TIERS),
+        ([("kprobe", "")], ("kprobe",)),
+        ([("fentry", ""), ("kprobe", "6.12")], ("fentry", "kprobe")),
+        ([("fentry", ""), ("kprobe", "6.1")], ("fentry",)),
+        ([("kprobe", "6.1")], matrix.TIERS),
+    ],
+)
+def test_tiers_on_a_kernel(wanted: list[tuple[str, str]], expected: tuple[str, ...]) -> None:
+    assert matrix.tiers_on("6.12", wanted) == expected
+
+
+@pytest.mark.parametrize(
     "greeting",
     [
         pytest.param([b"T05thread:p01.02;"], id="before-8.1-that-it-stopped"),
