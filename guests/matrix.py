@@ -142,7 +142,11 @@ def _add_benches(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    series = options.series or SERIES
+    if unknown := {only for _, only in options.tier} - {"", *series}:
+        parser.error(f"--tier is for {', '.join(sorted(unknown))}, which is none of {', '.join(series)}")
     architecture = ARCHITECTURES[options.arch]
     try:  # before several guests ask for them at once
         qemu(architecture)
@@ -151,7 +155,7 @@ def main() -> int:
     except NotToBeHadError as error:
         print(f"no kernel can be tested: {error}", file=sys.stderr)
         return 3
-    kernels, missing = _fetch_all(options.series or SERIES, architecture)
+    kernels, missing = _fetch_all(series, architecture)
     wanted = guests(kernels, options)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         boots = list(pool.map(lambda guest: _boot(guest, options), wanted))
