@@ -14,7 +14,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kmemtrace.kernel.btf import Btf
@@ -228,6 +228,18 @@ def set_limit(folder: Path, size: int) -> None:
     """The cgroup's memory limit in bytes, v1's or v2's."""
     v2 = folder / "memory.max"
     (v2 if v2.exists() else folder / "memory.limit_in_bytes").write_text(str(size))
+
+
+def fill_with_events(folder: str) -> None:
+    """Opens eventfds in that cgroup until its limit has the kernel end the process."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for files in (most, 1 << 17):
+        with suppress(ValueError):  # more than it may have
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, most)))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    join(Path(folder))
+    made = [os.eventfd(0) for _ in range(files - 64)]
+    raise AssertionError(f"{len(made)} of them do not reach the limit")
 
 
 def fork_children(count: int) -> None:
