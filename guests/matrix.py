@@ -362,7 +362,7 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
 def failures(results: Mapping[Boot, list[Case]]) -> str:
     """What failed, each with why; empty where nothing did. Printed last: the last page of a log may be all
     that is left of a run."""
-    lines = [""]
+    lines: list[str] = []
     for found, of_boot in results.items():
         head = f"{found.kernel.release} {found.setup.name}"
         if found.failure is not None:
@@ -373,7 +373,7 @@ def failures(results: Mapping[Boot, list[Case]]) -> str:
             if case.outcome == "failed"
         ]
         lines += [f"- {head}: the kernel said: {line}" for line in complaints(found.folder / "dmesg.log")]
-    return "\n".join([*lines, ""]) if len(lines) > 1 else ""
+    return "\n".join(["", *lines, ""]) if lines else ""
 
 
 def complaints(log: Path) -> list[str]:

@@ -165,7 +165,7 @@ static __always_inline void put_tracked(void *ctx, u64 page)
 
 	/* All bits of a compound page, none of another; hidden from clang, which would make a
 	 * branch of it. On 6.1 the verifier followed both sides to the end, in 826,000 of the
-	 * million instructions that it takes; without it follows 258,000. */
+	 * million instructions that it takes; without the branch, 258,000. */
 	asm volatile("" : "+r"(whole));
 	if (MOSTLY(charge))
 		order = charge->order & whole;
