@@ -45,4 +45,13 @@ static __always_inline u32 read_u32(u64 address)
 }
 #endif
 
+/* A number that differs from run to run: user space puts it in when it loads the program, so that
+ * what was compiled serves all. The compiler knows another for it, which it must not reckon with.
+ */
+static __always_inline u64 put_in(u64 number)
+{
+	asm volatile("" : "+r"(number));
+	return number;
+}
+
 #endif

@@ -125,16 +125,16 @@ static __always_inline bool owner_of(u64 page, struct owner *owner)
 static __always_inline bool in_subtree(u64 memcg)
 {
 #ifdef SUBTREE_ID
-	u64 cgroup = cgroup_of(memcg);
+	u64 cgroup = cgroup_of(memcg), level = put_in(SUBTREE_LEVEL);
 	u64 ancestor;
 
-	if (read_u32(cgroup + OFF_CGROUP_LEVEL) < SUBTREE_LEVEL)
+	if (read_u32(cgroup + OFF_CGROUP_LEVEL) < level)
 		return false;
-	ancestor = read_u64(cgroup + OFF_CGROUP_ANCESTORS + SUBTREE_LEVEL * 8);
+	ancestor = read_u64(cgroup + OFF_CGROUP_ANCESTORS + level * 8);
 #ifdef ANCESTORS_ARE_IDS
-	return ancestor == SUBTREE_ID;
+	return ancestor == put_in(SUBTREE_ID);
 #else
-	return kernfs_id(ancestor) == SUBTREE_ID;
+	return kernfs_id(ancestor) == put_in(SUBTREE_ID);
 #endif
 #else
 	return true;

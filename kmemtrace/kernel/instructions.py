@@ -1,4 +1,4 @@
-"""Finds out which instructions the kernel takes that not all do; each is tried.
+"""Finds out which instructions the kernel takes that not all do, each is tried; and changes compiled ones.
 
 A load of the kernel's memory, where a helper's call is most of a read; and a compare-and-exchange, by which
 two programs agree on who has a record.
@@ -6,7 +6,8 @@ two programs agree on who has a record.
 
 import os
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmemtrace.kernel.btf import Btf
@@ -22,7 +23,14 @@ _OF_KERNEL = 2
 _TYPED_TASK = 158
 """bpf_get_current_task_btf(), since 5.11 (3ca1032ab7ab): a task of which the verifier knows what it is."""
 _CALL, _EXIT = 0x85, 0x95
+_LOAD_64 = 0x18
+"""Loads 64 bits, and takes the place of two instructions."""
+_NUMBER = 0
+"""Source register of one that loads a number, and not what has that number."""
+_SOURCE_SHIFT = 4 if sys.byteorder == "little" else 0
+"""Both registers share a byte, as bit fields of C: the source is its upper half on little-endian machines."""
 _SIZE = 8
+_HALF = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,33 @@ def calling(code: bytes, function: int) -> bytes:
             found[at + 1] = _OF_KERNEL << 4
         at = code.find(wanted, at + 1)
     return bytes(found)
+
+
+def putting_in(code: bytes, numbers: Mapping[int, int]) -> bytes:
+    """Returns instructions that load other numbers.
+
+    Args:
+        code: The instructions.
+        numbers: By a number of 64 bits that is loaded, the one to load in its place.
+    """
+    found = bytearray(code)
+    for index, source in loads_64(code):
+        low, high = index * _SIZE + 4, index * _SIZE + 12
+        was = _HALF.unpack_from(code, low)[0] | _HALF.unpack_from(code, high)[0] << 32
+        if source == _NUMBER and was in numbers:
+            _HALF.pack_into(found, low, numbers[was] & 0xFFFFFFFF)
+            _HALF.pack_into(found, high, numbers[was] >> 32)
+    return bytes(found)
+
+
+def loads_64(code: bytes) -> Iterator[tuple[int, int]]:
+    """Yields index and source register of each instruction that loads 64 bits."""
+    index = 0
+    while index * _SIZE < len(code):
+        first, registers = code[index * _SIZE : index * _SIZE + 2]
+        if first == _LOAD_64:
+            yield index, registers >> _SOURCE_SHIFT & 15
+        index += 2 if first == _LOAD_64 else 1
 
 
 def call(function: int) -> bytes:

@@ -145,7 +145,7 @@ def subtree_defines(facts: Facts, cgroup_id: int, level: int) -> Defines:
     Raises:
         CannotError: This kernel's cgroups keep no ids of their ancestors (before 5.5).
     """
-    at: Defines = {"SUBTREE_ID": f"{cgroup_id}ULL", "SUBTREE_LEVEL": level}
+    at: Defines = {"SUBTREE_ID": cgroup_id, "SUBTREE_LEVEL": level}
     # 6.1: 7f203bc89eb6 replaced ancestor_ids[] by ancestors[]
     ancestors = facts.offset("cgroup", "ancestors")
     ids = facts.offset("cgroup", "ancestor_ids")

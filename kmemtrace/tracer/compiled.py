@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from kmemtrace.kernel import making
+from kmemtrace.kernel.instructions import loads_64
 from kmemtrace.kernel.making import Shape
 
 MOST_BYTES = 4 << 20
@@ -20,12 +21,8 @@ MOST_BYTES = 4 << 20
 
 _MAGIC = b"kmemtrace programs 1\n"
 _INSTRUCTION = 8
-_LOAD_64 = 0x18
-"""Code of the instruction that loads 64 bits, and takes the place of two."""
 _MAP_FD = 1
-"""Its source register, where the number is a map's descriptor (BPF_PSEUDO_MAP_FD)."""
-_SOURCE_SHIFT = 4 if sys.byteorder == "little" else 0
-"""Both registers share a byte, as bit fields of C: the source is its upper half on little-endian machines."""
+"""Source register of an instruction that loads a map's descriptor (BPF_PSEUDO_MAP_FD)."""
 _NAME = re.compile(r"[A-Za-z_]\w{0,127}", re.ASCII)
 _TYPES = (
     making.HASH,
@@ -102,12 +99,7 @@ def function(code: bytes, names: Mapping[int, str]) -> Function:
 
 def _references(code: bytes) -> Iterator[int]:
     """Yields the index of each instruction that wants a map's descriptor."""
-    index = 0
-    while index * _INSTRUCTION < len(code):
-        first, registers = code[index * _INSTRUCTION : index * _INSTRUCTION + 2]
-        if first == _LOAD_64 and registers >> _SOURCE_SHIFT & 15 == _MAP_FD:
-            yield index
-        index += 2 if first == _LOAD_64 else 1
+    return (index for index, source in loads_64(code) if source == _MAP_FD)
 
 
 def write(compiled: Compiled, key: str) -> bytes:

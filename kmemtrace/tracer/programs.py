@@ -11,7 +11,7 @@ from pathlib import Path
 from kmemtrace.kernel import loading, making
 from kmemtrace.kernel.attaching import PerfLink, attach, attach_kprobe, attach_tracepoint
 from kmemtrace.kernel.clock import kernel_seconds
-from kmemtrace.kernel.instructions import calling
+from kmemtrace.kernel.instructions import calling, putting_in
 from kmemtrace.kernel.layout import Defines
 from kmemtrace.kernel.making import make_map
 from kmemtrace.kernel.plan import Attachment, Probe
@@ -36,6 +36,9 @@ _MARKS = {name: 1009 + i for i, name in enumerate(ENTRIES)}
 """The compiler is told these small numbers for ENTRIES: how many entries a map has tells which of them it is
 to have. For BCC makes the maps when it compiles, and at their size they would take as much memory again: half
 a gigabyte on a large machine."""
+_PUT_IN = {"SUBTREE_ID": 0x6B6D656D_74726101, "SUBTREE_LEVEL": 0x6B6D656D_74726102}
+"""What differs from run to run is put into the instructions when they are loaded, in place of these, so that
+what was compiled for one cgroup serves for all. No smaller number has an instruction of 64 bits to itself."""
 _COUNTED = (making.HASH, making.LRU_HASH, making.STACKS, making.ARRAY)
 """Types of the maps whose entries may be one of ENTRIES; no array of another size has as many."""
 
@@ -62,6 +65,7 @@ class Programs:
         self._make_maps({mark: int(defines[name]) for name, mark in _MARKS.items() if name in defines})
         self._probes = probes
         self._cast = defines.get("CAST_FUNCTION")
+        self._numbers = {mark: int(defines[name]) for name, mark in _PUT_IN.items() if name in defines}
         self._links: list[int] = []
         self._perf_links: dict[str, PerfLink] = {}
         self._loader = Loader(self._load)
@@ -154,6 +158,7 @@ class Programs:
 
     def _load(self, name: str) -> int:
         code, probe = self._compiled.functions[name].with_maps(self._maps), self._probes.get(name)
+        code = putting_in(code, self._numbers)
         if self._cast is not None:
             code = calling(code, int(self._cast))
         if probe is None:
@@ -218,7 +223,7 @@ class Programs:
 
 def _flags(probes: Mapping[str, Probe], defines: Defines) -> list[str]:
     """Returns the compiler's flags."""
-    marks = {name: mark for name, mark in _MARKS.items() if name in defines}
+    marks = {name: mark for name, mark in {**_MARKS, **_PUT_IN}.items() if name in defines}
     flags = [f"-D{name}={value}" for name, value in {**defines, **marks}.items()] + c_defines()
     flags += [f"-DPROGRAM_{name}" for name in probes]
     flags.append("-g0")  # debug information would take a quarter of the time to compile

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,17 @@ def _needs_bpf(tracer: Tracer) -> None:
     """Skips where the kernel refuses BPF, with the reason."""
 
 
-def held(cache: str, cgroup: Path) -> int:
+def held(cache: str, cgroup: Path, *options: str) -> int:
     """Pages that a new tracer finds there; a busy machine takes longer until all are known."""
     for seconds in (0.2, 5.0):
-        done = shell(f"KMEMTRACE_CACHE={cache} {TOP} {seconds}")
+        done = shell(f"KMEMTRACE_CACHE={cache} {TOP} {seconds} {' '.join(options)}")
         assert (done.returncode, done.stderr) == (0, ""), done
         document = json.loads(done.stdout)
         if "preexisting_pages" in document:
             break
-    return int(next(row["held_pages"] for row in document["cgroups"] if row["path"] == f"/{cgroup.name}"))
+    return int(
+        next(row["held_pages"] for row in document["cgroups"] if row["path"].endswith(f"/{cgroup.name}"))
+    )
 
 
 def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], Path], tmp_path: Path) -> None:
@@ -60,6 +63,22 @@ def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], P
             damaged[at] ^= 0x40
             with pytest.raises(NotCompiledError):
                 read(bytes(damaged), key)
+
+
+def test_what_was_kept_for_one_cgroup_serves_for_others(
+    make_cgroup: Callable[[str], Path], tmp_path: Path
+) -> None:
+    above, other = make_cgroup("above"), make_cgroup("other")
+    below = above / f"{above.name}-below"
+    below.mkdir()
+    try:
+        for cgroup, pages in ((above, PAGES), (below, 307), (other, 401)):
+            path = cgroup.relative_to(above.parent)
+            with held_in(cgroup, partial(fill_pipes, pages)):
+                assert pages <= held(f"{tmp_path}", cgroup, f"--cgroup /{path}") < pages + PAGES
+            assert len(list(tmp_path.iterdir())) == 2, "the tracer's and the census's"
+    finally:
+        below.rmdir()
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_to(tmp_path: Path) -> None:

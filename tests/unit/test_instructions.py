@@ -1,11 +1,11 @@
-"""Calls of helpers that become calls of a function of the kernel."""
+"""Calls of helpers that become calls of a function of the kernel, and numbers that become others."""
 
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmemtrace.kernel.instructions import calling
+from kmemtrace.kernel.instructions import calling, putting_in
 
 _FUNCTION = 100_003
 _CALL, _LOAD_64 = 0x85, 0x18
@@ -35,3 +35,24 @@ def test_the_calls_of_that_number_alone_are_changed(code: list[bytes]) -> None:
     )
     call, other = instruction(_CALL, 0, _FUNCTION), instruction(_CALL, 2 << 4, _FUNCTION)
     assert after == [other if one == call else one for one in before]
+
+
+def load(number: int, source: int = 0) -> bytes:
+    """Loads 64 bits, which are a number by source 0."""
+    low, high = struct.pack("=Q", number)[:4], struct.pack("=Q", number)[4:]
+    return struct.pack("=BBh4s", _LOAD_64, 3 | source << 4, 0, low) + struct.pack("=BBh4s", 0, 0, 0, high)
+
+
+MARKS = {0x6B6D_0000_0000_0018: 7, 0x6B6D_0000_0000_0019: (1 << 64) - 1}
+LOADS = st.one_of(
+    st.tuples(st.sampled_from(list(MARKS)), st.integers(0, 2)),
+    st.tuples(st.integers(0, (1 << 64) - 1), st.integers(0, 2)),
+    st.tuples(st.just(_LOAD_64 << 32), st.integers(0, 2)),  # as if another load began in its second half
+)
+
+
+@given(st.lists(LOADS))
+def test_those_numbers_alone_are_put_in(loads: list[tuple[int, int]]) -> None:
+    before = b"".join(load(number, source) + instruction(0xB7) for number, source in loads)
+    wanted = [(number if source else MARKS.get(number, number), source) for number, source in loads]
+    assert putting_in(before, MARKS) == b"".join(load(*one) + instruction(0xB7) for one in wanted)
