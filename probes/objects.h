@@ -188,14 +188,16 @@ static __always_inline void begin_object(u64 object, u64 call_site)
 	__sync_fetch_and_add(&sums->charged, 1);
 }
 
-/* An accounted allocation that gave nothing: refused at a limit, if one is reached. */
-static __always_inline void refused_object(u64 call_site, u64 cache)
+/* An accounted allocation that gave nothing: refused at a limit, if one is reached. Its bytes, or 0
+ * where the event does not tell them, and with them the owner's pointer, are charged by whole pages
+ * (obj_cgroup_charge()). */
+static __always_inline void refused_object(u64 call_site, u64 cache, u64 bytes)
 {
 	struct object_key key = {.cache = cache, .call_site = call_site};
 	u64 memcg = current_memcg();
 	struct object_sums *sums;
 
-	if (!charge_would_fail(memcg, 1) || !in_subtree(memcg))
+	if (!charge_would_fail(memcg, 1 + (bytes >> FRAME_SHIFT)) || !in_subtree(memcg))
 		return;
 	key.cgroup = kernfs_id(cgroup_of(memcg));
 	sums = object_sums_of(&key);
@@ -233,7 +235,8 @@ static __always_inline bool is_accounted(u64 cache)
 }
 
 /* kmem_cache_alloc(call_site, object, ...). Where the tracepoint does not tell the cache
- * (before 6.0), the vector alone says whether it is accounted. */
+ * (before 6.0), the vector alone says whether it is accounted; of one that was not given only the
+ * flags, which few ask with of a cache of accounted objects: for such a refusal is not seen. */
 static __always_inline int allocated_object(u64 object, u64 call_site, u32 gfp, u64 cache,
 					    u64 bytes)
 {
@@ -242,7 +245,7 @@ static __always_inline int allocated_object(u64 object, u64 call_site, u32 gfp, 
 	if (object)
 		begin_object(object, call_site);
 	else if (cache || gfp & GFP_ACCOUNT)
-		refused_object(call_site, cache ? cache : bytes);
+		refused_object(call_site, cache ? cache : bytes, bytes);
 	return 0;
 }
 
@@ -255,7 +258,7 @@ static __always_inline int allocated_bytes(u64 object, u64 call_site, u32 gfp, u
 	if (object)
 		begin_object(object, call_site);
 	else
-		refused_object(call_site, bytes);
+		refused_object(call_site, bytes, bytes);
 	return 0;
 }
 

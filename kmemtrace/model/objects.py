@@ -14,7 +14,10 @@ class ObjectSite:
     charged_objects: int
     freed_objects: int
     failed_objects: int
-    """How many objects a limit refused."""
+    """How many objects a limit refused.
+
+    Before Linux 6.0 those that were asked for with __GFP_ACCOUNT: of one that was not given no event tells
+    whether its cache would have accounted it."""
     object_bytes: int
     """Bytes that one object is charged with."""
 

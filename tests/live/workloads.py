@@ -231,9 +231,12 @@ def set_limit(folder: Path, size: int) -> None:
     (v2 if v2.exists() else folder / "memory.limit_in_bytes").write_text(str(size))
 
 
-def fill_with_events(folder: str) -> NoReturn:
-    """Opens eventfds in that cgroup until its limit has the kernel end the process; OSError where it may not
-    have enough of them.
+def fill(folder: str, what: str) -> NoReturn:
+    """Opens descriptors in that cgroup until its limit has the kernel end the process; OSError where it may
+    not have enough of them.
+
+    Those are of events: each a file, and its name; or of pipes, most of whose memory is the array of slots:
+    the kernel asks for a file's as its cache says, for an array with __GFP_ACCOUNT.
 
     Nothing else of it grows there: its table of files has room for all before it joins (6.1 met a limit of
     8 MB where the table doubles, at 16,384 files, each time), and Python keeps none of the numbers."""
@@ -243,8 +246,10 @@ def fill_with_events(folder: str) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, hard)))
     os.dup2(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
     join(Path(folder))
-    while True:
+    while what == "events":
         os.eventfd(0)
+    while True:
+        fcntl.fcntl(os.pipe()[0], F_SETPIPE_SZ, 32 * PAGE)
 
 
 def fork_children(count: int) -> None:
