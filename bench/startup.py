@@ -52,6 +52,7 @@ def _times(rounds: int) -> dict[str, list[float]]:
         "check": lambda: _to_end(*_KMEMTRACE, "check"),
         "top, compiled": lambda: _to_frame(KMEMTRACE_CACHE="off"),
         "top, kept": _to_frame,
+        "top --cgroup, kept": _to_frame_of_a_cgroup,
         "top --once 50ms, kept": lambda: _to_end(*_KMEMTRACE, "top", "--once", "--duration", "50ms"),
     }
     for run in commands.values():
@@ -69,9 +70,16 @@ def _to_end(*command: str) -> float:
     return time.perf_counter() - begin
 
 
-def _to_frame(**environment: str) -> float:
+def _to_frame_of_a_cgroup() -> float:
+    """Of one that was just made, so that nothing was compiled for it."""
+    with cgroup_folder(f"kmemtrace-bench-startup-{time.monotonic_ns()}") as folder:
+        return _to_frame("--cgroup", f"/{folder.name}")
+
+
+def _to_frame(*options: str, **environment: str) -> float:
     begin = time.perf_counter()
-    with subprocess.Popen(_FRAMES, stdout=subprocess.PIPE, env={**os.environ, **environment}) as running:
+    command, given = (*_FRAMES, *options), {**os.environ, **environment}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=given) as running:
         assert running.stdout is not None
         select.select([running.stdout], [], [])
         seconds = time.perf_counter() - begin

@@ -13,7 +13,7 @@ from kmemtrace.tracer.tracer import Tracer
 from tests.live.workloads import drain_pipes, fill_pipes, run_in
 
 MakeCgroup = Callable[[str], Path]
-BUSY = 101
+BUSY = 43
 SETTLED_SECONDS = 3.0
 """What a removed cgroup leaves behind moves to its parent within this time."""
 
