@@ -5,8 +5,11 @@ The guest's side is tests/faults/kernel.py. A process there calls vhangup(2), wh
 with the address of a Request and MAGIC. A breakpoint stands on that system call: the guest stops in the
 process's own context, holding no lock, so that any function may be called. The call itself is then left
 out; without MAGIC it is somebody else's, and made.
+
+The process's memory can be away for a moment, as while khugepaged moves it: it is told to ask again then.
 """
 
+import errno
 import struct
 import threading
 import time
@@ -27,6 +30,7 @@ MAGIC = 0x6B6D656D74726163
 
 _PT_REGS_SI, _PT_REGS_DI = 104, 112
 _STACK = 1 << 14
+_WORD = (1 << 64) - 1
 
 
 def qemu_options(folder: Path) -> str:
@@ -49,6 +53,8 @@ class Injector(threading.Thread):
         self._folder = folder
         self._end = threading.Event()
         self._trap = 0
+        self._result: int | None = None
+        """Of a request that was done, and whose process does not know it yet."""
 
     def end(self) -> None:
         self._end.set()
@@ -76,21 +82,36 @@ class Injector(threading.Thread):
         if gdb.read_u64(before[RDI] + _PT_REGS_SI) != MAGIC:
             _pass_by(gdb, before, self._trap, mine=False)
             return
-        asked = gdb.read_u64(before[RDI] + _PT_REGS_DI)
-        what, target, *arguments, _, left_out = REQUEST.unpack(gdb.read(asked, REQUEST.size))
-        request = _Request(what, target, tuple(arguments), left_out)
-        if request.what == PEEK:
-            result = int.from_bytes(gdb.read(request.target, request.arguments[1]), "little")
-        elif request.what == POKE:
-            value, size = request.arguments[:2]
-            gdb.write(request.target, value.to_bytes(size, "little"))
-            result = 0
-        else:
-            result = self._call(gdb, request, before)
-        gdb.write(asked + RESULT_AT, struct.pack("<Q", result))
+        told = self._tell(gdb, gdb.read_u64(before[RDI] + _PT_REGS_DI), before)
         gdb.set_register(RIP, gdb.read_u64(before[RSP]))
         gdb.set_register(RSP, before[RSP] + 8)
-        gdb.set_register(RAX, 0)
+        gdb.set_register(RAX, 0 if told else -errno.EAGAIN & _WORD)
+
+    def _tell(self, gdb: Gdb, asked: int, before: list[int]) -> bool:
+        """Does what the request at that address wants, unless it is done, and writes the result into it.
+
+        False where the request cannot be read or written now."""
+        if self._result is None:
+            try:
+                what, target, *arguments, _, left_out = REQUEST.unpack(gdb.read(asked, REQUEST.size))
+            except OSError:
+                return False
+            self._result = self._do(gdb, _Request(what, target, tuple(arguments), left_out), before)
+        try:
+            gdb.write(asked + RESULT_AT, struct.pack("<Q", self._result))
+        except OSError:
+            return False
+        self._result = None
+        return True
+
+    def _do(self, gdb: Gdb, request: _Request, before: list[int]) -> int:
+        if request.what == PEEK:
+            return int.from_bytes(gdb.read(request.target, request.arguments[1]), "little")
+        if request.what == POKE:
+            value, size = request.arguments[:2]
+            gdb.write(request.target, value.to_bytes(size, "little"))
+            return 0
+        return self._call(gdb, request, before)
 
     def _call(self, gdb: Gdb, request: _Request, before: list[int]) -> int:
         """Calls the function on the stopped CPU, returning to the trap; the registers are as before

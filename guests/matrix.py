@@ -362,18 +362,20 @@ def _by_test(results: Mapping[Boot, list[Case]]) -> list[str]:
 def failures(results: Mapping[Boot, list[Case]]) -> str:
     """What failed, each with why; empty where nothing did. Printed last: the last page of a log may be all
     that is left of a run."""
-    lines: list[str] = []
+    words, lines = list[str](), list[str]()
     for found, of_boot in results.items():
         head = f"{found.kernel.release} {found.setup.name}"
         if found.failure is not None:
-            lines += [f"- {head} {_ended(found)}", *(f"      {line}" for line in last_words(found.folder))]
+            last = last_words(found.folder)
+            words += [f"- {head} ended with", *(f"      {line}" for line in last)] if last else []
+            lines.append(f"- {head} {_ended(found)}")
         lines += [
             f"- FAILED {head} {case.tier} {case.test}: {case.reason}"
             for case in of_boot
             if case.outcome == "failed"
         ]
         lines += [f"- {head}: the kernel said: {line}" for line in complaints(found.folder / "dmesg.log")]
-    return "\n".join(["", *lines, ""]) if lines else ""
+    return "\n".join(["", *words, *lines, ""]) if lines else ""
 
 
 def complaints(log: Path) -> list[str]:

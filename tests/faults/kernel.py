@@ -2,6 +2,7 @@
 written, from a test."""
 
 import ctypes
+import errno
 import os
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ _GFP_KERNEL = 0xCC0
 _GFP_COMP = 0x40000
 """From 5.4 to 7.3, as GFP_KERNEL is what it is."""
 _ENOUGH_SECONDS = 60
+_TRIES = 100
 
 
 class Kernel:
@@ -129,11 +131,17 @@ class Kernel:
     def _ask(self, what: int, target: int, arguments: list[int], left_out: int = 0) -> int:
         request = ctypes.create_string_buffer(REQUEST.size)
         REQUEST.pack_into(request, 0, what, target, *arguments, 0, left_out)
-        # vhangup() would answer EPERM or hang up a terminal; left out by the injector, it answers 0.
+        # vhangup() would answer EPERM or hang up a terminal; left out by the injector, it answers 0, or
+        # EAGAIN where the kernel was moving our memory.
         address = ctypes.c_void_p(ctypes.addressof(request))
-        if self._libc.syscall(_SYS_VHANGUP, address, ctypes.c_uint64(MAGIC)) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return int.from_bytes(request.raw[RESULT_AT : RESULT_AT + 8], "little")
+        for _ in range(_TRIES):
+            if self._libc.syscall(_SYS_VHANGUP, address, ctypes.c_uint64(MAGIC)) == 0:
+                return int.from_bytes(request.raw[RESULT_AT : RESULT_AT + 8], "little")
+            if ctypes.get_errno() != errno.EAGAIN:
+                break
+            time.sleep(0.01)
+            request[RESULT_AT] = b"\0"  # written to, so that it is there
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _functions() -> dict[str, int]:

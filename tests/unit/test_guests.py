@@ -348,8 +348,9 @@ def test_a_guest_that_did_not_come_to_its_end_is_told_last_with_its_last_words(t
     (tmp_path / "tests.log").write_text("".join(f"tests/live/test_{n}.py PASSED\n" for n in range(31)))
     (tmp_path / "console.log").write_text("\x1b[31m[ 1.0] it hung\x1b[m\r\n\r\n")
     text = matrix.failures({boot("7.2", tmp_path, "it hung"): []})
-    _, _, told = text.partition("- 7.2.9-amd64 v2 FAILED: it hung\n")
-    lines = [line.strip() for line in told.splitlines()]
+    _, _, told = text.partition("- 7.2.9-amd64 v2 ended with\n")
+    *lines, ended = (line.strip() for line in told.splitlines())
+    assert ended == "- 7.2.9-amd64 v2 FAILED: it hung"
     assert lines[:2] == ["tests.log:", "tests/live/test_1.py PASSED"]
     assert lines[-3:] == ["tests/live/test_30.py PASSED", "console.log:", "[ 1.0] it hung"]
 
