@@ -158,7 +158,8 @@ class Programs:
 
     def _load(self, name: str) -> int:
         code, probe = self._compiled.functions[name].with_maps(self._maps), self._probes.get(name)
-        code = putting_in(code, self._numbers)
+        if self._numbers:
+            code = putting_in(code, self._numbers)
         if self._cast is not None:
             code = calling(code, int(self._cast))
         if probe is None:
