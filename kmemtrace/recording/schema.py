@@ -190,7 +190,11 @@ OBJECTS = Table(
     (
         Column("charged_objects", _I64, "objects charged since the start"),
         Column("freed_objects", _I64, "objects freed since the start"),
-        Column("failed_objects", _I64, "objects that a limit refused since the start"),
+        Column(
+            "failed_objects",
+            _I64,
+            "objects that a limit refused since the start; before Linux 6.0 those asked for with `__GFP_ACCOUNT`",
+        ),
     ),
 )
 LATENCIES = Table(
