@@ -193,7 +193,7 @@ OBJECTS = Table(
         Column(
             "failed_objects",
             _I64,
-            "objects that a limit refused since the start; before Linux 6.0 those asked for with `__GFP_ACCOUNT`",
+            "objects that a limit refused since the start; before 6.0 those asked for with `__GFP_ACCOUNT`",
         ),
     ),
 )
