@@ -123,20 +123,6 @@ static __always_inline void count_end(struct charge *charge, u64 count, u64 lost
 	__sync_fetch_and_add(&site->uncharged, count - lost);
 }
 
-/* Whether a record of at least that order covers a page. When one was just ended by it, as of a
- * later charge of a block that it is a part of, one of both is stale. Asked of findings only. */
-static __always_inline bool is_covered(u64 page, u32 least_order)
-{
-	NO_UNROLL
-	for (u32 order = least_order; order <= MAX_ORDER; order++) {
-		struct charge *found = record_of_page(block_head(page, order));
-
-		if (found && found->order >= order)
-			return true;
-	}
-	return false;
-}
-
 /* Takes out the record of a page that is to have another one, unless it is of a charge after
  * `time`: what ended its charge was missed. Its bit is clear where the page was a part of a larger
  * block since, whose end cleared the bits of all. Answers whether it was taken, for its end to be

@@ -28,6 +28,20 @@ static __always_inline u64 record_of(u64 page, struct charge *charge, struct pla
 	return 0;
 }
 
+/* Whether a record of at least that order covers a page beside its own, as of a later charge of a
+ * block that it is a part of: one of both is stale then. Asked of findings only. */
+static __always_inline bool is_covered(u64 page, u32 least_order)
+{
+	NO_UNROLL
+	for (u32 order = least_order; order <= MAX_ORDER; order++) {
+		struct charge *found = record_of_page(block_head(page, order));
+
+		if (found && found->order >= order)
+			return true;
+	}
+	return false;
+}
+
 /* A part of a block was freed: what is left becomes blocks of their own, as
  * the buddy allocator would cut them. Answers how many pages have no record now: their charge
  * counts as ended, for nothing will tell when it does. */
@@ -170,6 +184,10 @@ static __always_inline void end_charge(void *ctx, u64 page, u32 order, u32 end)
 		if (order > charge.order)
 			order = charge.order;
 		count = 1U << order;
+		/* Its pages may have been charged since, as a part of a larger block: that goes
+		 * on without their bits. */
+		if (end == END_SWEPT)
+			set_unfollowed_block(page, order, true);
 		track(page, order, NOT_TRACKED);
 	}
 	if (SELDOM(what != NR_MISMATCHES)) {

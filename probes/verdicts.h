@@ -126,13 +126,6 @@ static __always_inline void judge_stray(void *ctx, u64 page, u32 order)
 
 	if (!owner_of(page, &owner) || !in_subtree(owner.memcg))
 		return;
-	/* It has one all the same: what ended a stale record of its frame took the bit of a block
-	 * that was charged since. Its free is to end the record. */
-	if (SELDOM(is_covered(page, 0))) {
-		track(page, order, TRACKED);
-		set_unfollowed(page, true);
-		return;
-	}
 	if (why == NR_EXEMPTIONS && !search_is_through())
 		why = EXEMPT_UNSEARCHED;
 	if (why != NR_EXEMPTIONS) {
