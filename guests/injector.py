@@ -83,9 +83,7 @@ class Injector(threading.Thread):
             _pass_by(gdb, before, self._trap, mine=False)
             return
         told = self._tell(gdb, gdb.read_u64(before[RDI] + _PT_REGS_DI), before)
-        gdb.set_register(RIP, gdb.read_u64(before[RSP]))
-        gdb.set_register(RSP, before[RSP] + 8)
-        gdb.set_register(RAX, 0 if told else -errno.EAGAIN & _WORD)
+        _return(gdb, before, 0 if told else -errno.EAGAIN)
 
     def _tell(self, gdb: Gdb, asked: int, before: list[int]) -> bool:
         """Does what the request at that address wants, unless it is done, and writes the result into it.
@@ -141,10 +139,15 @@ class Injector(threading.Thread):
 def _pass_by(gdb: Gdb, registers: list[int], function: int, *, mine: bool) -> None:
     """Lets a call of ours return 0 at once, and anybody else's be made."""
     if mine:
-        gdb.set_register(RIP, gdb.read_u64(registers[RSP]))
-        gdb.set_register(RSP, registers[RSP] + 8)
-        gdb.set_register(RAX, 0)
+        _return(gdb, registers, 0)
         return
     gdb.clear_breakpoint(function)
     gdb.step()
     gdb.set_breakpoint(function)
+
+
+def _return(gdb: Gdb, registers: list[int], answer: int) -> None:
+    """Leaves out the function that the CPU stands at: it answers that."""
+    gdb.set_register(RIP, gdb.read_u64(registers[RSP]))
+    gdb.set_register(RSP, registers[RSP] + 8)
+    gdb.set_register(RAX, answer & _WORD)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kmemtrace.cgroups.mounts import memory_hierarchy
 from kmemtrace.tracer.compiled import NotCompiledError, read
 from kmemtrace.tracer.tracer import Tracer
 from tests.live.folders import in_unusable
@@ -25,6 +26,10 @@ def _needs_bpf(tracer: Tracer) -> None:
     """Skips where the kernel refuses BPF, with the reason."""
 
 
+def path_of(cgroup: Path) -> str:
+    return f"/{cgroup.relative_to(memory_hierarchy().mount)}"
+
+
 def held(cache: str, cgroup: Path, *options: str) -> int:
     """Pages that a new tracer finds there; a busy machine takes longer until all are known."""
     for seconds in (0.2, 5.0):
@@ -33,9 +38,7 @@ def held(cache: str, cgroup: Path, *options: str) -> int:
         document = json.loads(done.stdout)
         if "preexisting_pages" in document:
             break
-    return int(
-        next(row["held_pages"] for row in document["cgroups"] if row["path"].endswith(f"/{cgroup.name}"))
-    )
+    return int(next(row["held_pages"] for row in document["cgroups"] if row["path"] == path_of(cgroup)))
 
 
 def test_what_was_kept_counts_as_what_is_compiled(make_cgroup: Callable[[str], Path], tmp_path: Path) -> None:
@@ -73,9 +76,8 @@ def test_what_was_kept_for_one_cgroup_serves_for_others(
     below.mkdir()
     try:
         for cgroup, pages in ((above, PAGES), (below, 307), (other, 401)):
-            path = cgroup.relative_to(above.parent)
             with held_in(cgroup, partial(fill_pipes, pages)):
-                assert pages <= held(f"{tmp_path}", cgroup, f"--cgroup /{path}") < pages + PAGES
+                assert pages <= held(f"{tmp_path}", cgroup, f"--cgroup {path_of(cgroup)}") < pages + PAGES
             assert len(list(tmp_path.iterdir())) == 2, "the tracer's and the census's"
     finally:
         below.rmdir()

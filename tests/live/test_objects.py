@@ -178,7 +178,9 @@ def test_a_removed_cgroup_stays_while_its_objects_do(follower: Tracer, folder: P
 @pytest.mark.parametrize("what", ["events", "pipes"])
 def test_objects_refused_at_a_limit(follower: Tracer, what: str) -> None:
     """The cgroup's limit has the kernel end the process, and the allocation that was under way gives nothing:
-    nearly always while the limit is still reached, which tells it from a machine without free memory."""
+    nearly always while the limit is still reached, which tells it from a machine without free memory.
+
+    A process of its own: a fork of the tests' copies pages of its heap, and can end at one of these."""
     if what == "events" and version(follower.plan.release) < (6, 0):
         pytest.skip("before 6.0 no event tells that a file which was not given would have been accounted")
     for number in range(7):

@@ -246,10 +246,11 @@ def fill(folder: str, what: str) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, hard)))
     os.dup2(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
     join(Path(folder))
-    while what == "events":
-        os.eventfd(0)
     while True:
-        fcntl.fcntl(os.pipe()[0], F_SETPIPE_SZ, 32 * PAGE)
+        if what == "events":
+            os.eventfd(0)
+        else:
+            fcntl.fcntl(os.pipe()[0], F_SETPIPE_SZ, 32 * PAGE)
 
 
 def fork_children(count: int) -> None:
